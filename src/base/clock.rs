@@ -1,0 +1,42 @@
+//! Wall-clock and monotonic time in the units Redis uses. The only file that asks the operating system for the time.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Milliseconds since the Unix epoch.
+pub fn unix_ms() -> i64 {
+    unix_us() / 1000
+}
+
+/// Microseconds since the Unix epoch.
+pub fn unix_us() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as i64)
+}
+
+/// A cheap monotonic stopwatch: cycle counter where the machine has a stable one.
+#[derive(Clone)]
+pub struct Stopwatch {
+    clock: quanta::Clock,
+}
+
+impl Stopwatch {
+    pub fn new() -> Self {
+        Stopwatch { clock: quanta::Clock::new() }
+    }
+
+    /// A raw reading; only differences, through `ns_between`, mean anything.
+    #[inline]
+    pub fn raw(&self) -> u64 {
+        self.clock.raw()
+    }
+
+    #[inline]
+    pub fn ns_between(&self, start: u64, end: u64) -> u64 {
+        self.clock.delta_as_nanos(start, end)
+    }
+}
+
+impl Default for Stopwatch {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,8 @@
+//! Level 0: bytes, numbers, clock, hashes, glob. Knows nothing of Redis and imports no other room.
+
+pub mod clock;
+pub mod crc16;
+pub mod glob;
+pub mod hash;
+pub mod number;
+pub mod random;

@@ -1,0 +1,20 @@
+//! rsredis: a drop-in replacement for redis-server. `src/README.md` is the map of the house.
+//!
+//! Rooms are layered; a room imports only rooms of a lower level (`tests/architecture.rs` holds the wall):
+//!
+//! | level | rooms |
+//! |---|---|
+//! | 0 | `base` |
+//! | 1 | `resp`, `engine` |
+//! | 2 | `rdb`, `net` |
+//! | 3 | `commands` |
+//! | 4 | `server` |
+//! | 5 | `script`, `persistence` |
+//! | 6 | `replication` |
+//! | 7 | `cluster`, `sentinel` |
+//! | 8 | `front` |
+//! | 9 | `boot`, `cli` |
+//!
+//! Lock order: shards ascending → journal → pub/sub registry → client outbox. No lock is held across an `.await`.
+
+pub mod base;

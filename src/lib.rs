@@ -18,3 +18,4 @@
 //! Lock order: shards ascending → journal → pub/sub registry → client outbox. No lock is held across an `.await`.
 
 pub mod base;
+pub mod engine;

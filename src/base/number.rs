@@ -22,11 +22,7 @@ pub fn parse_i64(text: &[u8]) -> Option<i64> {
         // 19 digits stay below 2^64: no overflow here.
         value = value * 10 + u64::from(digit);
     }
-    if negative {
-        (value <= 1 << 63).then(|| (value as i64).wrapping_neg())
-    } else {
-        i64::try_from(value).ok()
-    }
+    if negative { (value <= 1 << 63).then(|| (value as i64).wrapping_neg()) } else { i64::try_from(value).ok() }
 }
 
 /// Parses a decimal u64 in the same strict form.
@@ -82,7 +78,19 @@ mod tests {
 
     #[test]
     fn integers_are_strict_and_round_trip() {
-        for bad in ["", "+1", "01", " 1", "1 ", "-0", "-", "9223372036854775808", "-9223372036854775809", "1e3", "99999999999999999999"] {
+        for bad in [
+            "",
+            "+1",
+            "01",
+            " 1",
+            "1 ",
+            "-0",
+            "-",
+            "9223372036854775808",
+            "-9223372036854775809",
+            "1e3",
+            "99999999999999999999",
+        ] {
             assert_eq!(parse_i64(bad.as_bytes()), None, "{bad}");
         }
         for value in [0, 1, -1, 10, -10, i64::MAX, i64::MIN, 1234567890123] {

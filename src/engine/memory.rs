@@ -1,0 +1,113 @@
+//! The counting allocator: jemalloc underneath, `used_memory` exact and cheap above.
+//!
+//! Each thread adds to a counter in a cache line of its own; reading sums them. A counter may be negative (a thread that
+//! frees what another allocated); only the sum means anything. Sizes are counted as jemalloc rounds them, so that the sum is
+//! what the allocator has really given out.
+
+use std::alloc::{GlobalAlloc, Layout};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
+
+/// One counter per thread up to this many threads; those beyond share the last one.
+const COUNTERS: usize = 64;
+
+#[repr(align(64))]
+struct Counter(AtomicIsize);
+
+static ALLOCATED: [Counter; COUNTERS] = [const { Counter(AtomicIsize::new(0)) }; COUNTERS];
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    /// 0 = not assigned yet; const-initialised and without a destructor, so that it may be touched inside the allocator.
+    static COUNTER: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Bytes that the program holds from the allocator.
+pub fn used() -> usize {
+    let sum: isize = ALLOCATED.iter().map(|counter| counter.0.load(Ordering::Relaxed)).sum();
+    usize::try_from(sum).unwrap_or(0)
+}
+
+#[inline]
+fn count(delta: isize) {
+    let mut index = COUNTER.get();
+    if index == 0 {
+        index = 1 + THREADS.fetch_add(1, Ordering::Relaxed).min(COUNTERS - 1);
+        COUNTER.set(index);
+    }
+    let counter = &ALLOCATED[index - 1].0;
+    if index < COUNTERS {
+        // Only this thread writes here: a plain add, no locked instruction.
+        counter.store(counter.load(Ordering::Relaxed).wrapping_add(delta), Ordering::Relaxed);
+    } else {
+        counter.fetch_add(delta, Ordering::Relaxed);
+    }
+}
+
+/// The size that jemalloc gives for a request: multiples of 16 up to 128, then four classes per doubling.
+#[inline]
+pub const fn size_class(size: usize) -> usize {
+    if size <= 128 {
+        return if size <= 8 { 8 } else { (size + 15) & !15 };
+    }
+    let step = 1usize << ((usize::BITS - 1 - (size - 1).leading_zeros()) - 2);
+    (size + step - 1) & !(step - 1)
+}
+
+/// The global allocator of the server binary.
+pub struct Counting<A>(pub A);
+
+// SAFETY: every call is passed on unchanged to the inner allocator; counting has no effect on memory.
+unsafe impl<A: GlobalAlloc> GlobalAlloc for Counting<A> {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(size_class(layout.size()) as isize);
+        // SAFETY: the caller's contract is the inner allocator's.
+        unsafe { self.0.alloc(layout) }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        count(-(size_class(layout.size()) as isize));
+        // SAFETY: as above.
+        unsafe { self.0.dealloc(block, layout) }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(size_class(layout.size()) as isize);
+        // SAFETY: as above.
+        unsafe { self.0.alloc_zeroed(layout) }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size_class(size) as isize - size_class(layout.size()) as isize);
+        // SAFETY: as above.
+        unsafe { self.0.realloc(block, layout, size) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_jemallocs() {
+        for (size, class) in [
+            (1, 8),
+            (9, 16),
+            (17, 32),
+            (96, 96),
+            (97, 112),
+            (128, 128),
+            (129, 160),
+            (161, 192),
+            (257, 320),
+            (4096, 4096),
+            (4097, 5120),
+        ] {
+            assert_eq!(size_class(size), class, "{size}");
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Level 1: data structures and the keyspace. No I/O, no wire format, no command; the only room with `unsafe`.
+
+pub mod keyspace;
+pub mod limits;
+pub mod memory;
+pub mod record;
+pub mod string;
+pub mod table;
+pub mod value;

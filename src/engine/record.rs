@@ -283,7 +283,7 @@ impl Record {
     }
 
     /// Sets or clears the expiry. A first one makes the record grow by 8 bytes; clearing keeps the field for the next.
-    pub fn set_expiry(&mut self, expiry: Option<i64>) {
+    pub(in crate::engine) fn set_expiry(&mut self, expiry: Option<i64>) {
         if self.flags() & HAS_EXPIRY != 0 {
             // SAFETY: the field is there.
             unsafe { self.at(HEADER).cast::<i64>().write(expiry.unwrap_or(NO_EXPIRY)) };

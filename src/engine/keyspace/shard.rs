@@ -1,0 +1,42 @@
+//! A shard: every database's part of the keys that hash to it, and who waits for or watches those keys.
+
+use super::db::Db;
+use super::waiters::Waiters;
+use super::watch::Watches;
+
+#[derive(Default)]
+pub struct Shard {
+    /// As long as the highest database that has been written here; the rest is empty.
+    dbs: Vec<Db>,
+    pub waiters: Waiters,
+    pub watches: Watches,
+}
+
+impl Shard {
+    #[inline]
+    pub fn db(&self, index: usize) -> Option<&Db> {
+        self.dbs.get(index)
+    }
+
+    #[inline]
+    pub fn db_mut(&mut self, index: usize) -> &mut Db {
+        if index >= self.dbs.len() {
+            self.dbs.resize_with(index + 1, Db::default);
+        }
+        &mut self.dbs[index]
+    }
+
+    /// The databases in use.
+    pub fn dbs(&self) -> &[Db] {
+        &self.dbs
+    }
+
+    pub fn dbs_mut(&mut self) -> &mut [Db] {
+        &mut self.dbs
+    }
+
+    pub fn swap(&mut self, first: usize, second: usize) {
+        self.db_mut(first.max(second));
+        self.dbs.swap(first, second);
+    }
+}

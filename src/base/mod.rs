@@ -5,4 +5,5 @@ pub mod crc16;
 pub mod glob;
 pub mod hash;
 pub mod number;
+pub mod quoting;
 pub mod random;

@@ -18,4 +18,6 @@
 //! Lock order: shards ascending → journal → pub/sub registry → client outbox. No lock is held across an `.await`.
 
 pub mod base;
+pub mod commands;
 pub mod engine;
+pub mod resp;

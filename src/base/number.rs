@@ -72,6 +72,66 @@ impl std::ops::Deref for IntText {
     }
 }
 
+/// Text of a double as Redis ≥ 7.2 prints it: the shortest digits that read back as the same number.
+///
+/// Whole numbers and short fractions are written out, very large and very small ones with an exponent (`1e+20`, `1.5e-9`).
+pub struct DoubleText {
+    text: String,
+}
+
+impl DoubleText {
+    pub fn new(value: f64) -> Self {
+        DoubleText { text: double_text(value) }
+    }
+}
+
+impl std::ops::Deref for DoubleText {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+}
+
+fn double_text(value: f64) -> String {
+    if value.is_nan() {
+        return "nan".into();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "inf" } else { "-inf" }.into();
+    }
+    if value == 0.0 {
+        return if value.is_sign_negative() { "-0" } else { "0" }.into();
+    }
+    let whole = value as i64;
+    if whole as f64 == value && whole.unsigned_abs() <= 1 << 62 {
+        return whole.to_string();
+    }
+    let scientific = format!("{:e}", value.abs());
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let digits: String = mantissa.chars().filter(|c| *c != '.').collect();
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let sign = if value < 0.0 { "-" } else { "" };
+    // `scale` is the power of ten of the last digit.
+    let scale = exponent - (digits.len() as i32 - 1);
+    if scale >= 0 && exponent < digits.len() as i32 + 7 {
+        return format!("{sign}{digits}{}", "0".repeat(scale as usize));
+    }
+    if scale < 0 && (scale > -7 || exponent.abs() < 4) {
+        let point = digits.len() as i32 + scale;
+        return if point <= 0 {
+            format!("{sign}0.{}{digits}", "0".repeat(point.unsigned_abs() as usize))
+        } else {
+            let (whole, fraction) = digits.split_at(point as usize);
+            format!("{sign}{whole}.{fraction}")
+        };
+    }
+    let (first, rest) = digits.split_at(1);
+    let point = if rest.is_empty() { "" } else { "." };
+    let exponent_sign = if exponent < 0 { '-' } else { '+' };
+    format!("{sign}{first}{point}{rest}e{exponent_sign}{}", exponent.abs())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,5 +159,24 @@ mod tests {
         }
         assert_eq!(parse_u64(b"18446744073709551615"), Some(u64::MAX));
         assert_eq!(parse_u64(b"18446744073709551616"), None);
+    }
+
+    #[test]
+    fn doubles_are_shortest() {
+        for (value, text) in [
+            (0.1, "0.1"),
+            (3.0, "3"),
+            (-3.5, "-3.5"),
+            (1e18, "1000000000000000000"),
+            (1e20, "1e+20"),
+            (1e21, "1e+21"),
+            (1.5e-9, "1.5e-9"),
+            (0.001, "0.001"),
+            (f64::INFINITY, "inf"),
+            (f64::NEG_INFINITY, "-inf"),
+            (17179869184.0, "17179869184"),
+        ] {
+            assert_eq!(String::from_utf8_lossy(&DoubleText::new(value)), text);
+        }
     }
 }

@@ -129,7 +129,7 @@ fn tag_of(hash: u64) -> u8 {
 
 /// A place in the table, valid until the table changes.
 #[derive(Clone, Copy)]
-pub struct Place {
+pub(in crate::engine) struct Place {
     bucket: NonNull<Bucket>,
     slot: usize,
 }
@@ -263,7 +263,7 @@ impl<E: Entry> Table<E> {
     }
 
     #[inline]
-    pub fn place(&self, hash: u64, key: &[u8]) -> Option<Place> {
+    pub(in crate::engine) fn place(&self, hash: u64, key: &[u8]) -> Option<Place> {
         if self.len == 0 {
             return None;
         }
@@ -283,13 +283,13 @@ impl<E: Entry> Table<E> {
     }
 
     #[inline]
-    pub fn entry(&self, place: Place) -> &E {
+    pub(in crate::engine) fn entry(&self, place: Place) -> &E {
         // SAFETY: an occupied slot holds the word of an `E`, which is transparent over a non-null pointer.
         unsafe { &*(&raw const (*place.bucket.as_ptr()).slots[place.slot]).cast::<E>() }
     }
 
     #[inline]
-    pub fn entry_mut(&mut self, place: Place) -> &mut E {
+    pub(in crate::engine) fn entry_mut(&mut self, place: Place) -> &mut E {
         // SAFETY: as in `entry`; the table is borrowed mutably.
         unsafe { &mut *(&raw mut (*place.bucket.as_ptr()).slots[place.slot]).cast::<E>() }
     }
@@ -305,13 +305,13 @@ impl<E: Entry> Table<E> {
         self.place(hash, key).map(|place| self.entry_mut(place))
     }
 
-    pub fn is_marked(&self, place: Place) -> bool {
+    pub(in crate::engine) fn is_marked(&self, place: Place) -> bool {
         // SAFETY: a place names a live bucket.
         unsafe { place.bucket.as_ref() }.is_marked(place.slot)
     }
 
     #[inline]
-    pub fn set_mark(&mut self, place: Place, marked: bool) {
+    pub(in crate::engine) fn set_mark(&mut self, place: Place, marked: bool) {
         // SAFETY: a place names a live bucket; the table is borrowed mutably.
         let bucket = unsafe { &mut *place.bucket.as_ptr() };
         let bit = 1 << (56 + place.slot);
@@ -320,7 +320,7 @@ impl<E: Entry> Table<E> {
 
     /// Adds an entry whose key is known to be absent.
     #[inline]
-    pub fn insert_new(&mut self, hash: u64, entry: E) -> Place {
+    pub(in crate::engine) fn insert_new(&mut self, hash: u64, entry: E) -> Place {
         if self.chunks.is_empty() {
             self.grow_chunks(1);
         } else if (self.len + 1) * GROW_DENOMINATOR > self.buckets() * GROW_NUMERATOR && !self.paused {
@@ -348,7 +348,7 @@ impl<E: Entry> Table<E> {
     }
 
     /// Takes out the entry at a place found for `hash`.
-    pub fn remove_at(&mut self, hash: u64, place: Place) -> E {
+    pub(in crate::engine) fn remove_at(&mut self, hash: u64, place: Place) -> E {
         // SAFETY: a place names a live bucket; the table is borrowed mutably.
         let bucket = unsafe { &mut *place.bucket.as_ptr() };
         let word = bucket.slots[place.slot];

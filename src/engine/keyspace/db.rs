@@ -19,6 +19,17 @@ pub enum NewExpiry {
     At(i64),
 }
 
+/// What looking at an expired key does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnExpired {
+    /// A primary deletes it.
+    Remove,
+    /// A replica hides it and waits for its primary's DEL.
+    Hide,
+    /// The link to the primary still sees it.
+    Ignore,
+}
+
 #[derive(Default)]
 pub struct Db {
     table: Table<Record>,
@@ -55,6 +66,33 @@ impl Db {
     #[inline]
     pub fn find(&self, hash: u64, key: &[u8]) -> Option<&Record> {
         self.table.find(hash, key)
+    }
+
+    /// A record that has not expired by `now_ms`. One that has is taken out into `expired`, or only hidden (on a replica).
+    #[inline]
+    pub fn find_live(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        now_ms: i64,
+        on_expired: OnExpired,
+        expired: &mut Option<Record>,
+    ) -> Option<&mut Record> {
+        let place = self.table.place(hash, key)?;
+        let is_expired = self.table.entry(place).expiry().is_some_and(|at| at < now_ms);
+        if !is_expired || on_expired == OnExpired::Ignore {
+            return Some(self.table.entry_mut(place));
+        }
+        if on_expired == OnExpired::Remove {
+            *expired = self.remove(hash, key);
+        }
+        None
+    }
+
+    /// To be called before a record from `find_live` is changed.
+    #[inline]
+    pub fn before_change(&mut self, hash: u64) {
+        self.preserve(hash);
     }
 
     /// A record for change of its value. Expiry and strings have methods of their own below.

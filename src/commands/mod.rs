@@ -1,0 +1,21 @@
+//! Level 3: what a command is, and every command that works on keys. No server, socket, file, runtime or clock.
+
+pub mod args;
+pub mod context;
+pub mod effects;
+pub mod error;
+pub mod flags;
+pub mod keyspec;
+pub mod settings;
+pub mod spec;
+
+mod string;
+
+pub use context::{Block, KeyContext, KeyFlow, OnTimeout};
+pub use error::CommandError;
+pub use flags::Flags;
+pub use keyspec::KeySpec;
+pub use spec::{Command, Group, KeyCommand, Spec};
+
+/// Every command on keys, family by family.
+pub const FAMILIES: &[&[KeyCommand]] = &[string::COMMANDS];

@@ -1,0 +1,9 @@
+//! Level 1: the wire. Requests in, replies out, both on plain byte buffers; no sockets.
+
+pub mod argv;
+pub mod reply;
+pub mod request;
+
+pub use argv::{Args, OwnedArgs};
+pub use reply::Reply;
+pub use request::{Batch, Limits, ProtocolError, RequestParser};

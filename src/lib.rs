@@ -18,4 +18,7 @@
 //! Lock order: shards ascending → journal → pub/sub registry → client outbox. No lock is held across an `.await`.
 
 pub mod base;
+pub mod cli;
 pub mod engine;
+pub mod persistence;
+pub mod server;

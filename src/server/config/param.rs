@@ -8,8 +8,8 @@ use super::value::Kind;
 /// One directive: all that CONFIG, the file reader and the documentation need.
 pub struct Param {
     pub name: &'static str,
-    /// The older or newer name of the same directive.
-    pub alias: Option<&'static str>,
+    /// Older or newer names of the same directive.
+    pub aliases: &'static [&'static str],
     pub kind: Kind,
     pub flags: Flags,
     pub doc: &'static str,
@@ -25,7 +25,7 @@ impl Param {
     }
 
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        std::iter::once(self.name).chain(self.alias)
+        std::iter::once(self.name).chain(self.aliases.iter().copied())
     }
 
     /// As CONFIG GET prints it.
@@ -106,7 +106,9 @@ macro_rules! define_config {
 
         impl Default for Config {
             fn default() -> Self {
-                Config { $($field: $default,)* limits: Default::default() }
+                let mut config = Config { $($field: $default,)* limits: Default::default() };
+                config.settle();
+                config
             }
         }
 
@@ -114,7 +116,7 @@ macro_rules! define_config {
         pub static PARAMS: &[Param] = &[$(
             Param {
                 name: $name,
-                alias: None $(.or(Some($alias)))?,
+                aliases: &[$($alias)?],
                 kind: $kind,
                 flags: Flags::NONE $(.and(Flags::$flag))*,
                 doc: $doc,

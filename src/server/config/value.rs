@@ -7,12 +7,23 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Bool,
-    Integer { min: i128, max: i128 },
+    Integer {
+        min: i128,
+        max: i128,
+    },
     /// Bytes, with the units b, k, kb, m, mb, g, gb.
-    Memory { min: i128, max: i128 },
+    Memory {
+        min: i128,
+        max: i128,
+    },
     /// Bytes, or a percentage (up to 100) of maxmemory.
-    MemoryOrPercent { max: i128 },
-    Octal { min: i128, max: i128 },
+    MemoryOrPercent {
+        max: i128,
+    },
+    Octal {
+        min: i128,
+        max: i128,
+    },
     /// One of these words; several of them where the directive takes many arguments.
     Choice(&'static [&'static str]),
     Text,
@@ -105,8 +116,7 @@ fn read_number(word: &[u8], kind: &Kind) -> Result<i128, String> {
         }
         Kind::Octal { min, max } => {
             let text = std::str::from_utf8(word).unwrap_or_default();
-            let number =
-                i64::from_str_radix(text, 8).map_err(|_| "argument couldn't be parsed as an octal number")?;
+            let number = i64::from_str_radix(text, 8).map_err(|_| "argument couldn't be parsed as an octal number")?;
             (i128::from(number), min, max)
         }
         Kind::Integer { min, max } => {

@@ -18,6 +18,11 @@
 //! Lock order: shards ascending → journal → pub/sub registry → client outbox. No lock is held across an `.await`.
 
 pub mod base;
+pub mod boot;
+pub mod cli;
 pub mod commands;
 pub mod engine;
+pub mod front;
+pub mod persistence;
 pub mod resp;
+pub mod server;

@@ -1,0 +1,3 @@
+//! Level 5: files. RDB, AOF, configuration.
+
+pub mod config_file;

@@ -1,0 +1,413 @@
+//! Values with a syntax of their own: save points, buffer limits, event classes, addresses, percentiles.
+
+use super::value::{Kind, Value, WRONG_NUMBER, not_among, print_memory, read_memory, read_text};
+
+/// `save <seconds> <changes>`: a snapshot when that many changes are that old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SavePoint {
+    pub seconds: u64,
+    pub changes: u64,
+}
+
+impl Value for Vec<SavePoint> {
+    fn assign(&mut self, words: &[Vec<u8>], _: &Kind) -> Result<(), String> {
+        let words = without_empty_word(words);
+        let numbers: Option<Vec<i64>> = words.iter().map(|word| read_integer(word)).collect();
+        let points = numbers.filter(|numbers| numbers.len() % 2 == 0).and_then(|numbers| {
+            let pairs = numbers.chunks_exact(2);
+            pairs
+                .map(|pair| match (u64::try_from(pair[0]), u64::try_from(pair[1])) {
+                    (Ok(seconds), Ok(changes)) if seconds >= 1 => Some(SavePoint { seconds, changes }),
+                    _ => None,
+                })
+                .collect()
+        });
+        *self = points.ok_or("Invalid save parameters")?;
+        Ok(())
+    }
+
+    fn print(&self, _: &Kind) -> Vec<u8> {
+        join(self.iter().map(|point| format!("{} {}", point.seconds, point.changes)))
+    }
+
+    fn lines(&self, _: &Kind) -> Vec<Vec<u8>> {
+        if self.is_empty() {
+            return vec![b"\"\"".to_vec()];
+        }
+        self.iter().map(|point| format!("{} {}", point.seconds, point.changes).into_bytes()).collect()
+    }
+}
+
+/// Limits of what may wait for a slow reader: at once, or for that many seconds on end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputBufferLimit {
+    pub hard_bytes: u64,
+    pub soft_bytes: u64,
+    pub soft_seconds: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputBufferLimits {
+    pub normal: OutputBufferLimit,
+    pub replica: OutputBufferLimit,
+    pub pubsub: OutputBufferLimit,
+}
+
+impl Default for OutputBufferLimits {
+    fn default() -> Self {
+        let limit = |hard_bytes, soft_bytes, soft_seconds| OutputBufferLimit { hard_bytes, soft_bytes, soft_seconds };
+        OutputBufferLimits {
+            normal: limit(0, 0, 0),
+            replica: limit(256 << 20, 64 << 20, 60),
+            pubsub: limit(32 << 20, 8 << 20, 60),
+        }
+    }
+}
+
+impl Value for OutputBufferLimits {
+    fn assign(&mut self, words: &[Vec<u8>], _: &Kind) -> Result<(), String> {
+        if !words.len().is_multiple_of(4) {
+            return Err("Wrong number of arguments in buffer limit configuration.".into());
+        }
+        for part in words.chunks_exact(4) {
+            let limit = match part[0].to_ascii_lowercase().as_slice() {
+                b"normal" => &mut self.normal,
+                b"slave" | b"replica" => &mut self.replica,
+                b"pubsub" => &mut self.pubsub,
+                _ => return Err("Invalid client class specified in buffer limit configuration.".into()),
+            };
+            let seconds = read_integer(&part[3]).and_then(|seconds| u64::try_from(seconds).ok());
+            let (Some(hard_bytes), Some(soft_bytes), Some(soft_seconds)) =
+                (read_memory(&part[1]), read_memory(&part[2]), seconds)
+            else {
+                return Err("Error in hard, soft or soft_seconds setting in buffer limit configuration.".into());
+            };
+            *limit = OutputBufferLimit { hard_bytes, soft_bytes, soft_seconds };
+        }
+        Ok(())
+    }
+
+    fn print(&self, _: &Kind) -> Vec<u8> {
+        let classes = [("normal", self.normal), ("slave", self.replica), ("pubsub", self.pubsub)];
+        join(classes.iter().map(|(name, l)| format!("{name} {} {} {}", l.hard_bytes, l.soft_bytes, l.soft_seconds)))
+    }
+
+    fn lines(&self, _: &Kind) -> Vec<Vec<u8>> {
+        let classes = [("normal", self.normal), ("replica", self.replica), ("pubsub", self.pubsub)];
+        let line = |(name, limit): &(&str, OutputBufferLimit)| {
+            let (hard, soft) = (print_memory(limit.hard_bytes), print_memory(limit.soft_bytes));
+            format!("{name} {hard} {soft} {}", limit.soft_seconds).into_bytes()
+        };
+        classes.iter().map(line).collect()
+    }
+}
+
+/// The classes of keyspace events that are published, as bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyspaceEvents(pub u32);
+
+impl KeyspaceEvents {
+    pub const KEYSPACE: u32 = 1 << 0;
+    pub const KEYEVENT: u32 = 1 << 1;
+    pub const GENERIC: u32 = 1 << 2;
+    pub const STRING: u32 = 1 << 3;
+    pub const LIST: u32 = 1 << 4;
+    pub const SET: u32 = 1 << 5;
+    pub const HASH: u32 = 1 << 6;
+    pub const ZSET: u32 = 1 << 7;
+    pub const EXPIRED: u32 = 1 << 8;
+    pub const EVICTED: u32 = 1 << 9;
+    pub const STREAM: u32 = 1 << 10;
+    pub const KEY_MISS: u32 = 1 << 11;
+    pub const MODULE: u32 = 1 << 13;
+    pub const NEW: u32 = 1 << 14;
+    /// `A`: all of them but key misses and new keys.
+    pub const ALL: u32 = Self::GENERIC
+        | Self::STRING
+        | Self::LIST
+        | Self::SET
+        | Self::HASH
+        | Self::ZSET
+        | Self::EXPIRED
+        | Self::EVICTED
+        | Self::STREAM
+        | Self::MODULE;
+
+    pub fn contains(self, class: u32) -> bool {
+        self.0 & class != 0
+    }
+
+    fn bits(letter: u8) -> Option<u32> {
+        if letter == b'A' {
+            return Some(Self::ALL);
+        }
+        EVENT_LETTERS.iter().find(|(known, _)| *known == letter).map(|(_, bits)| *bits)
+    }
+}
+
+/// In the order in which Redis prints them; K, E and m come last, after `A` or the single classes.
+const EVENT_LETTERS: [(u8, u32); 14] = [
+    (b'g', KeyspaceEvents::GENERIC),
+    (b'$', KeyspaceEvents::STRING),
+    (b'l', KeyspaceEvents::LIST),
+    (b's', KeyspaceEvents::SET),
+    (b'h', KeyspaceEvents::HASH),
+    (b'z', KeyspaceEvents::ZSET),
+    (b'x', KeyspaceEvents::EXPIRED),
+    (b'e', KeyspaceEvents::EVICTED),
+    (b't', KeyspaceEvents::STREAM),
+    (b'd', KeyspaceEvents::MODULE),
+    (b'n', KeyspaceEvents::NEW),
+    (b'K', KeyspaceEvents::KEYSPACE),
+    (b'E', KeyspaceEvents::KEYEVENT),
+    (b'm', KeyspaceEvents::KEY_MISS),
+];
+
+impl Value for KeyspaceEvents {
+    fn assign(&mut self, words: &[Vec<u8>], _: &Kind) -> Result<(), String> {
+        let [letters] = words else { return Err(WRONG_NUMBER.into()) };
+        let bits = letters.iter().try_fold(0, |bits, letter| Some(bits | Self::bits(*letter)?));
+        self.0 = bits.ok_or("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")?;
+        Ok(())
+    }
+
+    fn print(&self, _: &Kind) -> Vec<u8> {
+        let all = self.0 & Self::ALL == Self::ALL;
+        let shown = |bits: u32| self.contains(bits) && !(all && bits & Self::ALL != 0);
+        let letters = EVENT_LETTERS.iter().filter(|(_, bits)| shown(*bits)).map(|(letter, _)| *letter);
+        all.then_some(b'A').into_iter().chain(letters).collect()
+    }
+
+    fn lines(&self, kind: &Kind) -> Vec<Vec<u8>> {
+        vec![crate::base::quoting::quote(&self.print(kind))]
+    }
+}
+
+/// `bind`: none means all interfaces; a leading `-` on an address allows it to be missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BindAddresses(pub Vec<String>);
+
+impl Value for BindAddresses {
+    fn assign(&mut self, words: &[Vec<u8>], _: &Kind) -> Result<(), String> {
+        if words.len() > 16 {
+            return Err("Too many bind addresses specified.".into());
+        }
+        self.0 = without_empty_word(words).iter().map(|word| read_text(word)).collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    fn print(&self, _: &Kind) -> Vec<u8> {
+        join(self.0.iter().cloned())
+    }
+
+    fn lines(&self, kind: &Kind) -> Vec<Vec<u8>> {
+        if self.0.is_empty() { vec![b"\"\"".to_vec()] } else { vec![self.print(kind)] }
+    }
+}
+
+/// The primary that this server replicates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrimaryAddress {
+    pub host: String,
+    pub port: u16,
+}
+
+impl Value for Option<PrimaryAddress> {
+    fn assign(&mut self, words: &[Vec<u8>], _: &Kind) -> Result<(), String> {
+        let [host, port] = words else { return Err(WRONG_NUMBER.into()) };
+        if host.eq_ignore_ascii_case(b"no") && port.eq_ignore_ascii_case(b"one") {
+            *self = None;
+            return Ok(());
+        }
+        let port = read_integer(port).and_then(|port| u16::try_from(port).ok()).ok_or("Invalid master port")?;
+        *self = Some(PrimaryAddress { host: read_text(host)?, port });
+        Ok(())
+    }
+
+    fn print(&self, _: &Kind) -> Vec<u8> {
+        self.as_ref().map(|primary| format!("{} {}", primary.host, primary.port)).unwrap_or_default().into_bytes()
+    }
+
+    fn lines(&self, kind: &Kind) -> Vec<Vec<u8>> {
+        self.iter().map(|_| self.print(kind)).collect()
+    }
+}
+
+/// `oom-score-adj-values`: for a primary, a replica, and (in Redis) a child process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OomScoreAdjValues(pub [i32; 3]);
+
+impl Value for OomScoreAdjValues {
+    fn assign(&mut self, words: &[Vec<u8>], _: &Kind) -> Result<(), String> {
+        let [primary, replica, child] = words else { return Err(WRONG_NUMBER.into()) };
+        let read = |word: &Vec<u8>| {
+            read_integer(word)
+                .filter(|value| (-2000..=2000).contains(value))
+                .map(|value| value as i32)
+                .ok_or("Invalid oom-score-adj-values, elements must be between -2000 and 2000.")
+        };
+        self.0 = [read(primary)?, read(replica)?, read(child)?];
+        Ok(())
+    }
+
+    fn print(&self, _: &Kind) -> Vec<u8> {
+        join(self.0.iter().map(i32::to_string))
+    }
+}
+
+/// The percentiles of INFO latencystats.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Percentiles(pub Vec<f64>);
+
+impl Percentiles {
+    /// Six decimals at most, without trailing zeros.
+    pub fn text(percentile: f64) -> String {
+        let text = format!("{percentile:.6}");
+        text.trim_end_matches('0').trim_end_matches('.').to_string()
+    }
+}
+
+impl Value for Percentiles {
+    fn assign(&mut self, words: &[Vec<u8>], _: &Kind) -> Result<(), String> {
+        let read = |word: &Vec<u8>| -> Result<f64, &str> {
+            let number = std::str::from_utf8(word).ok().and_then(|text| text.parse::<f64>().ok());
+            let number =
+                number.filter(|n| !n.is_nan()).ok_or("Invalid latency-tracking-info-percentiles parameters")?;
+            if !(0.0..=100.0).contains(&number) {
+                return Err("latency-tracking-info-percentiles parameters should sit between [0.0,100.0]");
+            }
+            Ok(number)
+        };
+        self.0 = without_empty_word(words).iter().map(read).collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    fn print(&self, _: &Kind) -> Vec<u8> {
+        join(self.0.iter().map(|percentile| Self::text(*percentile)))
+    }
+
+    fn lines(&self, kind: &Kind) -> Vec<Vec<u8>> {
+        if self.0.is_empty() { vec![b"\"\"".to_vec()] } else { vec![self.print(kind)] }
+    }
+}
+
+/// What a signal asks of the shutdown; nothing set is the default behaviour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShutdownFlags {
+    pub save: bool,
+    pub nosave: bool,
+    pub now: bool,
+    pub force: bool,
+}
+
+impl ShutdownFlags {
+    pub const KIND: Kind = Kind::Choice(&["default", "save", "nosave", "now", "force"]);
+}
+
+impl Value for ShutdownFlags {
+    fn assign(&mut self, words: &[Vec<u8>], kind: &Kind) -> Result<(), String> {
+        let mut flags = ShutdownFlags::default();
+        for word in words {
+            match word.to_ascii_lowercase().as_slice() {
+                b"default" => {}
+                b"save" => flags.save = true,
+                b"nosave" => flags.nosave = true,
+                b"now" => flags.now = true,
+                b"force" => flags.force = true,
+                _ => return Err(not_among(choice_words(kind))),
+            }
+        }
+        if words.is_empty() {
+            return Err(not_among(choice_words(kind)));
+        }
+        if flags.save && flags.nosave {
+            return Err("shutdown options SAVE and NOSAVE can't be used simultaneously".into());
+        }
+        *self = flags;
+        Ok(())
+    }
+
+    fn print(&self, _: &Kind) -> Vec<u8> {
+        if *self == ShutdownFlags::default() {
+            return b"default".to_vec();
+        }
+        let flags = [("save", self.save), ("nosave", self.nosave), ("now", self.now), ("force", self.force)];
+        join(flags.iter().filter(|(_, set)| *set).map(|(name, _)| (*name).to_string()))
+    }
+}
+
+fn choice_words(kind: &Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Choice(words) => words,
+        _ => &[],
+    }
+}
+
+/// A limit in bytes, or in percent of maxmemory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryLimit {
+    Bytes(u64),
+    Percent(u32),
+}
+
+impl MemoryLimit {
+    /// The limit in bytes; 0 (none) for a percentage while maxmemory is not set.
+    pub fn bytes(self, maxmemory: u64) -> u64 {
+        match self {
+            MemoryLimit::Bytes(bytes) => bytes,
+            MemoryLimit::Percent(percent) => (u128::from(maxmemory) * u128::from(percent) / 100) as u64,
+        }
+    }
+}
+
+impl Value for MemoryLimit {
+    fn assign(&mut self, words: &[Vec<u8>], kind: &Kind) -> Result<(), String> {
+        let word = super::value::only_word(words)?;
+        if let Some(bytes) = read_memory(word) {
+            let max = if let Kind::MemoryOrPercent { max } = kind { *max } else { i128::from(i64::MAX) };
+            if i128::from(bytes) > max {
+                return Err(format!("argument must be between -100 and {max} inclusive"));
+            }
+            *self = MemoryLimit::Bytes(bytes);
+            return Ok(());
+        }
+        let percent = word.strip_suffix(b"%").and_then(crate::base::number::parse_u64);
+        let percent = percent.ok_or("argument must be a memory or percent value")?;
+        if percent > 100 {
+            return Err("percentage argument must be less or equal to 100".into());
+        }
+        // Redis cannot tell 0 % from none.
+        *self = if percent == 0 { MemoryLimit::Bytes(0) } else { MemoryLimit::Percent(percent as u32) };
+        Ok(())
+    }
+
+    fn print(&self, _: &Kind) -> Vec<u8> {
+        match self {
+            MemoryLimit::Bytes(bytes) => bytes.to_string().into_bytes(),
+            MemoryLimit::Percent(percent) => format!("{percent}%").into_bytes(),
+        }
+    }
+
+    fn lines(&self, kind: &Kind) -> Vec<Vec<u8>> {
+        match self {
+            MemoryLimit::Bytes(bytes) => vec![print_memory(*bytes).into_bytes()],
+            MemoryLimit::Percent(_) => vec![self.print(kind)],
+        }
+    }
+}
+
+/// A single empty word means none at all, as in `save ""`.
+fn without_empty_word(words: &[Vec<u8>]) -> &[Vec<u8>] {
+    match words {
+        [word] if word.is_empty() => &[],
+        _ => words,
+    }
+}
+
+fn read_integer(word: &[u8]) -> Option<i64> {
+    std::str::from_utf8(word).ok()?.parse().ok()
+}
+
+fn join(parts: impl Iterator<Item = String>) -> Vec<u8> {
+    parts.collect::<Vec<_>>().join(" ").into_bytes()
+}

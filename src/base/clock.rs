@@ -12,6 +12,11 @@ pub fn unix_us() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as i64)
 }
 
+/// The local time as Redis's log prints it: `21 Nov 2026 08:05:12.345`.
+pub fn local_time() -> String {
+    chrono::Local::now().format("%d %b %Y %H:%M:%S%.3f").to_string()
+}
+
 /// A cheap monotonic stopwatch: cycle counter where the machine has a stable one.
 #[derive(Clone)]
 pub struct Stopwatch {

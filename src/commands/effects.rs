@@ -73,6 +73,10 @@ impl EventClasses {
         self.0 == 0
     }
 
+    pub const fn from_bits(bits: u32) -> Self {
+        EventClasses(bits)
+    }
+
     /// Reads `KEA`-like letters; nothing if one is unknown.
     pub fn parse(letters: &str) -> Option<Self> {
         letters.chars().try_fold(EventClasses::NONE, |classes, letter| {
@@ -155,9 +159,13 @@ pub struct Effects {
 
 impl Effects {
     pub fn is_idle(&self) -> bool {
-        self.dirty == 0
-            && self.commands.is_empty()
-            && self.events.is_empty()
+        self.dirty == 0 && self.commands.is_empty() && self.is_only_dirty()
+    }
+
+    /// Whether the count of changes is all there is to hand out besides the stream.
+    #[inline]
+    pub fn is_only_dirty(&self) -> bool {
+        self.events.is_empty()
             && self.expired.is_empty()
             && self.changed.is_empty()
             && self.ready.is_empty()

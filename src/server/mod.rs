@@ -1,3 +1,29 @@
-//! Level 4: shared state, sessions, admission, `call`, propagation, session commands. No tokio, no files, no sockets.
+//! Level 4: shared state, sessions, and the way of a command: dispatch → admission → plan → call → propagation.
+//!
+//! No runtime, file or socket: whatever must move (replica links, the AOF writer, gossip) lives above and reads or changes
+//! the plain data here; a handler that wants something to happen up there leaves an intent.
 
+pub mod blocking;
+pub mod call;
+pub mod clients;
+pub mod commands;
 pub mod config;
+pub mod dispatch;
+pub mod intents;
+pub mod journal;
+pub mod lazyfree;
+pub mod multi;
+pub mod notify;
+pub mod plan;
+pub mod propagation;
+pub mod pubsub;
+pub mod session;
+pub mod state;
+pub mod stats;
+pub mod table;
+pub mod tracking;
+pub mod worker;
+
+pub use session::{Session, SessionCommand, SessionContext, SessionFlow};
+pub use state::Server;
+pub use worker::Worker;

@@ -160,6 +160,22 @@ impl Locked {
         self.shard_mut(shard_of(hash)).db_mut(db)
     }
 
+    /// See `Table::prefetch_bucket`.
+    #[inline]
+    pub fn prefetch_bucket(&self, hash: u64, db: usize) {
+        if let Some(db) = self.db(hash, db) {
+            db.table().prefetch_bucket(hash);
+        }
+    }
+
+    /// See `Table::prefetch_entry`.
+    #[inline]
+    pub fn prefetch_entry(&self, hash: u64, db: usize) {
+        if let Some(db) = self.db(hash, db) {
+            db.table().prefetch_entry(hash);
+        }
+    }
+
     /// Hash of a key; here so that callers need not know which one shards use.
     pub fn hash(key: &[u8]) -> u64 {
         hash::bytes(key)

@@ -1,0 +1,115 @@
+//! Wiring: reads the configuration, puts the rooms together, starts threads and tasks, waits for the end.
+
+use crate::base::clock;
+use crate::cli::{self, Invocation};
+use crate::front::pool::Pool;
+use crate::front::{cron, listener, signals};
+use crate::persistence::config_file;
+use crate::server::config::{Arguments, Checks, Config, ConfigStore, REDIS_VERSION};
+use crate::server::intents::ShutdownWish;
+use crate::server::table::CommandTable;
+use crate::server::{Server, commands};
+use std::os::unix::fs::PermissionsExt;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    match cli::parse(std::env::args_os()) {
+        Invocation::Say(saying) => ExitCode::from(saying.say()),
+        Invocation::Serve(arguments) => match serve(&arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(reason) => {
+                eprint!("{reason}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+fn serve(arguments: &Arguments) -> Result<(), String> {
+    let config_path = config_file::config_path(arguments);
+    let mut loaded = config_file::load(arguments, Checks::default());
+    if let Some(problem) = loaded.problems.first() {
+        return Err(problem.fatal_text());
+    }
+    config_file::enter_dir(&mut loaded.config)?;
+    crate::front::log::start(&loaded.config);
+    let table = CommandTable::leak(crate::commands::FAMILIES, commands::FAMILIES);
+    let store = ConfigStore::new(loaded.config);
+    store.on_apply(&["dir"], Box::new(|_, new| config_file::enter_dir(new)));
+    let server = Server::leak(store, table, config_path, clock::unix_ms());
+    announce(server);
+    std::thread::Builder::new()
+        .name("lazyfree".into())
+        .spawn(|| server.lazyfree.run())
+        .map_err(|error| error.to_string())?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    runtime.block_on(run(server))
+}
+
+/// The first lines of the log, which tools and tests wait for.
+fn announce(server: &Server) {
+    tracing::warn!("oO0OoO0OoO0Oo Redis is starting oO0OoO0OoO0Oo");
+    tracing::warn!(
+        "Redis version={REDIS_VERSION}, bits=64, rsredis version={}, pid={}, just started",
+        env!("CARGO_PKG_VERSION"),
+        std::process::id()
+    );
+    if server.config_file.is_some() {
+        tracing::warn!("Configuration loaded");
+    }
+}
+
+/// Binds, serves, and shuts down when it is asked to.
+async fn run(server: &'static Server) -> Result<(), String> {
+    let config = server.config.current();
+    let listeners = if config.port == 0 { Vec::new() } else { bind(&config)? };
+    let pool = Arc::new(Pool::start(server, config.io_threads).map_err(|error| error.to_string())?);
+    let mode = "standalone";
+    tracing::warn!("Running mode={mode}, port={}. PID: {}", config.port, std::process::id());
+    tracing::warn!("Server initialized");
+    for listener in listeners {
+        tokio::spawn(listener::accept(server, Arc::clone(&pool), listener));
+    }
+    if let Some(path) = &config.unixsocket {
+        let listener = bind_unix(path, config.unixsocketperm)?;
+        tokio::spawn(listener::accept_unix(server, Arc::clone(&pool), listener, path.clone()));
+    }
+    tokio::spawn(signals::listen(server));
+    tokio::spawn(cron::run(server));
+    tracing::info!("Ready to accept connections");
+    let _wish: ShutdownWish = std::future::poll_fn(|context| match server.intents.poll_shutdown(context.waker()) {
+        Some(wish) => std::task::Poll::Ready(wish),
+        None => std::task::Poll::Pending,
+    })
+    .await;
+    tracing::warn!("User requested shutdown...");
+    if let Some(path) = &config.unixsocket {
+        // The socket's file would keep the next start from binding.
+        let _ = std::fs::remove_file(path);
+    }
+    tracing::warn!("Redis is now ready to exit, bye bye...");
+    std::process::exit(0)
+}
+
+fn bind(config: &Config) -> Result<Vec<std::net::TcpListener>, String> {
+    listener::bind(config, config.port).map_err(|reason| {
+        tracing::warn!("{reason}");
+        tracing::warn!("Failed listening on port {} (tcp), aborting.", config.port);
+        format!("{reason}\n")
+    })
+}
+
+fn bind_unix(path: &str, mode: u32) -> Result<std::os::unix::net::UnixListener, String> {
+    // A socket left by a process that was killed.
+    let _ = std::fs::remove_file(path);
+    let listener = std::os::unix::net::UnixListener::bind(path)
+        .map_err(|error| format!("Failed opening Unix socket: bind: {error}\n"))?;
+    if mode != 0 {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+            .map_err(|error| format!("Failed to set the mode of {path}: {error}\n"))?;
+    }
+    Ok(listener)
+}

@@ -1,0 +1,296 @@
+//! The connection loop: read what is there, run it as batches, write all replies at once.
+//!
+//! ```text
+//!            ┌──────────────────────────────────────────────────────────┐
+//!   readable ┴► read into the worker's buffer ─► parse ─► run ─► replies ┴► one write ─► idle
+//!                  │ an unfinished request is kept in `input`                 │ what the socket does not take
+//!                  ▼ until its rest comes                                     ▼ waits in `output`
+//! ```
+//! The big buffers belong to the worker and are lent to whichever connection is active; an idle connection holds neither
+//! input nor output, so that ten thousand of them cost little. Reading goes on while replies wait for a slow reader: a
+//! client that writes a million commands before it reads must not wait for itself.
+
+use super::pool::Accepted;
+use super::stream::Stream;
+use crate::resp::{Batch, Limits, Reply, RequestParser};
+use crate::server::blocking::{self, Release};
+use crate::server::dispatch::{self, BATCH_MAX, BatchEnd};
+use crate::server::{Session, Worker};
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// Size of the worker's read buffer: what one connection may run before others get their turn.
+const READ_BUFFER: usize = 64 * 1024;
+/// Replies are written in between once so many bytes have gathered.
+const REPLY_FLUSH: usize = 256 * 1024;
+/// Reads of one connection before it lets others run.
+const READS_MAX: usize = 8;
+
+/// What the connections of one worker share; borrowed for one batch at a time, never across an await.
+pub struct Shared(RefCell<Lent>);
+
+struct Lent {
+    worker: Worker,
+    buffer: Vec<u8>,
+    batch: Batch,
+    reply: Reply,
+}
+
+impl Shared {
+    pub fn new(worker: Worker) -> Self {
+        let lent = Lent { worker, buffer: vec![0; READ_BUFFER], batch: Batch::default(), reply: Reply::default() };
+        Shared(RefCell::new(lent))
+    }
+
+    /// The worker, for its periodic work between batches.
+    pub fn with_worker<T>(&self, work: impl FnOnce(&mut Worker) -> T) -> T {
+        work(&mut self.0.borrow_mut().worker)
+    }
+}
+
+struct Connection {
+    shared: Rc<Shared>,
+    stream: Stream,
+    session: Session,
+    parser: RequestParser,
+    /// Bytes read but not run: an unfinished request, or requests behind one that blocks.
+    input: Vec<u8>,
+    /// Replies that the socket has not taken yet, and how many of their bytes are written.
+    output: Vec<u8>,
+    written: usize,
+    /// Wakes the task at the deadline of a blocked command.
+    deadline: Option<Pin<Box<tokio::time::Sleep>>>,
+    peer_closed: bool,
+}
+
+/// Serves one client until it leaves.
+pub async fn serve(shared: Rc<Shared>, accepted: Accepted) {
+    let (stream, client) = match accepted {
+        Accepted::Tcp(stream, client) => (tokio::net::TcpStream::from_std(stream).map(Stream::Tcp), client),
+        Accepted::Unix(stream, client) => (tokio::net::UnixStream::from_std(stream).map(Stream::Unix), client),
+    };
+    let Ok(stream) = stream else {
+        shared.with_worker(|worker| worker.server.clients.remove(client.id));
+        return;
+    };
+    let authenticated = shared.with_worker(|worker| worker.server.config.current().requirepass.is_none());
+    let mut connection = Connection {
+        shared: Rc::clone(&shared),
+        stream,
+        session: Session::new(Arc::clone(&client), authenticated),
+        parser: RequestParser::default(),
+        input: Vec::new(),
+        output: Vec::new(),
+        written: 0,
+        deadline: None,
+        peer_closed: false,
+    };
+    // An error of the socket means that the client is gone, which is all there is to know.
+    let _ = poll_fn(|context| connection.poll(context)).await;
+    let mut lent = shared.0.borrow_mut();
+    dispatch::close_session(&mut lent.worker, &mut connection.session);
+}
+
+impl Connection {
+    /// Does all that can be done now; ready when the connection is over.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.session.client.register(context.waker());
+        if self.session.client.is_killed() && !self.session.closing {
+            return Poll::Ready(Ok(()));
+        }
+        self.take_outbox();
+        self.check_deadline(context);
+        if self.session.blocked.is_none() && !self.input.is_empty() {
+            self.run_input();
+        }
+        for _ in 0..READS_MAX {
+            self.flush(context)?;
+            if self.session.closing || self.peer_closed {
+                return if self.output.is_empty() || self.peer_closed { Poll::Ready(Ok(())) } else { Poll::Pending };
+            }
+            match self.read(context)? {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(0) => self.peer_closed = true,
+                Poll::Ready(_) => {}
+            }
+        }
+        // Others get their turn; this connection goes on at once.
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Reads once and runs what came.
+    fn read(&mut self, context: &mut Context<'_>) -> io::Result<Poll<usize>> {
+        let shared = Rc::clone(&self.shared);
+        let lent = &mut *shared.0.borrow_mut();
+        if !self.input.is_empty() {
+            return self.read_more(context, lent);
+        }
+        let mut buffer = std::mem::take(&mut lent.buffer);
+        let result = self.stream.poll_read(context, &mut buffer);
+        let result = match result {
+            Poll::Pending => Ok(Poll::Pending),
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Ready(Ok(len)) => {
+                lent.worker.stats.input_bytes.add(len as u64);
+                lent.worker.stats.reads_processed.add(1);
+                let rest = self.run(lent, &mut buffer[..len]);
+                self.input.extend_from_slice(&buffer[rest..len]);
+                Ok(Poll::Ready(len))
+            }
+        };
+        lent.buffer = buffer;
+        result
+    }
+
+    /// Reads on behind an unfinished request, into a buffer of the connection's own.
+    fn read_more(&mut self, context: &mut Context<'_>, lent: &mut Lent) -> io::Result<Poll<usize>> {
+        let limit = lent.worker.config.client_query_buffer_limit;
+        if self.input.len() > limit {
+            lent.worker.server.stats.query_limit_disconnections.fetch_add(1, Ordering::Relaxed);
+            self.session.closing = true;
+            return Ok(Poll::Ready(1));
+        }
+        let old = self.input.len();
+        let wanted = self.parser.wanted().saturating_sub(old).clamp(READ_BUFFER / 4, 4 << 20);
+        self.input.resize(old + wanted, 0);
+        let result = self.stream.poll_read(context, &mut self.input[old..]);
+        let len = match &result {
+            Poll::Ready(Ok(len)) => *len,
+            Poll::Ready(Err(_)) | Poll::Pending => 0,
+        };
+        self.input.truncate(old + len);
+        match result {
+            Poll::Pending => Ok(Poll::Pending),
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Ready(Ok(len)) => {
+                lent.worker.stats.input_bytes.add(len as u64);
+                lent.worker.stats.reads_processed.add(1);
+                if self.session.blocked.is_none() {
+                    self.run_own(lent);
+                }
+                Ok(Poll::Ready(len))
+            }
+        }
+    }
+
+    /// Runs what waited behind a blocked command.
+    fn run_input(&mut self) {
+        let shared = Rc::clone(&self.shared);
+        self.run_own(&mut shared.0.borrow_mut());
+    }
+
+    fn run_own(&mut self, lent: &mut Lent) {
+        let mut input = std::mem::take(&mut self.input);
+        let rest = self.run(lent, &mut input);
+        if rest < input.len() {
+            input.drain(..rest);
+            self.input = input;
+        }
+    }
+
+    /// Parses and runs requests until the buffer is used up; returns where the unfinished rest begins.
+    fn run(&mut self, lent: &mut Lent, buffer: &mut [u8]) -> usize {
+        let mut start = 0;
+        while start < buffer.len() && self.session.blocked.is_none() && !self.session.closing {
+            let limits =
+                Limits { bulk_len_max: lent.worker.settings.bulk_len_max, authenticated: self.session.authenticated };
+            lent.batch.clear();
+            let parsed = self.parser.parse(buffer, start, BATCH_MAX, limits, &mut lent.batch);
+            let (rest, error) = match parsed {
+                Ok(rest) => (rest, None),
+                Err((rest, error)) => (rest, Some(error)),
+            };
+            let end = dispatch::run_batch(&mut lent.worker, &mut self.session, &lent.batch, buffer, &mut lent.reply);
+            if let BatchEnd::Stopped(executed) = end {
+                self.parser.reset();
+                start = lent.batch.end(executed - 1);
+                break;
+            }
+            if let Some(error) = error {
+                lent.reply.error(&format!("ERR {}", error.0));
+                lent.worker.stats.count_error("ERR");
+                self.session.closing = true;
+                start = buffer.len();
+                break;
+            }
+            start = rest;
+            if lent.batch.is_empty() {
+                break;
+            }
+            if lent.reply.len() >= REPLY_FLUSH {
+                self.take_replies(lent);
+            }
+        }
+        self.take_replies(lent);
+        start
+    }
+
+    /// Moves the replies from the worker's buffer to the connection's, to be written by `flush`.
+    fn take_replies(&mut self, lent: &mut Lent) {
+        let replies = lent.reply.buffer_mut();
+        if self.output.is_empty() {
+            // The buffers change places: nothing is copied.
+            std::mem::swap(&mut self.output, replies);
+        } else {
+            self.output.extend_from_slice(replies);
+        }
+        replies.clear();
+    }
+
+    /// Writes what the socket takes.
+    fn flush(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        while self.written < self.output.len() {
+            match self.stream.poll_write(context, &self.output[self.written..]) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(len)) => self.written += len,
+                Poll::Ready(Err(error)) => return Err(error),
+            }
+        }
+        if self.written > 0 {
+            let mut lent = self.shared.0.borrow_mut();
+            lent.worker.stats.output_bytes.add(self.written as u64);
+            lent.worker.stats.writes_processed.add(1);
+            self.written = 0;
+            self.output.clear();
+            // The buffer goes back to the worker; one that a big reply has blown up goes back to the allocator.
+            let mut buffer = std::mem::take(&mut self.output);
+            if buffer.capacity() <= REPLY_FLUSH * 2 && lent.reply.buffer_mut().capacity() < buffer.capacity() {
+                std::mem::swap(lent.reply.buffer_mut(), &mut buffer);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what others have sent to this client; a blocked command that was answered ends here.
+    fn take_outbox(&mut self) {
+        if self.session.client.take_outbox(&mut self.output) {
+            self.session.blocked = None;
+            self.deadline = None;
+        }
+    }
+
+    /// Ends a blocked command whose time is up; the answer comes through the outbox like any other.
+    fn check_deadline(&mut self, context: &mut Context<'_>) {
+        let Some(blocked) = &self.session.blocked else { return };
+        let Some(deadline_ms) = blocked.deadline_ms else { return };
+        let shared = Rc::clone(&self.shared);
+        let deadline = self.deadline.get_or_insert_with(|| {
+            let left = deadline_ms - shared.with_worker(|worker| worker.now_ms);
+            Box::pin(tokio::time::sleep(Duration::from_millis(left.max(0) as u64)))
+        });
+        if deadline.as_mut().poll(context).is_ready() {
+            let server = shared.with_worker(|worker| worker.server);
+            blocking::release(server, &blocked.ticket, Release::Timeout);
+            self.take_outbox();
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Level 8: accepting connections, the connection loop, periodic work, signals. No rules of Redis.
+
+pub mod connection;
+pub mod cron;
+pub mod listener;
+pub mod log;
+pub mod pool;
+pub mod signals;
+pub mod stream;

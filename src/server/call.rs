@@ -1,0 +1,139 @@
+//! `call`: the one place where a command on keys runs. Around the handler: the clock, the statistics, the effects.
+//!
+//! ```text
+//!   plan ─► lock ─► execute (handler, statistics) ─► finish_command (events, watchers; what goes to the stream)
+//!                      ▲                                  │   once per command
+//!                      └── EXEC and scripts: many ────────┘
+//!                                                         ▼   once per unit
+//!                                                   finish_unit (journal, blocked clients), still under the locks
+//! ```
+
+use super::plan;
+use super::propagation;
+use super::table::{Entry, Handler};
+use super::worker::Worker;
+use crate::commands::context::{KeyContext, KeyFlow, Keys};
+use crate::commands::error::CommandError;
+use crate::commands::spec::KeyHandler;
+use crate::engine::keyspace::Locked;
+use crate::resp::{Args, Reply};
+
+/// On whose behalf a command runs.
+#[derive(Clone, Copy)]
+pub struct Caller {
+    pub db: usize,
+    pub no_touch: bool,
+    pub deny_blocking: bool,
+    /// Already in the stream (the link to the primary, loading the AOF): effects are not journaled again.
+    pub is_replay: bool,
+}
+
+/// Runs one command on keys as a unit of its own.
+#[inline]
+pub fn call(
+    worker: &mut Worker,
+    caller: Caller,
+    entry: &Entry,
+    handler: KeyHandler,
+    args: Args<'_>,
+    reply: &mut Reply,
+) -> KeyFlow {
+    worker.planned.clear();
+    let shards = plan::shards(entry, args, &mut worker.planned);
+    let mut locked = plan::lock(worker.server.keyspace, shards, caller.db, entry, args);
+    let flow = execute(worker, &mut locked, caller, entry, handler, args, reply);
+    propagation::finish_unit(worker, &mut locked);
+    flow
+}
+
+/// Runs the command of a blocked client once more. If it still finds nothing, it leaves no trace in the statistics.
+pub fn execute_again(
+    worker: &mut Worker,
+    locked: &mut Locked,
+    caller: Caller,
+    entry: &Entry,
+    handler: KeyHandler,
+    args: Args<'_>,
+    reply: &mut Reply,
+) -> KeyFlow {
+    run_handler(worker, locked, caller, entry, handler, args, reply).unwrap_or(KeyFlow::Done)
+}
+
+/// Runs a handler under locks that are held already. Its error, if any, is written as the reply.
+#[inline]
+pub fn execute(
+    worker: &mut Worker,
+    locked: &mut Locked,
+    caller: Caller,
+    entry: &Entry,
+    handler: KeyHandler,
+    args: Args<'_>,
+    reply: &mut Reply,
+) -> KeyFlow {
+    let result = run_handler(worker, locked, caller, entry, handler, args, reply);
+    finish_statistics(worker, entry, result.as_ref().err());
+    result.unwrap_or(KeyFlow::Done)
+}
+
+#[inline]
+fn run_handler(
+    worker: &mut Worker,
+    locked: &mut Locked,
+    caller: Caller,
+    entry: &Entry,
+    handler: KeyHandler,
+    args: Args<'_>,
+    reply: &mut Reply,
+) -> Result<KeyFlow, CommandError> {
+    let start = reply.len();
+    let mut observers = worker.server.observers(worker.settings.notify);
+    observers.journal &= !caller.is_replay;
+    let mut context = KeyContext {
+        keys: Keys {
+            locked,
+            effects: &mut worker.effects,
+            settings: &worker.settings,
+            stats: &worker.stats.keys,
+            db: caller.db,
+            now_ms: worker.now_ms,
+            observers,
+            no_touch: caller.no_touch,
+            planned: &worker.planned,
+        },
+        reply,
+        random: &mut worker.random,
+        deny_blocking: caller.deny_blocking,
+    };
+    let result = handler(&mut context, args);
+    if let Err(error) = &result {
+        reply.truncate(start);
+        reply.error(&error.0);
+    }
+    propagation::finish_command(worker, locked, caller, entry, args);
+    result
+}
+
+/// Counts a command that has run.
+#[inline]
+pub fn finish_statistics(worker: &mut Worker, entry: &Entry, error: Option<&CommandError>) {
+    let ns = worker.lap_ns();
+    let stats = &worker.stats.commands[entry.id];
+    stats.calls.add(1);
+    stats.time_ns.add(ns);
+    if worker.config.latency_tracking {
+        stats.latency.get_or_init(Default::default).record(ns);
+    }
+    worker.stats.commands_processed.add(1);
+    if let Some(error) = error {
+        stats.failed.add(1);
+        worker.stats.count_error(error.code());
+    }
+}
+
+/// The handler on keys of an entry.
+pub fn key_handler(entry: &Entry) -> Option<KeyHandler> {
+    match entry.handler {
+        Handler::Key(handler) => Some(handler),
+        Handler::Session(_) | Handler::Container => None,
+    }
+}

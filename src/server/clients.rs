@@ -1,0 +1,208 @@
+//! What others can see and do of a client: its outbox, its flags, the data that CLIENT LIST prints.
+//!
+//! A connection's worker owns its `Session`; everybody else reaches the client only through this shared part.
+
+use crate::engine::keyspace::waiters::Ticket;
+use atomic_waker::AtomicWaker;
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::task::Waker;
+
+/// Bytes that others have for a client: published messages, invalidations, the reply to a served blocked command.
+#[derive(Default)]
+struct Outbox {
+    chunks: VecDeque<Bytes>,
+    bytes: usize,
+    /// The blocked command of this client has been answered (its reply is among the chunks).
+    unblocked: bool,
+}
+
+/// The part of a client's data that is text.
+#[derive(Clone, Debug, Default)]
+pub struct ClientTexts {
+    pub name: String,
+    pub user: String,
+    pub lib_name: String,
+    pub lib_ver: String,
+}
+
+#[derive(Default)]
+pub struct Client {
+    pub id: u64,
+    pub addr: String,
+    pub laddr: String,
+    pub fd: i32,
+    pub created_ms: i64,
+    outbox: Mutex<Outbox>,
+    waker: AtomicWaker,
+    /// The connection must close (CLIENT KILL, output limit).
+    killed: AtomicBool,
+    pub texts: Mutex<ClientTexts>,
+    /// What the client is blocked on, for those who end the wait from outside.
+    pub waiting: Mutex<Option<Arc<Ticket>>>,
+    /// See `flag`.
+    flags: AtomicU32,
+    pub db: AtomicUsize,
+    pub resp: AtomicU32,
+    pub last_interaction_ms: AtomicI64,
+    /// Id in the command table, plus one; 0 = none yet.
+    pub last_command: AtomicUsize,
+    /// Commands queued by MULTI, −1 outside.
+    pub multi: AtomicI64,
+    pub multi_bytes: AtomicUsize,
+    pub watched: AtomicUsize,
+    pub channels: AtomicUsize,
+    pub patterns: AtomicUsize,
+    pub shard_channels: AtomicUsize,
+    pub query_bytes: AtomicUsize,
+    pub query_free: AtomicUsize,
+    pub output_bytes: AtomicUsize,
+    pub redirect: AtomicI64,
+    pub commands: AtomicU64,
+}
+
+/// What CLIENT LIST's flag letters and admission ask of a client.
+pub mod flag {
+    pub const BLOCKED: u32 = 1;
+    pub const MULTI: u32 = 1 << 1;
+    pub const DIRTY_CAS: u32 = 1 << 2;
+    pub const CLOSE_AFTER_REPLY: u32 = 1 << 3;
+    pub const MONITOR: u32 = 1 << 4;
+    pub const PUBSUB: u32 = 1 << 5;
+    pub const REPLICA: u32 = 1 << 6;
+    pub const PRIMARY: u32 = 1 << 7;
+    pub const UNIX_SOCKET: u32 = 1 << 8;
+    pub const TRACKING: u32 = 1 << 9;
+    pub const TRACKING_BROKEN: u32 = 1 << 10;
+    pub const TRACKING_BCAST: u32 = 1 << 11;
+    pub const NO_EVICT: u32 = 1 << 12;
+    pub const NO_TOUCH: u32 = 1 << 13;
+    pub const READONLY: u32 = 1 << 14;
+    pub const INTERNAL: u32 = 1 << 15;
+}
+
+impl Client {
+    /// A client that has just been accepted.
+    pub fn new(id: u64, addr: String, laddr: String, fd: i32, now_ms: i64) -> Self {
+        Client {
+            id,
+            addr,
+            laddr,
+            fd,
+            created_ms: now_ms,
+            texts: Mutex::new(ClientTexts { user: "default".into(), ..ClientTexts::default() }),
+            resp: AtomicU32::new(2),
+            multi: AtomicI64::new(-1),
+            redirect: AtomicI64::new(-1),
+            last_interaction_ms: AtomicI64::new(now_ms),
+            ..Client::default()
+        }
+    }
+
+    pub fn has(&self, flag: u32) -> bool {
+        self.flags.load(Ordering::Relaxed) & flag != 0
+    }
+
+    pub fn set(&self, flag: u32, on: bool) {
+        if on {
+            self.flags.fetch_or(flag, Ordering::Relaxed);
+        } else {
+            self.flags.fetch_and(!flag, Ordering::Relaxed);
+        }
+    }
+
+    /// Sends bytes that are not the reply to a request of this client.
+    pub fn send(&self, bytes: Bytes) {
+        let mut outbox = self.outbox.lock();
+        outbox.bytes += bytes.len();
+        outbox.chunks.push_back(bytes);
+        drop(outbox);
+        self.waker.wake();
+    }
+
+    /// Answers the command that the client is blocked in.
+    pub fn unblock(&self, reply: Bytes) {
+        let mut outbox = self.outbox.lock();
+        outbox.bytes += reply.len();
+        outbox.chunks.push_back(reply);
+        outbox.unblocked = true;
+        drop(outbox);
+        self.waker.wake();
+    }
+
+    /// Takes what has been sent; the second value tells whether the blocked command was answered.
+    pub fn take_outbox(&self, into: &mut Vec<u8>) -> bool {
+        let mut outbox = self.outbox.lock();
+        for chunk in outbox.chunks.drain(..) {
+            into.extend_from_slice(&chunk);
+        }
+        outbox.bytes = 0;
+        std::mem::take(&mut outbox.unblocked)
+    }
+
+    /// Bytes that wait in the outbox.
+    pub fn outbox_bytes(&self) -> usize {
+        self.outbox.lock().bytes
+    }
+
+    pub fn kill(&self) {
+        self.killed.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    pub fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::Acquire)
+    }
+
+    /// The connection task leaves its waker here before it sleeps.
+    pub fn register(&self, waker: &Waker) {
+        self.waker.register(waker);
+    }
+
+    pub fn wake(&self) {
+        self.waker.wake();
+    }
+}
+
+/// Every connected client, by id.
+#[derive(Default)]
+pub struct Clients {
+    by_id: RwLock<BTreeMap<u64, Arc<Client>>>,
+    next_id: AtomicU64,
+    /// Clients whose blocked command waits.
+    pub blocked: AtomicUsize,
+}
+
+impl Clients {
+    pub fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub fn add(&self, client: Arc<Client>) {
+        self.by_id.write().insert(client.id, client);
+    }
+
+    pub fn remove(&self, id: u64) {
+        self.by_id.write().remove(&id);
+    }
+
+    pub fn len(&self) -> usize {
+        self.by_id.read().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn find(&self, id: u64) -> Option<Arc<Client>> {
+        self.by_id.read().get(&id).cloned()
+    }
+
+    /// All clients, oldest first.
+    pub fn all(&self) -> Vec<Arc<Client>> {
+        self.by_id.read().values().cloned().collect()
+    }
+}

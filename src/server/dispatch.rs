@@ -1,0 +1,270 @@
+//! From a request to its reply: find the command, check arity and admission, queue it or run it.
+
+use super::blocking;
+use super::call::{self, Caller};
+use super::clients::flag;
+use super::multi;
+use super::plan;
+use super::propagation;
+use super::session::{ReplyMode, Session, SessionContext, SessionFlow, SessionHandler};
+use super::table::{Entry, Handler};
+use super::worker::Worker;
+use crate::commands::context::KeyFlow;
+use crate::commands::error::CommandError;
+use crate::commands::flags::Flags;
+use crate::engine::keyspace::Locked;
+use crate::engine::keyspace::shard_of;
+use crate::resp::{Args, Batch, Reply};
+use std::sync::atomic::Ordering;
+
+/// Requests that are looked up ahead of execution.
+pub const BATCH_MAX: usize = 32;
+
+/// What the connection does after a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchEnd {
+    /// Every request ran.
+    Done,
+    /// This many ran; the others wait until the session is no longer blocked (or never run, if it is closing).
+    Stopped(usize),
+}
+
+/// Runs the requests of one read, in order.
+pub fn run_batch(
+    worker: &mut Worker,
+    session: &mut Session,
+    batch: &Batch,
+    buffer: &[u8],
+    reply: &mut Reply,
+) -> BatchEnd {
+    worker.refresh();
+    if batch.len() >= 3 {
+        look_ahead(worker, session, batch, buffer);
+    }
+    for index in 0..batch.len() {
+        run(worker, session, batch.args(index, buffer), reply);
+        if session.blocked.is_some() || session.closing {
+            return BatchEnd::Stopped(index + 1);
+        }
+    }
+    session.client.last_interaction_ms.store(worker.now_ms, Ordering::Relaxed);
+    BatchEnd::Done
+}
+
+/// Brings the buckets and then the records of the batch's keys into the cache, so that the misses of all of them overlap
+/// instead of adding up. A shard that is busy is left alone: this only ever saves time.
+fn look_ahead(worker: &Worker, session: &Session, batch: &Batch, buffer: &[u8]) {
+    let server = worker.server;
+    let mut hashes = [0u64; BATCH_MAX];
+    let mut count = 0;
+    for index in 0..batch.len().min(BATCH_MAX) {
+        let args = batch.args(index, buffer);
+        let key = server.table.find(&args[0]).and_then(|entry| entry.single_key).and_then(|at| args.get(at));
+        if let Some(key) = key {
+            hashes[count] = Locked::hash(key);
+            server.keyspace.prefetch(shard_of(hashes[count]));
+            count += 1;
+        }
+    }
+    let hashes = &hashes[..count];
+    for stage in [Locked::prefetch_bucket, Locked::prefetch_entry] {
+        for hash in hashes {
+            if let Some(locked) = server.keyspace.try_lock(shard_of(*hash)) {
+                stage(&locked, *hash, session.db);
+            }
+        }
+    }
+}
+
+/// Runs or queues one request and writes its reply.
+#[inline]
+pub fn run(worker: &mut Worker, session: &mut Session, args: Args<'_>, reply: &mut Reply) {
+    let start = reply.len();
+    reply.set_resp3(session.resp3);
+    run_replying(worker, session, args, reply);
+    match session.reply_mode {
+        ReplyMode::On => {}
+        ReplyMode::Off => reply.truncate(start),
+        ReplyMode::Skip => {
+            reply.truncate(start);
+            session.reply_mode = ReplyMode::On;
+        }
+        ReplyMode::SkipNext => {
+            reply.truncate(start);
+            session.reply_mode = ReplyMode::Skip;
+        }
+    }
+}
+
+#[inline]
+fn run_replying(worker: &mut Worker, session: &mut Session, args: Args<'_>, reply: &mut Reply) {
+    let entry = match find(worker, args) {
+        Ok(entry) => entry,
+        Err(error) => return refuse(worker, session, &error, reply),
+    };
+    session.client.last_command.store(entry.id + 1, Ordering::Relaxed);
+    if let Err(error) = admit(worker, session, entry, args) {
+        worker.stats.commands[entry.id].rejected.add(1);
+        return refuse(worker, session, &error, reply);
+    }
+    if session.transaction.is_some() && !runs_inside_multi(entry) {
+        return queue(session, entry, args, reply);
+    }
+    match entry.handler {
+        Handler::Key(handler) => {
+            let caller = Caller {
+                db: session.db,
+                no_touch: session.client.has(flag::NO_TOUCH),
+                deny_blocking: session.is_primary_link,
+                is_replay: session.is_primary_link,
+            };
+            if entry.spec.flags.has(Flags::BLOCKING) {
+                return run_blocking(worker, session, caller, entry, handler, args, reply);
+            }
+            call::call(worker, caller, entry, handler, args, reply);
+        }
+        Handler::Session(handler) => {
+            let mut locked = entry.spec.flags.has(Flags::ALL_SHARDS).then(|| worker.server.keyspace.lock_all());
+            let mut context =
+                SessionContext { worker, session, reply, locked: locked.as_mut(), deny_blocking: false, entry };
+            if let SessionFlow::Close = run_session(&mut context, handler, args) {
+                session.closing = true;
+            }
+            if let Some(mut locked) = locked {
+                propagation::finish_unit(worker, &mut locked);
+            } else {
+                propagation::flush_unit(worker);
+            }
+        }
+        Handler::Container => {}
+    }
+}
+
+/// A command that may find nothing and go to sleep under the locks with which it looked.
+fn run_blocking(
+    worker: &mut Worker,
+    session: &mut Session,
+    caller: Caller,
+    entry: &'static Entry,
+    handler: crate::commands::spec::KeyHandler,
+    args: Args<'_>,
+    reply: &mut Reply,
+) {
+    worker.planned.clear();
+    let shards = plan::shards(entry, args, &mut worker.planned);
+    let mut locked = plan::lock(worker.server.keyspace, shards, caller.db, entry, args);
+    let flow = call::execute(worker, &mut locked, caller, entry, handler, args, reply);
+    match flow {
+        KeyFlow::Block(block) if !caller.deny_blocking => {
+            blocking::block(worker, session, &mut locked, entry, args, block);
+        }
+        flow => blocking::answer_denied(flow, reply),
+    }
+    propagation::finish_unit(worker, &mut locked);
+}
+
+/// Runs a session command's handler with its statistics; its error is written as the reply.
+pub fn run_session(context: &mut SessionContext<'_>, handler: SessionHandler, args: Args<'_>) -> SessionFlow {
+    let (start, entry) = (context.reply.len(), context.entry);
+    let result = handler(context, args);
+    if let Err(error) = &result {
+        context.reply.truncate(start);
+        context.reply.error(&error.0);
+    }
+    call::finish_statistics(context.worker, entry, result.as_ref().err());
+    result.unwrap_or(SessionFlow::Done)
+}
+
+/// Finds the command of a request, its subcommand, and checks the number of arguments.
+#[inline]
+pub fn find(worker: &Worker, args: Args<'_>) -> Result<&'static Entry, CommandError> {
+    let table = worker.server.table;
+    let entry = table.find(&args[0]).ok_or_else(|| unknown_command(args))?;
+    let entry = if entry.subcommands.is_empty() {
+        entry
+    } else {
+        match args.get(1) {
+            None if matches!(entry.handler, Handler::Container) => {
+                return Err(CommandError::wrong_arity(&entry.full_name));
+            }
+            None => entry,
+            Some(name) => {
+                table.find_sub(entry, name).ok_or_else(|| CommandError::unknown_subcommand(&args[0], name))?
+            }
+        }
+    };
+    if !entry.spec.accepts_arity(args.len()) {
+        return Err(CommandError::wrong_arity(&entry.full_name));
+    }
+    Ok(entry)
+}
+
+/// The error for a name that is no command, with the beginning of the arguments as Redis shows them.
+fn unknown_command(args: Args<'_>) -> CommandError {
+    let name: String = String::from_utf8_lossy(&args[0]).chars().take(128).collect();
+    let mut shown = String::new();
+    for arg in args.from(1).iter() {
+        if shown.len() >= 128 {
+            break;
+        }
+        let arg: String = String::from_utf8_lossy(arg).chars().take(128 - shown.len()).collect();
+        shown.push_str(&format!("'{arg}' "));
+    }
+    CommandError::new(format!("ERR unknown command '{name}', with args beginning with: {shown}"))
+}
+
+/// Whether a command may run now, here, for this client.
+#[inline]
+pub fn admit(worker: &mut Worker, session: &Session, entry: &Entry, _args: Args<'_>) -> Result<(), CommandError> {
+    let flags = entry.spec.flags;
+    if !session.authenticated && !flags.has(Flags::NO_AUTH) {
+        return Err(CommandError::fixed("NOAUTH Authentication required."));
+    }
+    if session.transaction.is_some() && flags.has(Flags::NO_MULTI) {
+        return Err(CommandError::fixed("ERR Command not allowed inside a transaction"));
+    }
+    if worker.server.loading.load(Ordering::Relaxed) && !flags.has(Flags::LOADING) {
+        return Err(CommandError::fixed("LOADING Redis is loading the dataset in memory"));
+    }
+    Ok(())
+}
+
+/// Counts and writes the refusal of a command of a transaction that is already running.
+pub fn reject(worker: &Worker, entry: &Entry, error: &CommandError, reply: &mut Reply) {
+    worker.stats.commands[entry.id].rejected.add(1);
+    worker.stats.count_error(error.code());
+    reply.error(&error.0);
+}
+
+/// Refuses a request; inside MULTI this also spoils the transaction.
+fn refuse(worker: &Worker, session: &mut Session, error: &CommandError, reply: &mut Reply) {
+    if let Some(transaction) = &mut session.transaction {
+        transaction.aborted = true;
+    }
+    worker.stats.count_error(error.code());
+    reply.error(&error.0);
+}
+
+/// The commands that MULTI does not queue.
+fn runs_inside_multi(entry: &Entry) -> bool {
+    matches!(entry.spec.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset") && entry.parent.is_none()
+}
+
+fn queue(session: &mut Session, entry: &'static Entry, args: Args<'_>, reply: &mut Reply) {
+    let Some(transaction) = &mut session.transaction else { return };
+    let owned = args.to_owned();
+    transaction.bytes += owned.memory();
+    transaction.queue.push((entry, owned));
+    session.client.multi.store(transaction.queue.len() as i64, Ordering::Relaxed);
+    session.client.multi_bytes.store(transaction.bytes, Ordering::Relaxed);
+    reply.raw(b"+QUEUED\r\n");
+}
+
+/// The end of a connection: nothing of it may stay in any registry.
+pub fn close_session(worker: &mut Worker, session: &mut Session) {
+    if let Some(blocked) = session.blocked.take() {
+        blocking::forget(worker.server, &blocked.ticket);
+    }
+    multi::end(worker, session);
+    worker.server.clients.remove(session.client.id);
+}

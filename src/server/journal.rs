@@ -1,0 +1,227 @@
+//! The journal: the one ordered stream of writes. AOF and replicas read it, the backlog is its retained tail.
+//!
+//! ```text
+//!   base ──────────────────────────────────────────► end      offsets are replication offsets
+//!   | chunk | chunk | chunk | chunk being filled … |
+//!        ▲ slowest reader or backlog limit: older chunks go
+//! ```
+//! Writers append under the locks of the keys they changed, so the order of the journal is the order of the locks. With
+//! no reader the journal is off, and asking costs one relaxed load.
+
+use crate::base::number::IntText;
+use crate::resp::OwnedArgs;
+use atomic_waker::AtomicWaker;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+const CHUNK: usize = 64 * 1024;
+
+#[derive(Default)]
+struct Stream {
+    chunks: VecDeque<Vec<u8>>,
+    /// Offset of the first retained byte.
+    base: u64,
+    end: u64,
+    /// The database that the last command in the stream went to.
+    selected: Option<usize>,
+    readers: Vec<Arc<AtomicWaker>>,
+}
+
+#[derive(Default)]
+pub struct Journal {
+    active: AtomicBool,
+    end: AtomicU64,
+    stream: Mutex<Stream>,
+}
+
+/// The bytes asked for are no longer, or not yet, there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfWindow;
+
+impl Journal {
+    /// Whether anybody wants the stream.
+    #[inline]
+    pub fn is_active(&self) -> bool {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// Turns the journal on or off. To be called with every shard locked, so that no write falls in between.
+    pub fn set_active(&self, active: bool) {
+        self.active.store(active, Ordering::Relaxed);
+    }
+
+    /// Offset behind the last byte.
+    pub fn end(&self) -> u64 {
+        self.end.load(Ordering::Acquire)
+    }
+
+    /// Offset of the first byte that can still be read.
+    pub fn base(&self) -> u64 {
+        self.stream.lock().base
+    }
+
+    /// Starts anew at an offset (a replica takes over its primary's; a restart takes up the saved one).
+    pub fn restart_at(&self, offset: u64) {
+        let mut stream = self.stream.lock();
+        stream.chunks.clear();
+        stream.base = offset;
+        stream.end = offset;
+        stream.selected = None;
+        self.end.store(offset, Ordering::Release);
+    }
+
+    /// The next command will be preceded by SELECT: a new reader knows nothing of the stream so far.
+    pub fn forget_selected_db(&self) {
+        self.stream.lock().selected = None;
+    }
+
+    /// Appends one unit: a single command, or several wrapped in MULTI and EXEC.
+    pub fn append(&self, unit: &[(usize, OwnedArgs)]) {
+        let Some((first_db, _)) = unit.first() else { return };
+        let mut stream = self.stream.lock();
+        let mut bytes = Vec::with_capacity(unit.iter().map(|(_, args)| args.memory() + 32).sum());
+        if stream.selected != Some(*first_db) {
+            select(&mut bytes, *first_db);
+            stream.selected = Some(*first_db);
+        }
+        if unit.len() > 1 {
+            encode(&mut bytes, &OwnedArgs::new([b"MULTI".as_slice()]));
+        }
+        for (db, args) in unit {
+            if stream.selected != Some(*db) {
+                select(&mut bytes, *db);
+                stream.selected = Some(*db);
+            }
+            encode(&mut bytes, args);
+        }
+        if unit.len() > 1 {
+            encode(&mut bytes, &OwnedArgs::new([b"EXEC".as_slice()]));
+        }
+        self.push(stream, &bytes);
+    }
+
+    /// Appends bytes that are a stream already (a replica passes on its primary's).
+    pub fn append_raw(&self, bytes: &[u8]) {
+        self.push(self.stream.lock(), bytes);
+    }
+
+    fn push(&self, mut stream: parking_lot::MutexGuard<'_, Stream>, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            match stream.chunks.back_mut().filter(|chunk| chunk.len() < CHUNK) {
+                Some(chunk) => {
+                    let (now, later) = bytes.split_at(bytes.len().min(CHUNK - chunk.len()));
+                    chunk.extend_from_slice(now);
+                    stream.end += now.len() as u64;
+                    bytes = later;
+                }
+                None => stream.chunks.push_back(Vec::with_capacity(CHUNK)),
+            }
+        }
+        self.end.store(stream.end, Ordering::Release);
+        for reader in &stream.readers {
+            reader.wake();
+        }
+    }
+
+    /// Copies up to `max` bytes from an offset on.
+    pub fn read(&self, offset: u64, max: usize, into: &mut Vec<u8>) -> Result<usize, OutOfWindow> {
+        let stream = self.stream.lock();
+        if offset < stream.base || offset > stream.end {
+            return Err(OutOfWindow);
+        }
+        let mut skip = (offset - stream.base) as usize;
+        let mut left = max;
+        for chunk in stream.chunks.iter().skip(skip / CHUNK) {
+            if left == 0 {
+                break;
+            }
+            let part = &chunk[(skip % CHUNK).min(chunk.len())..];
+            let part = &part[..part.len().min(left)];
+            into.extend_from_slice(part);
+            left -= part.len();
+            skip = 0;
+        }
+        Ok(max - left)
+    }
+
+    /// Lets go of whole chunks before an offset.
+    pub fn trim(&self, offset: u64) {
+        let mut stream = self.stream.lock();
+        while stream.chunks.len() > 1 && stream.base + CHUNK as u64 <= offset {
+            stream.chunks.pop_front();
+            stream.base += CHUNK as u64;
+        }
+    }
+
+    /// Registers a waker that every append wakes.
+    pub fn add_reader(&self, waker: &Arc<AtomicWaker>) {
+        self.stream.lock().readers.push(Arc::clone(waker));
+    }
+
+    pub fn remove_reader(&self, waker: &Arc<AtomicWaker>) {
+        self.stream.lock().readers.retain(|other| !Arc::ptr_eq(other, waker));
+    }
+
+    /// Bytes of memory.
+    pub fn memory(&self) -> usize {
+        self.stream.lock().chunks.len() * CHUNK
+    }
+}
+
+fn select(bytes: &mut Vec<u8>, db: usize) {
+    encode(bytes, &OwnedArgs::new([b"SELECT".as_slice(), &IntText::new(db as i64)]));
+}
+
+fn encode(bytes: &mut Vec<u8>, args: &OwnedArgs) {
+    let args = args.as_args();
+    bytes.push(b'*');
+    bytes.extend_from_slice(&IntText::new(args.len() as i64));
+    bytes.extend_from_slice(b"\r\n");
+    for arg in args.iter() {
+        bytes.push(b'$');
+        bytes.extend_from_slice(&IntText::new(arg.len() as i64));
+        bytes.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(arg);
+        bytes.extend_from_slice(b"\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(line: &str) -> OwnedArgs {
+        OwnedArgs::new(line.split(' ').map(str::as_bytes))
+    }
+
+    #[test]
+    fn selects_wraps_and_counts_every_byte() {
+        let journal = Journal::default();
+        journal.append(&[(9, args("SET k v"))]);
+        journal.append(&[(9, args("DEL a")), (0, args("DEL b"))]);
+        let mut all = Vec::new();
+        journal.read(0, usize::MAX, &mut all).expect("retained");
+        let text = String::from_utf8_lossy(&all);
+        let words: Vec<&str> = text.split("\r\n").filter(|line| !line.starts_with(['*', '$'])).collect();
+        assert_eq!(words.join(" "), "SELECT 9 SET k v MULTI DEL a SELECT 0 DEL b EXEC ");
+        assert_eq!(journal.end(), all.len() as u64);
+    }
+
+    #[test]
+    fn reads_across_chunks_and_forgets_only_what_was_trimmed() {
+        let journal = Journal::default();
+        let bytes: Vec<u8> = (0..CHUNK * 3 + 17).map(|n| (n % 251) as u8).collect();
+        for part in bytes.chunks(1000) {
+            journal.append_raw(part);
+        }
+        let mut part = Vec::new();
+        assert_eq!(journal.read(CHUNK as u64 - 5, 20, &mut part), Ok(20));
+        assert_eq!(part, bytes[CHUNK - 5..CHUNK + 15]);
+        journal.trim(CHUNK as u64 * 2 + 1);
+        assert_eq!(journal.base(), CHUNK as u64 * 2);
+        assert_eq!(journal.read(5, 1, &mut part), Err(OutOfWindow));
+        assert_eq!(journal.read(journal.end(), 10, &mut part), Ok(0));
+    }
+}

@@ -1,0 +1,250 @@
+//! MULTI, EXEC, DISCARD, WATCH: queueing, and running the queue under the union of all locks.
+
+use super::call::{self, Caller};
+use super::clients::flag;
+use super::plan;
+use super::propagation;
+use super::session::{Session, SessionCommand, SessionContext, SessionFlow, Watched};
+use super::table::{Entry, Handler};
+use super::worker::Worker;
+use crate::commands::error::CommandError;
+use crate::commands::flags::Flags;
+use crate::commands::keyspec::KeySpec;
+use crate::commands::spec::Group;
+use crate::engine::keyspace::watch::WatchFlag;
+use crate::engine::keyspace::{Locked, ShardSet, shard_of};
+use crate::resp::{Args, OwnedArgs, Reply};
+use std::sync::atomic::Ordering;
+
+/// Commands between MULTI and EXEC.
+#[derive(Default)]
+pub struct Transaction {
+    pub queue: Vec<(&'static Entry, OwnedArgs)>,
+    pub bytes: usize,
+    /// A command could not be queued: EXEC must refuse.
+    pub aborted: bool,
+}
+
+pub const COMMANDS: &[SessionCommand] = &[
+    SessionCommand::new("multi", 1, multi)
+        .group(Group::Transactions)
+        .since("1.2.0")
+        .noscript()
+        .loading_stale()
+        .fast()
+        .flag(Flags::ALLOW_BUSY)
+        .summary("Starts a transaction: commands are queued until EXEC.")
+        .complexity("O(1)"),
+    SessionCommand::new("exec", 1, exec)
+        .group(Group::Transactions)
+        .since("1.2.0")
+        .noscript()
+        .loading_stale()
+        .flag(Flags::SKIP_SLOWLOG)
+        .summary("Runs the queued commands as one.")
+        .complexity("Depends on the commands in the transaction"),
+    SessionCommand::new("discard", 1, discard)
+        .group(Group::Transactions)
+        .since("2.0.0")
+        .noscript()
+        .loading_stale()
+        .fast()
+        .flag(Flags::ALLOW_BUSY)
+        .summary("Forgets the queued commands.")
+        .complexity("O(N), when N is the number of queued commands"),
+    SessionCommand::new("watch", -2, watch)
+        .group(Group::Transactions)
+        .since("2.2.0")
+        .noscript()
+        .loading_stale()
+        .fast()
+        .flag(Flags::ALLOW_BUSY)
+        .keys(&[KeySpec::range(1, -1, 1).ro()])
+        .syntax("key [key ...]")
+        .summary("Makes the next EXEC fail if one of the keys changes before.")
+        .complexity("O(1) for every key."),
+    SessionCommand::new("unwatch", 1, unwatch)
+        .group(Group::Transactions)
+        .since("2.2.0")
+        .noscript()
+        .loading_stale()
+        .fast()
+        .flag(Flags::ALLOW_BUSY)
+        .summary("Forgets the watched keys.")
+        .complexity("O(1)"),
+];
+
+fn multi(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, CommandError> {
+    if ctx.session.transaction.is_some() {
+        return Err(CommandError::fixed("ERR MULTI calls can not be nested"));
+    }
+    ctx.session.transaction = Some(Transaction::default());
+    ctx.session.client.set(flag::MULTI, true);
+    ctx.session.client.multi.store(0, Ordering::Relaxed);
+    ctx.reply.ok();
+    Ok(SessionFlow::Done)
+}
+
+fn discard(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, CommandError> {
+    if ctx.session.transaction.is_none() {
+        return Err(CommandError::fixed("ERR DISCARD without MULTI"));
+    }
+    end(ctx.worker, ctx.session);
+    ctx.reply.ok();
+    Ok(SessionFlow::Done)
+}
+
+/// Leaves the transaction and forgets the watched keys.
+pub fn end(worker: &mut Worker, session: &mut Session) {
+    session.transaction = None;
+    session.client.set(flag::MULTI, false);
+    session.client.multi.store(-1, Ordering::Relaxed);
+    session.client.multi_bytes.store(0, Ordering::Relaxed);
+    forget_watches(worker, session, None);
+}
+
+fn watch(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, CommandError> {
+    if ctx.session.transaction.is_some() {
+        return Err(CommandError::fixed("ERR WATCH inside MULTI is not allowed"));
+    }
+    let (db, now_ms) = (ctx.session.db, ctx.worker.now_ms);
+    for key in args.from(1).iter() {
+        if ctx.session.watched.iter().any(|watched| watched.db == db && *watched.key == *key) {
+            continue;
+        }
+        let hash = Locked::hash(key);
+        let mut locked = ctx.worker.server.keyspace.lock(ShardSet::one(shard_of(hash)));
+        let found = locked.db(hash, db).and_then(|part| part.find(hash, key));
+        let expired = found.and_then(|record| record.expiry()).is_some_and(|at| at < now_ms);
+        locked.shard_mut(shard_of(hash)).watches.add(db, key, &ctx.session.watch_flag);
+        ctx.session.watched.push(Watched { db, key: key.into(), expired });
+    }
+    ctx.session.client.watched.store(ctx.session.watched.len(), Ordering::Relaxed);
+    ctx.reply.ok();
+    Ok(SessionFlow::Done)
+}
+
+fn unwatch(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, CommandError> {
+    forget_watches(ctx.worker, ctx.session, ctx.locked.as_deref_mut());
+    ctx.reply.ok();
+    Ok(SessionFlow::Done)
+}
+
+/// Takes the session's flag out of every shard and starts with a clean one.
+pub fn forget_watches(worker: &Worker, session: &mut Session, held: Option<&mut Locked>) {
+    let mut held = held;
+    for watched in session.watched.drain(..) {
+        let shard = shard_of(Locked::hash(&watched.key));
+        match held.as_deref_mut() {
+            Some(locked) if locked.set().contains(shard) => {
+                locked.shard_mut(shard).watches.remove(watched.db, &watched.key, &session.watch_flag);
+            }
+            // Inside EXEC its own watches were already forgotten, so nothing is locked out of order here.
+            _ => {
+                let mut locked = worker.server.keyspace.lock(ShardSet::one(shard));
+                locked.shard_mut(shard).watches.remove(watched.db, &watched.key, &session.watch_flag);
+            }
+        }
+    }
+    session.watch_flag = WatchFlag::default();
+    session.client.watched.store(0, Ordering::Relaxed);
+    session.client.set(flag::DIRTY_CAS, false);
+}
+
+fn exec(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, CommandError> {
+    let Some(transaction) = ctx.session.transaction.take() else {
+        return Err(CommandError::fixed("ERR EXEC without MULTI"));
+    };
+    if transaction.aborted {
+        end(ctx.worker, ctx.session);
+        return Err(CommandError::fixed("EXECABORT Transaction discarded because of previous errors."));
+    }
+    let mut locked = lock_union(ctx.worker, ctx.session, &transaction);
+    if has_changed(ctx.worker, ctx.session, &locked) {
+        drop(locked);
+        end(ctx.worker, ctx.session);
+        ctx.reply.null_array();
+        return Ok(SessionFlow::Done);
+    }
+    // Redis forgets the watches before it runs the queue.
+    forget_watches(ctx.worker, ctx.session, Some(&mut locked));
+    ctx.session.client.set(flag::MULTI, false);
+    ctx.session.client.multi.store(-1, Ordering::Relaxed);
+    ctx.reply.array(transaction.queue.len());
+    let mut flow = SessionFlow::Done;
+    for (entry, args) in &transaction.queue {
+        if let SessionFlow::Close = run_queued(ctx.worker, ctx.session, &mut locked, entry, args.as_args(), ctx.reply) {
+            flow = SessionFlow::Close;
+        }
+    }
+    propagation::finish_unit(ctx.worker, &mut locked);
+    drop(locked);
+    end(ctx.worker, ctx.session);
+    Ok(flow)
+}
+
+/// Locks what the queued commands, the watched keys and the clients blocked on written keys need.
+fn lock_union(worker: &mut Worker, session: &Session, transaction: &Transaction) -> Locked {
+    let mut set = ShardSet::EMPTY;
+    let mut writes = false;
+    for (entry, args) in &transaction.queue {
+        worker.planned.clear();
+        set = set.union(plan::shards(entry, args.as_args(), &mut worker.planned));
+        writes |= entry.writes;
+        // SELECT, scripts and the like move later commands to another database: the shards stay the same.
+    }
+    worker.planned.clear();
+    for watched in &session.watched {
+        set.insert(shard_of(Locked::hash(&watched.key)));
+    }
+    let locked = worker.server.keyspace.lock(set);
+    // A gift to a blocked client may need any shard; with anybody blocked on the shards written, take them all.
+    plan::widen(worker.server.keyspace, locked, |locked| {
+        let blocked = writes && locked.set().iter().any(|shard| !locked.shard(shard).waiters.is_empty());
+        if blocked { ShardSet::ALL } else { ShardSet::EMPTY }
+    })
+}
+
+/// Whether a watched key has changed, or has expired since.
+fn has_changed(worker: &Worker, session: &Session, locked: &Locked) -> bool {
+    session.watch_flag.load(Ordering::Relaxed)
+        || session.watched.iter().any(|watched| {
+            let hash = Locked::hash(&watched.key);
+            let found = locked.db(hash, watched.db).and_then(|db| db.find(hash, &watched.key));
+            !watched.expired && found.and_then(|record| record.expiry()).is_some_and(|at| at < worker.now_ms)
+        })
+}
+
+/// Runs one command of a transaction under the locks of all of it.
+pub fn run_queued(
+    worker: &mut Worker,
+    session: &mut Session,
+    locked: &mut Locked,
+    entry: &'static Entry,
+    args: Args<'_>,
+    reply: &mut Reply,
+) -> SessionFlow {
+    if let Err(error) = super::dispatch::admit(worker, session, entry, args) {
+        super::dispatch::reject(worker, entry, &error, reply);
+        return SessionFlow::Done;
+    }
+    match entry.handler {
+        Handler::Key(handler) => {
+            let caller = Caller {
+                db: session.db,
+                no_touch: session.client.has(flag::NO_TOUCH),
+                deny_blocking: true,
+                is_replay: session.is_primary_link,
+            };
+            let flow = call::execute(worker, locked, caller, entry, handler, args, reply);
+            super::blocking::answer_denied(flow, reply);
+            SessionFlow::Done
+        }
+        Handler::Session(handler) => {
+            let mut context =
+                SessionContext { worker, session, reply, locked: Some(locked), deny_blocking: true, entry };
+            super::dispatch::run_session(&mut context, handler, args)
+        }
+        Handler::Container => SessionFlow::Done,
+    }
+}

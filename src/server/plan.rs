@@ -1,0 +1,81 @@
+//! Which shards a command needs, and taking them.
+//!
+//! Locks widen only before a handler runs: if somebody is blocked on a key that is about to be written, the shards that
+//! serving him needs are added first, so that he is served under the same locks as the gift.
+
+use super::table::Entry;
+use crate::commands::flags::Flags;
+use crate::commands::keyspec::KeyFlags;
+use crate::engine::keyspace::{Keyspace, Locked, ShardSet, shard_of};
+use crate::resp::Args;
+
+/// Calls `visit` with the argument index of each key of a request; false if the arguments do not fit the declaration.
+pub fn visit_keys(entry: &Entry, args: Args<'_>, visit: &mut impl FnMut(usize, KeyFlags)) -> bool {
+    if let Some(finder) = entry.spec.key_finder {
+        let flags = entry.spec.keys.first().map_or(KeyFlags::RW, |spec| spec.flags);
+        finder(args).into_iter().for_each(|index| visit(index, flags));
+        return true;
+    }
+    // Every specification is tried, so that a bad count in one does not hide the keys of another.
+    entry.spec.keys.iter().fold(true, |fits, spec| spec.visit(args, visit) && fits)
+}
+
+/// The shards of a request; the hashes of its keys go to `planned`.
+#[inline]
+pub fn shards(entry: &Entry, args: Args<'_>, planned: &mut Vec<(usize, u64)>) -> ShardSet {
+    if let Some(key) = entry.single_key.and_then(|index| args.get(index)) {
+        let hash = Locked::hash(key);
+        planned.push((key.as_ptr() as usize, hash));
+        return ShardSet::one(shard_of(hash));
+    }
+    if entry.spec.flags.has(Flags::ALL_SHARDS) {
+        return ShardSet::ALL;
+    }
+    let mut set = ShardSet::EMPTY;
+    visit_keys(entry, args, &mut |index, flags| {
+        if flags.has(KeyFlags::NOT_KEY) {
+            return;
+        }
+        if let Some(key) = args.get(index) {
+            let hash = Locked::hash(key);
+            planned.push((key.as_ptr() as usize, hash));
+            set.insert(shard_of(hash));
+        }
+    });
+    set
+}
+
+/// Locks the shards of one command that may write `keys`, and those of whoever is blocked on them.
+#[inline]
+pub fn lock(keyspace: &'static Keyspace, set: ShardSet, db: usize, entry: &Entry, args: Args<'_>) -> Locked {
+    let locked = keyspace.lock(set);
+    if !entry.writes || set == ShardSet::ALL || set.iter().all(|shard| locked.shard(shard).waiters.is_empty()) {
+        return locked;
+    }
+    let wanted = |locked: &Locked| {
+        let mut wanted = ShardSet::EMPTY;
+        visit_keys(entry, args, &mut |index, _| {
+            if let Some(key) = args.get(index) {
+                let shard = shard_of(Locked::hash(key));
+                if locked.set().contains(shard) {
+                    wanted = wanted.union(locked.shard(shard).waiters.shards_of(db, key));
+                }
+            }
+        });
+        // What is served may be a gift to somebody else (a chain of BLMOVEs): then nothing less than everything is safe.
+        if wanted.iter().any(|shard| !locked.set().contains(shard)) { ShardSet::ALL } else { wanted }
+    };
+    widen(keyspace, locked, wanted)
+}
+
+/// Takes more shards until what is wanted under the lock is held. To take more, all are let go first: ascending order.
+pub fn widen(keyspace: &'static Keyspace, mut locked: Locked, wanted: impl Fn(&Locked) -> ShardSet) -> Locked {
+    loop {
+        let set = locked.set().union(wanted(&locked));
+        if locked.set().covers(set) {
+            return locked;
+        }
+        drop(locked);
+        locked = keyspace.lock(set);
+    }
+}

@@ -1,0 +1,84 @@
+//! Handing out the effects of commands, still under the locks of their keys: stream, watchers, events, blocked clients.
+
+use super::blocking;
+use super::call::Caller;
+use super::table::Entry;
+use super::worker::Worker;
+use crate::commands::effects::{Effects, Propagation};
+use crate::engine::keyspace::{Locked, shard_of};
+use crate::resp::Args;
+use std::sync::atomic::Ordering;
+
+/// After each command: what it changed goes to the unit, its events to their subscribers.
+#[inline]
+pub fn finish_command(worker: &mut Worker, locked: &mut Locked, caller: Caller, entry: &Entry, args: Args<'_>) {
+    if worker.effects.dirty == 0 && worker.effects.is_idle() {
+        return;
+    }
+    if worker.server.journal.is_active() && !caller.is_replay {
+        queue(worker, caller.db, entry, args);
+    }
+    worker.server.dirty.fetch_add(worker.effects.dirty as i64, Ordering::Relaxed);
+    if worker.effects.is_only_dirty() {
+        worker.effects.clear();
+        return;
+    }
+    let mut effects = std::mem::take(&mut worker.effects);
+    for (db, key) in effects.expired.drain(..) {
+        touch_expired(worker, locked, db, key);
+    }
+    worker.ready.append(&mut effects.ready);
+    worker.server.publish_effects(&effects);
+    if !effects.garbage.is_empty() {
+        worker.server.lazyfree.drop_records(std::mem::take(&mut effects.garbage));
+    }
+    effects.clear();
+    worker.effects = effects;
+}
+
+/// After a command, transaction or script: its stream goes out as one piece, then blocked clients are served.
+#[inline]
+pub fn finish_unit(worker: &mut Worker, locked: &mut Locked) {
+    flush_unit(worker);
+    if !worker.ready.is_empty() {
+        blocking::serve_ready(worker, locked);
+    }
+}
+
+/// Appends the unit to the journal.
+#[inline]
+pub fn flush_unit(worker: &mut Worker) {
+    if !worker.unit.is_empty() {
+        worker.server.journal.append(&worker.unit);
+        worker.unit.clear();
+    }
+}
+
+/// What goes to the stream for one command: deletions of expired keys, then the command as it came or as it was rewritten.
+fn queue(worker: &mut Worker, db: usize, entry: &Entry, args: Args<'_>) {
+    let Effects { commands, before, propagation, dirty, .. } = &mut worker.effects;
+    let rest = commands.split_off(*before);
+    worker.unit.append(commands);
+    match propagation {
+        Propagation::Nothing => {}
+        Propagation::Verbatim if *dirty > 0 && (entry.writes || rest.is_empty()) => {
+            worker.unit.push((db, args.to_owned()));
+            worker.unit.extend(rest);
+        }
+        Propagation::Verbatim | Propagation::Rewritten => worker.unit.extend(rest),
+    }
+}
+
+/// The part of a change by expiry that needs the shard: watchers and caches.
+fn touch_expired(worker: &mut Worker, locked: &mut Locked, db: usize, key: Box<[u8]>) {
+    let shard = shard_of(Locked::hash(&key));
+    if !locked.set().contains(shard) {
+        return;
+    }
+    let shard = locked.shard(shard);
+    shard.watches.touch(db, &key);
+    if shard.waiters.has(db, &key) {
+        worker.ready.push((db, key.clone()));
+    }
+    worker.server.invalidate_key(db, &key);
+}

@@ -1,0 +1,91 @@
+//! A session: what the server keeps of one connection, owned by the worker that serves it.
+
+use super::blocking::Blocked;
+use super::clients::Client;
+use super::multi::Transaction;
+use super::worker::Worker;
+use crate::commands::error::CommandError;
+use crate::commands::spec::Command;
+use crate::engine::keyspace::Locked;
+use crate::engine::keyspace::watch::WatchFlag;
+use crate::resp::{Args, Reply};
+use std::sync::Arc;
+
+/// CLIENT REPLY.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReplyMode {
+    #[default]
+    On,
+    Off,
+    /// The reply of the next command is dropped.
+    SkipNext,
+    /// The reply of this command is dropped.
+    Skip,
+}
+
+pub struct Session {
+    pub client: Arc<Client>,
+    pub db: usize,
+    pub resp3: bool,
+    pub authenticated: bool,
+    pub reply_mode: ReplyMode,
+    pub transaction: Option<Transaction>,
+    /// Keys of WATCH with their database; `expired` if the key was already past its expiry.
+    pub watched: Vec<Watched>,
+    pub watch_flag: WatchFlag,
+    pub blocked: Option<Blocked>,
+    /// Nothing more is read; the connection ends when the replies are written.
+    pub closing: bool,
+    /// On the link to the primary: writes are allowed and expired keys still seen.
+    pub is_primary_link: bool,
+}
+
+pub struct Watched {
+    pub db: usize,
+    pub key: Box<[u8]>,
+    pub expired: bool,
+}
+
+impl Session {
+    pub fn new(client: Arc<Client>, authenticated: bool) -> Self {
+        Session {
+            client,
+            db: 0,
+            resp3: false,
+            authenticated,
+            reply_mode: ReplyMode::On,
+            transaction: None,
+            watched: Vec::new(),
+            watch_flag: WatchFlag::default(),
+            blocked: None,
+            closing: false,
+            is_primary_link: false,
+        }
+    }
+}
+
+/// What a session command works with.
+pub struct SessionContext<'a> {
+    pub worker: &'a mut Worker,
+    pub session: &'a mut Session,
+    pub reply: &'a mut Reply,
+    /// The shards that are locked already: inside EXEC or a script, or because the command is declared so.
+    pub locked: Option<&'a mut Locked>,
+    /// Inside EXEC or a script.
+    pub deny_blocking: bool,
+    /// The command as declared.
+    pub entry: &'static super::table::Entry,
+}
+
+/// What happens to the connection after a session command.
+pub enum SessionFlow {
+    Done,
+    /// The session is blocked (`session.blocked` says on what).
+    Blocked,
+    /// Reply, then close.
+    Close,
+}
+
+/// Handler of a command on the session or the server.
+pub type SessionHandler = fn(&mut SessionContext<'_>, Args<'_>) -> Result<SessionFlow, CommandError>;
+pub type SessionCommand = Command<SessionHandler>;

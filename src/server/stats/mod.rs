@@ -1,0 +1,70 @@
+//! Counters: per worker where commands count, per server for what is rare. INFO adds them up.
+
+pub mod latency_histogram;
+
+use crate::base::counter::Counter;
+use crate::commands::context::KeyStats;
+use latency_histogram::LatencyHistogram;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
+
+/// One command's figures on one worker.
+#[derive(Default)]
+pub struct CommandStats {
+    pub calls: Counter,
+    /// Nanoseconds in the handler.
+    pub time_ns: Counter,
+    /// Refused before it ran.
+    pub rejected: Counter,
+    /// Ran and answered an error.
+    pub failed: Counter,
+    pub latency: OnceLock<Box<LatencyHistogram>>,
+}
+
+/// What one worker counts; only that worker writes.
+pub struct WorkerStats {
+    pub commands: Box<[CommandStats]>,
+    pub keys: KeyStats,
+    pub commands_processed: Counter,
+    pub reads_processed: Counter,
+    pub writes_processed: Counter,
+    pub input_bytes: Counter,
+    pub output_bytes: Counter,
+    /// Error replies by prefix.
+    pub errors: Mutex<BTreeMap<String, u64>>,
+    pub error_replies: Counter,
+}
+
+impl WorkerStats {
+    pub fn new(commands: usize) -> Self {
+        WorkerStats {
+            commands: (0..commands).map(|_| CommandStats::default()).collect(),
+            keys: KeyStats::default(),
+            commands_processed: Counter::new(),
+            reads_processed: Counter::new(),
+            writes_processed: Counter::new(),
+            input_bytes: Counter::new(),
+            output_bytes: Counter::new(),
+            errors: Mutex::default(),
+            error_replies: Counter::new(),
+        }
+    }
+
+    pub fn count_error(&self, code: &str) {
+        self.error_replies.add(1);
+        *self.errors.lock().entry(code.to_owned()).or_default() += 1;
+    }
+}
+
+/// Rare events of the whole server.
+#[derive(Default)]
+pub struct ServerStats {
+    pub connections_received: AtomicU64,
+    pub connections_rejected: AtomicU64,
+    pub evicted_keys: AtomicU64,
+    pub evicted_clients: AtomicU64,
+    pub output_limit_disconnections: AtomicU64,
+    pub query_limit_disconnections: AtomicU64,
+}

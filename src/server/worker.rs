@@ -1,0 +1,104 @@
+//! A worker: one thread's share of the server. It serves its connections' commands from start to end by itself.
+
+use super::config::Config;
+use super::state::Server;
+use super::stats::WorkerStats;
+use crate::base::clock::{self, Stopwatch};
+use crate::base::random::Random;
+use crate::commands::effects::{Effects, EventClasses};
+use crate::commands::settings::Settings;
+use crate::engine::keyspace::OnExpired;
+use crate::resp::OwnedArgs;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+pub struct Worker {
+    pub server: &'static Server,
+    pub config: Arc<Config>,
+    pub settings: Settings,
+    pub stats: Arc<WorkerStats>,
+    pub random: Random,
+    pub stopwatch: Stopwatch,
+    /// Milliseconds since the epoch, read once per batch.
+    pub now_ms: i64,
+    /// Stopwatch reading at which the last command ended; the next one's time counts from there.
+    pub lap: u64,
+    config_generation: u64,
+    settings_generation: u64,
+    pub effects: Effects,
+    /// What the running command, transaction or script sends to the journal, in order: (database, arguments).
+    pub unit: Vec<(usize, OwnedArgs)>,
+    /// Keys that blocked clients may now be served from, in order of their change.
+    pub ready: Vec<(usize, Box<[u8]>)>,
+    /// Hashes of the running command's keys, by address.
+    pub planned: Vec<(usize, u64)>,
+}
+
+impl Worker {
+    pub fn new(server: &'static Server) -> Self {
+        let config = server.config.current();
+        let mut worker = Worker {
+            server,
+            settings: Settings::default(),
+            stats: server.add_worker_stats(),
+            random: Random::from_entropy(),
+            stopwatch: Stopwatch::new(),
+            now_ms: clock::unix_ms(),
+            lap: 0,
+            config_generation: server.config.generation(),
+            settings_generation: server.settings_generation.load(Ordering::Acquire),
+            effects: Effects::default(),
+            unit: Vec::new(),
+            ready: Vec::new(),
+            planned: Vec::new(),
+            config,
+        };
+        worker.renew_settings();
+        worker
+    }
+
+    /// To be called before each batch: reads the clock, and the configuration if it has changed.
+    #[inline]
+    pub fn refresh(&mut self) {
+        self.now_ms = clock::unix_ms();
+        self.lap = self.stopwatch.raw();
+        let config_generation = self.server.config.generation();
+        let settings_generation = self.server.settings_generation.load(Ordering::Acquire);
+        if config_generation != self.config_generation || settings_generation != self.settings_generation {
+            self.config_generation = config_generation;
+            self.settings_generation = settings_generation;
+            self.renew_settings();
+        }
+    }
+
+    /// The configuration after a change by this worker's own command.
+    #[cold]
+    pub fn renew_settings(&mut self) {
+        self.config = self.server.config.current();
+        let config = &self.config;
+        let is_replica = self.server.is_replica.load(Ordering::Acquire);
+        self.settings = Settings {
+            limits: Arc::clone(&config.limits),
+            databases: self.server.keyspace.databases(),
+            bulk_len_max: config.proto_max_bulk_len,
+            lfu: config.maxmemory_policy.is_lfu(),
+            lfu_log_factor: config.lfu_log_factor,
+            lfu_decay_minutes: config.lfu_decay_time,
+            on_expired: if is_replica { OnExpired::Hide } else { OnExpired::Remove },
+            lazy_user_del: config.lazyfree_lazy_user_del,
+            lazy_server_del: config.lazyfree_lazy_server_del,
+            lazy_expire: config.lazyfree_lazy_expire,
+            lazy_user_flush: config.lazyfree_lazy_user_flush,
+            notify: EventClasses::from_bits(config.notify_keyspace_events.0),
+        };
+    }
+
+    /// Ends the measurement of a command: nanoseconds since the last lap.
+    #[inline]
+    pub fn lap_ns(&mut self) -> u64 {
+        let now = self.stopwatch.raw();
+        let ns = self.stopwatch.ns_between(self.lap, now);
+        self.lap = now;
+        ns
+    }
+}

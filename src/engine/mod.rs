@@ -6,4 +6,5 @@ pub mod memory;
 pub mod record;
 pub mod string;
 pub mod table;
+pub mod tagged;
 pub mod value;

@@ -1,5 +1,6 @@
 //! Level 1: data structures and the keyspace. No I/O, no wire format, no command; the only room with `unsafe`.
 
+pub mod intset;
 pub mod keyspace;
 pub mod limits;
 pub mod memory;

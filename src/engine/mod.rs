@@ -3,6 +3,7 @@
 pub mod intset;
 pub mod keyspace;
 pub mod limits;
+pub mod listpack;
 pub mod memory;
 pub mod record;
 pub mod string;

@@ -17,6 +17,7 @@ pub use entry::Element;
 use entry::{Draft, END, back_size, element, measure, read_back};
 
 use crate::base::number::parse_i64;
+use crate::engine::tagged::Word;
 
 /// Bytes before the first entry.
 const HEADER: usize = 6;
@@ -35,6 +36,11 @@ unsafe impl Sync for Listpack {}
 /// Where an entry begins. It is valid until the listpack changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pos(u32);
+
+// SAFETY: repr(transparent); blocks are aligned to eight, so the low three bits are 0.
+unsafe impl Word for Listpack {
+    const TAG: usize = 0;
+}
 
 impl Pos {
     #[inline]

@@ -1,11 +1,13 @@
 //! Level 1: data structures and the keyspace. No I/O, no wire format, no command; the only room with `unsafe`.
 
+mod block;
 pub mod intset;
 pub mod keyspace;
 pub mod limits;
 pub mod listpack;
 pub mod memory;
 pub mod record;
+pub mod set;
 pub mod string;
 pub mod table;
 pub mod tagged;

@@ -16,8 +16,8 @@ use std::ptr::NonNull;
 pub use entry::Element;
 use entry::{Draft, END, back_size, element, measure, read_back};
 
+use super::tagged::Word;
 use crate::base::number::parse_i64;
-use crate::engine::tagged::Word;
 
 /// Bytes before the first entry.
 const HEADER: usize = 6;
@@ -33,14 +33,14 @@ unsafe impl Send for Listpack {}
 // SAFETY: as above; shared access only reads.
 unsafe impl Sync for Listpack {}
 
-/// Where an entry begins. It is valid until the listpack changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Pos(u32);
-
-// SAFETY: repr(transparent); blocks are aligned to eight, so the low three bits are 0.
+// SAFETY: transparent over a pointer to a block aligned to eight.
 unsafe impl Word for Listpack {
     const TAG: usize = 0;
 }
+
+/// Where an entry begins. It is valid until the listpack changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pos(u32);
 
 impl Pos {
     #[inline]
@@ -90,19 +90,6 @@ impl Listpack {
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), block.as_ptr(), bytes.len());
             Listpack(block)
         }
-    }
-
-    /// Gives up the handle as a word; `from_raw` takes it back. The word is a multiple of eight.
-    pub fn into_raw(self) -> NonNull<u8> {
-        let raw = self.0;
-        std::mem::forget(self);
-        raw
-    }
-
-    /// # Safety
-    /// `raw` comes from `into_raw`, and each such word is taken back once.
-    pub unsafe fn from_raw(raw: NonNull<u8>) -> Self {
-        Listpack(raw)
     }
 
     /// The whole block as RDB stores it.

@@ -10,13 +10,12 @@
 //! The conversions are those of Redis since 7.2 (`setTypeAdd`), and one-way. A member of the table form is one
 //! allocation behind one slot of a bucket. Intersections and unions belong to the commands.
 
-use std::borrow::Cow;
-use std::collections::HashSet;
 use std::ptr::NonNull;
 
 use crate::base::number::{IntText, parse_i64};
 use crate::base::{hash, random::Random};
 use crate::engine::block::{self, Prefix};
+use crate::engine::distinct::all_distinct;
 use crate::engine::intset::Intset;
 use crate::engine::limits::Limits;
 use crate::engine::listpack::{self, Element, Listpack};
@@ -348,17 +347,6 @@ fn add_to_table(table: &mut Table<Member>, member: &[u8]) -> bool {
         table.insert_new(hash, Member::new(member));
     }
     absent
-}
-
-/// Whether no text occurs twice; a blob from outside may spell one text as integer and as string.
-pub(super) fn all_distinct<'a>(elements: impl Iterator<Item = Element<'a>>) -> bool {
-    let mut seen: HashSet<Cow<'a, [u8]>> = HashSet::new();
-    elements.into_iter().all(|element| {
-        seen.insert(match element {
-            Element::Int(_) => Cow::Owned(element.to_vec()),
-            Element::Bytes(text) => Cow::Borrowed(text),
-        })
-    })
 }
 
 impl Default for Set {

@@ -28,7 +28,7 @@ const TRIPLE: usize = 3;
 
 /// The packed form with expiries.
 #[derive(Clone)]
-pub struct Triples {
+pub(super) struct Triples {
     packed: Listpack,
 }
 

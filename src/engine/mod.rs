@@ -1,7 +1,6 @@
 //! Level 1: data structures and the keyspace. No I/O, no wire format, no command; the only room with `unsafe`.
 
-mod block;
-mod distinct;
+pub mod btree;
 pub mod hash;
 pub mod hash_expiry;
 pub mod intset;
@@ -17,3 +16,5 @@ pub mod string;
 pub mod table;
 pub mod tagged;
 pub mod value;
+mod block;
+mod distinct;

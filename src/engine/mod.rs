@@ -16,5 +16,6 @@ pub mod string;
 pub mod table;
 pub mod tagged;
 pub mod value;
+pub mod zset;
 mod block;
 mod distinct;

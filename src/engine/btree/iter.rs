@@ -2,12 +2,13 @@
 
 use super::*;
 
-/// Deep enough for any tree: a level is added only when all 31 places of the root are taken.
-const MAX_HEIGHT: usize = 16;
+/// Inner levels of the tallest tree: neighbours that fit into one node are joined, so a level holds at least eleven times as
+/// many nodes as the one above.
+const MAX_HEIGHT: usize = 10;
 
 /// Items in order, or in reverse, from a rank on.
 pub struct Iter<'a, R> {
-    path: [(&'a [Child<R>], usize); MAX_HEIGHT],
+    path: [Option<(&'a Run<Child<R>, INNER>, usize)>; MAX_HEIGHT],
     depth: usize,
     leaf: &'a [R],
     /// Next item going up; one past the next item going down.
@@ -29,14 +30,14 @@ impl<R: Ranked> Tree<R> {
     }
 
     fn iter_from(&self, start: usize, left: usize, reverse: bool) -> Iter<'_, R> {
-        let mut iter = Iter { path: [(&[], 0); MAX_HEIGHT], depth: 0, leaf: &[], at: 0, reverse, left };
+        let mut iter = Iter { path: [None; MAX_HEIGHT], depth: 0, leaf: &[], at: 0, reverse, left };
         if left == 0 {
             return iter;
         }
         let (mut node, mut rest) = (&self.root, start);
         while let Node::Inner(children) = node {
             let Some((i, before)) = find_rank(children, rest) else { return iter };
-            iter.path[iter.depth] = (children, i);
+            iter.path[iter.depth] = Some((children, i));
             iter.depth += 1;
             rest -= before;
             node = &children[i].node;
@@ -55,7 +56,7 @@ impl<R: Ranked> Iter<'_, R> {
         let mut level = self.depth;
         let mut node = loop {
             level = level.checked_sub(1)?;
-            let (children, i) = &mut self.path[level];
+            let (children, i) = self.path[level].as_mut()?;
             *i = if self.reverse { i.wrapping_sub(1) } else { *i + 1 };
             if let Some(child) = children.get(*i) {
                 break &child.node;
@@ -64,7 +65,7 @@ impl<R: Ranked> Iter<'_, R> {
         while let Node::Inner(children) = node {
             level += 1;
             let i = if self.reverse { children.len() - 1 } else { 0 };
-            self.path[level] = (children, i);
+            self.path[level] = Some((children, i));
             node = &children[i].node;
         }
         if let Node::Leaf(leaf) = node {

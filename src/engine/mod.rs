@@ -1,6 +1,8 @@
 //! Level 1: data structures and the keyspace. No I/O, no wire format, no command; the only room with `unsafe`.
 
+mod block;
 pub mod btree;
+mod distinct;
 pub mod hash;
 pub mod hash_expiry;
 pub mod intset;
@@ -17,5 +19,3 @@ pub mod table;
 pub mod tagged;
 pub mod value;
 pub mod zset;
-mod block;
-mod distinct;

@@ -6,9 +6,12 @@ use super::*;
 /// many nodes as the one above.
 const MAX_HEIGHT: usize = 10;
 
+/// The children of an inner node, and the one the path goes through.
+type Step<'a, R> = (&'a Run<Child<R>, INNER>, usize);
+
 /// Items in order, or in reverse, from a rank on.
 pub struct Iter<'a, R> {
-    path: [Option<(&'a Run<Child<R>, INNER>, usize)>; MAX_HEIGHT],
+    path: [Option<Step<'a, R>>; MAX_HEIGHT],
     depth: usize,
     leaf: &'a [R],
     /// Next item going up; one past the next item going down.

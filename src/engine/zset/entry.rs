@@ -8,6 +8,7 @@ use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
 use crate::engine::btree::Ranked;
+use crate::engine::memory::size_class;
 use crate::engine::table::Entry;
 
 const HEADER: usize = 12;
@@ -71,9 +72,9 @@ impl ZEntry {
         bytes(&self.0)
     }
 
-    /// Bytes of the block.
+    /// Bytes taken from the allocator.
     pub(super) fn memory(&self) -> usize {
-        HEADER + self.member().len()
+        size_class(HEADER + self.member().len())
     }
 }
 

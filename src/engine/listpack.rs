@@ -16,6 +16,7 @@ use std::ptr::NonNull;
 pub use entry::Element;
 use entry::{Draft, END, back_size, element, measure, read_back};
 
+use super::memory::size_class;
 use super::tagged::Word;
 use crate::base::number::parse_i64;
 
@@ -456,14 +457,11 @@ fn same(a: &[u8], b: &[u8]) -> bool {
     a.last() == b.last() && a == b
 }
 
-/// The block of a listpack of `len` bytes: `len` rounded up to a size class of jemalloc (four classes per doubling).
-/// Aligned to eight, so that the low bits of the word can carry a tag.
+/// The block of a listpack of `len` bytes. Aligned to eight, so that the low bits of the word can carry a tag.
 #[inline]
 fn block_layout(len: usize) -> Layout {
-    let step = if len <= 128 { 16 } else { len.next_power_of_two() / 8 };
-    let step = if len <= 8 { 8 } else { step };
     // SAFETY: eight is a power of two, and a length below 4 GB rounds up to less than isize::MAX.
-    unsafe { Layout::from_size_align_unchecked(len.next_multiple_of(step), 8) }
+    unsafe { Layout::from_size_align_unchecked(size_class(len), 8) }
 }
 
 #[cfg(test)]

@@ -1,17 +1,21 @@
 //! Level 1: data structures and the keyspace. No I/O, no wire format, no command; the only room with `unsafe`.
 
 mod block;
+pub mod btree;
 mod distinct;
 pub mod hash;
 pub mod hash_expiry;
 pub mod intset;
 pub mod keyspace;
 pub mod limits;
+pub mod list;
 pub mod listpack;
 pub mod memory;
+pub mod quicklist;
 pub mod record;
 pub mod set;
 pub mod string;
 pub mod table;
 pub mod tagged;
 pub mod value;
+pub mod zset;

@@ -39,7 +39,8 @@ pub use special::{
     PrimaryAddress, SavePoint, ShutdownFlags,
 };
 pub use store::{Caller, ConfigStore, SetError};
-pub use value::{Kind, Value, print_memory, read_memory};
+use value::Value;
+pub use value::{Kind, print_memory, read_memory};
 
 use crate::engine::limits::Limits;
 

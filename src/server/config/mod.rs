@@ -31,7 +31,7 @@ use std::sync::{Arc, OnceLock};
 pub use args::{Arguments, read_arguments};
 pub use check::expand_proc_title;
 pub use choice::*;
-pub use load::{Checks, Declared, Includes, Loaded, Loader, Place, Problem};
+pub use load::{Checks, Declared, Includes, Loaded, Loader, Place, Problem, UserFault};
 pub use param::{Flags, Param};
 pub use rewrite::{Extra, rewrite};
 pub use special::{

@@ -147,7 +147,13 @@ fn matching_entries(dir: &Path, pattern: &[u8]) -> Vec<PathBuf> {
 
 /// A directory that cannot be entered is told at the line that names it, before anything is started.
 fn find_dir_problem(loaded: &mut Loaded) {
-    if let Err(error) = fs::read_dir(&loaded.config.dir) {
+    let is_dir = fs::metadata(&loaded.config.dir).map(|found| found.is_dir());
+    let error = match is_dir {
+        Ok(true) => None,
+        Ok(false) => Some(io::Error::from_raw_os_error(nix::libc::ENOTDIR)),
+        Err(error) => Some(error),
+    };
+    if let Some(error) = error {
         let place = loaded.place("dir").cloned();
         loaded.problems.push(Problem { place, reason: reason(&error) });
     }
@@ -255,5 +261,42 @@ mod tests {
         let left: Vec<_> = fs::read_dir(&dir.0).unwrap().flatten().map(|entry| entry.file_name()).collect();
         assert_eq!(left.len(), 2, "{left:?}");
         assert!(rewrite_file(Path::new("/nonexistent/x.conf"), &config, &Extra::default(), false).is_err());
+    }
+
+    /// The cases of unit/introspection, "redis-server command line arguments - error cases".
+    #[test]
+    fn faults_of_the_command_line() {
+        for (words, directive, reason) in [
+            (&["--port"][..], "'port'", "wrong number of arguments"),
+            (&["--port", "6380", "--loglevel"], "'loglevel'", "wrong number of arguments"),
+            (&["--port", "6379", "6380"], r#"'port "6379" "6380"'"#, "wrong number of arguments"),
+            (&["--port", "--loglevel", "verbose"], r#"'port "--loglevel" "verbose"'"#, "wrong number of arguments"),
+            (
+                &["--port", "--bla", "--loglevel", "verbose"],
+                r#"'port "--bla"'"#,
+                "argument couldn't be parsed into an integer",
+            ),
+            (
+                &["--logfile", "", "--loglevel", "--bla"],
+                r#"'loglevel "--bla"'"#,
+                "argument(s) must be one of the following",
+            ),
+            (&["--shutdown-on-sigint"], "'shutdown-on-sigint'", "argument(s) must be one of the following"),
+            (
+                &["--shutdown-on-sigint", "now force", "--shutdown-on-sigterm"],
+                "'shutdown-on-sigterm'",
+                "argument(s) must be",
+            ),
+            (&["--replicaof", "127.0.0.1", "abc"], r#"'replicaof "127.0.0.1" "abc"'"#, "Invalid master port"),
+            (&["--replicaof", "--127.0.0.1", "abc"], r#"'replicaof "--127.0.0.1" "abc"'"#, "Invalid master port"),
+            (&["--replicaof", "--127.0.0.1", "--abc"], r#"'replicaof "--127.0.0.1"'"#, "wrong number of arguments"),
+            (&["--user", "foo", "--user", "foo"], r#"'user "foo"'"#, "Duplicate user"),
+        ] {
+            let text = load_words(words).problems.first().map(Problem::fatal_text).unwrap_or_default();
+            assert!(
+                text.contains("at line ") && text.contains(directive) && text.contains(reason),
+                "{words:?}: {text}"
+            );
+        }
     }
 }

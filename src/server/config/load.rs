@@ -60,8 +60,14 @@ pub struct Declared {
 #[derive(Clone, Copy)]
 pub struct Checks {
     pub command_exists: fn(&[u8]) -> bool,
-    /// The words after `user`; on an error the index of the word at fault and the reason.
-    pub user: fn(&[Vec<u8>]) -> Result<(), (usize, String)>,
+    /// Of the words after `user`.
+    pub user: fn(&[Vec<u8>]) -> Result<(), UserFault>,
+}
+
+/// Why a user cannot be declared, and which of the words is at fault.
+pub struct UserFault {
+    pub word: usize,
+    pub reason: String,
 }
 
 impl Default for Checks {
@@ -197,6 +203,9 @@ impl<'a> Loader<'a> {
         let earlier = self.earlier_save_points(param);
         let mut config = self.loaded.config.clone();
         param.assign(&mut config, &words)?;
+        if param.name == "dir" {
+            config.dir = dir_from(&self.loaded.config.dir, &config.dir);
+        }
         if !config.save.is_empty() {
             config.save.splice(0..0, earlier);
         }
@@ -225,8 +234,8 @@ impl<'a> Loader<'a> {
                 self.loaded.renamed_commands.push(declared);
             }
             ("user", [_, ..]) => {
-                (self.checks.user)(&declared.words).map_err(|(index, reason)| {
-                    let word = declared.words.get(index).map(|word| String::from_utf8_lossy(word)).unwrap_or_default();
+                (self.checks.user)(&declared.words).map_err(|UserFault { word, reason }| {
+                    let word = declared.words.get(word).map(|word| String::from_utf8_lossy(word)).unwrap_or_default();
                     format!("Error in user declaration '{word}': {reason}")
                 })?;
                 if self.loaded.users.iter().any(|user| user.words.first() == declared.words.first()) {
@@ -268,6 +277,11 @@ impl<'a> Loader<'a> {
     }
 }
 
+/// Each `dir` line is entered as it is read, so that a relative one counts from the line before.
+fn dir_from(current: &str, dir: &str) -> String {
+    if current == "." || dir.starts_with('/') { dir.into() } else { format!("{current}/{dir}") }
+}
+
 /// Deep enough for any sane tree of files, and an end to files that include each other.
 const INCLUDE_DEPTH_MAX: usize = 16;
 
@@ -279,6 +293,7 @@ const FORGOTTEN: [&str; 3] = ["list-max-ziplist-entries", "list-max-ziplist-valu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn load(text: &str) -> Loaded {
         let none = |pattern: &str, _: &str| Err(format!("can't open config file '{pattern}'"));
@@ -319,6 +334,13 @@ mod tests {
         assert_eq!(load("save \"\"").config.save, []);
         assert_eq!(load("save 1 2\nsave \"\"\nsave 3 4").config.save, [SavePoint { seconds: 3, changes: 4 }]);
         assert_eq!(load("port 1").config.save.len(), 3);
+    }
+
+    #[test]
+    fn relative_directories_count_from_the_line_before() {
+        assert_eq!(load("dir ./a").config.dir, "./a");
+        assert_eq!(load("dir /data\ndir b\ndir c").config.dir, "/data/b/c");
+        assert_eq!(load("dir a\ndir /b").config.dir, "/b");
     }
 
     #[test]
@@ -382,5 +404,18 @@ mod tests {
         assert_eq!((loaded.config.port, loaded.config.protected_mode), (26379, false));
         assert_eq!(loaded.sentinel[0].words[1], b"m");
         assert_eq!(loaded.problems, []);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_upsets_the_readers(text in "([a-z-]{0,12}[ \"'\\\\x]{0,3}[0-9a-z%]{0,5}\n?){0,6}", bytes: Vec<u8>) {
+            for text in [text.as_bytes(), &bytes] {
+                let mut loader = Loader::new(false, Checks::default(), &|_, _| Ok(vec![]));
+                loader.read(None, text);
+                loader.read_toml("x.toml", text);
+                let config = loader.finish().config;
+                super::super::rewrite(text, &config, &Default::default(), false);
+            }
+        }
     }
 }

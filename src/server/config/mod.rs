@@ -31,15 +31,16 @@ use std::sync::{Arc, OnceLock};
 pub use args::{Arguments, read_arguments};
 pub use check::expand_proc_title;
 pub use choice::*;
-pub use load::{Checks, Declared, Includes, Loaded, Loader, Place, Problem};
+pub use load::{Checks, Declared, Includes, Loaded, Loader, Place, Problem, UserFault};
 pub use param::{Flags, Param};
 pub use rewrite::{Extra, rewrite};
 pub use special::{
     BindAddresses, KeyspaceEvents, MemoryLimit, OomScoreAdjValues, OutputBufferLimit, OutputBufferLimits, Percentiles,
     PrimaryAddress, SavePoint, ShutdownFlags,
 };
-pub use store::{Caller, ConfigStore, SetError};
-pub use value::{Kind, Value, print_memory, read_memory};
+pub use store::{ApplyHook, Caller, ChangedHook, ConfigStore, SetError};
+use value::Value;
+pub use value::{Kind, print_memory, read_memory};
 
 use crate::engine::limits::Limits;
 

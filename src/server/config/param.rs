@@ -126,7 +126,7 @@ macro_rules! define_config {
                     Ok(())
                 },
                 print: |config| Value::print(&config.$field, &$kind),
-                lines: |config| Value::lines(&config.$field, &$kind),
+                lines: |config| Value::rewrite_lines(&config.$field, &$kind),
                 equal: |one, other| one.$field == other.$field,
             },
         )*];

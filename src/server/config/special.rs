@@ -30,7 +30,7 @@ impl Value for Vec<SavePoint> {
         join(self.iter().map(|point| format!("{} {}", point.seconds, point.changes)))
     }
 
-    fn lines(&self, _: &Kind) -> Vec<Vec<u8>> {
+    fn rewrite_lines(&self, _: &Kind) -> Vec<Vec<u8>> {
         if self.is_empty() {
             return vec![b"\"\"".to_vec()];
         }
@@ -92,7 +92,7 @@ impl Value for OutputBufferLimits {
         join(classes.iter().map(|(name, l)| format!("{name} {} {} {}", l.hard_bytes, l.soft_bytes, l.soft_seconds)))
     }
 
-    fn lines(&self, _: &Kind) -> Vec<Vec<u8>> {
+    fn rewrite_lines(&self, _: &Kind) -> Vec<Vec<u8>> {
         let classes = [("normal", self.normal), ("replica", self.replica), ("pubsub", self.pubsub)];
         let line = |(name, limit): &(&str, OutputBufferLimit)| {
             let (hard, soft) = (print_memory(limit.hard_bytes), print_memory(limit.soft_bytes));
@@ -178,7 +178,7 @@ impl Value for KeyspaceEvents {
         all.then_some(b'A').into_iter().chain(letters).collect()
     }
 
-    fn lines(&self, kind: &Kind) -> Vec<Vec<u8>> {
+    fn rewrite_lines(&self, kind: &Kind) -> Vec<Vec<u8>> {
         vec![crate::base::quoting::quote(&self.print(kind))]
     }
 }
@@ -200,7 +200,7 @@ impl Value for BindAddresses {
         join(self.0.iter().cloned())
     }
 
-    fn lines(&self, kind: &Kind) -> Vec<Vec<u8>> {
+    fn rewrite_lines(&self, kind: &Kind) -> Vec<Vec<u8>> {
         if self.0.is_empty() { vec![b"\"\"".to_vec()] } else { vec![self.print(kind)] }
     }
 }
@@ -228,7 +228,7 @@ impl Value for Option<PrimaryAddress> {
         self.as_ref().map(|primary| format!("{} {}", primary.host, primary.port)).unwrap_or_default().into_bytes()
     }
 
-    fn lines(&self, kind: &Kind) -> Vec<Vec<u8>> {
+    fn rewrite_lines(&self, kind: &Kind) -> Vec<Vec<u8>> {
         self.iter().map(|_| self.print(kind)).collect()
     }
 }
@@ -286,7 +286,7 @@ impl Value for Percentiles {
         join(self.0.iter().map(|percentile| Self::text(*percentile)))
     }
 
-    fn lines(&self, kind: &Kind) -> Vec<Vec<u8>> {
+    fn rewrite_lines(&self, kind: &Kind) -> Vec<Vec<u8>> {
         if self.0.is_empty() { vec![b"\"\"".to_vec()] } else { vec![self.print(kind)] }
     }
 }
@@ -388,7 +388,7 @@ impl Value for MemoryLimit {
         }
     }
 
-    fn lines(&self, kind: &Kind) -> Vec<Vec<u8>> {
+    fn rewrite_lines(&self, kind: &Kind) -> Vec<Vec<u8>> {
         match self {
             MemoryLimit::Bytes(bytes) => vec![print_memory(*bytes).into_bytes()],
             MemoryLimit::Percent(_) => vec![self.print(kind)],

@@ -50,7 +50,7 @@ pub trait Value: Clone + PartialEq {
     fn print(&self, kind: &Kind) -> Vec<u8>;
 
     /// As CONFIG REWRITE writes it: the text after the directive's name, one item per line; none for a value that is absent.
-    fn lines(&self, kind: &Kind) -> Vec<Vec<u8>> {
+    fn rewrite_lines(&self, kind: &Kind) -> Vec<Vec<u8>> {
         vec![self.print(kind)]
     }
 }
@@ -98,7 +98,7 @@ macro_rules! numbers {
                 }
             }
 
-            fn lines(&self, kind: &Kind) -> Vec<Vec<u8>> {
+            fn rewrite_lines(&self, kind: &Kind) -> Vec<Vec<u8>> {
                 match (kind, u64::try_from(*self)) {
                     (Kind::Memory { .. }, Ok(bytes)) => vec![print_memory(bytes).into_bytes()],
                     _ => vec![self.print(kind)],
@@ -176,7 +176,7 @@ impl Value for String {
         self.as_bytes().to_vec()
     }
 
-    fn lines(&self, _: &Kind) -> Vec<Vec<u8>> {
+    fn rewrite_lines(&self, _: &Kind) -> Vec<Vec<u8>> {
         vec![crate::base::quoting::quote(self.as_bytes())]
     }
 }
@@ -197,7 +197,7 @@ impl Value for Option<String> {
         self.as_deref().unwrap_or_default().as_bytes().to_vec()
     }
 
-    fn lines(&self, _: &Kind) -> Vec<Vec<u8>> {
+    fn rewrite_lines(&self, _: &Kind) -> Vec<Vec<u8>> {
         self.iter().map(|text| crate::base::quoting::quote(text.as_bytes())).collect()
     }
 }
@@ -214,7 +214,7 @@ impl Value for Option<Vec<u8>> {
         self.clone().unwrap_or_default()
     }
 
-    fn lines(&self, _: &Kind) -> Vec<Vec<u8>> {
+    fn rewrite_lines(&self, _: &Kind) -> Vec<Vec<u8>> {
         self.iter().map(|bytes| crate::base::quoting::quote(bytes)).collect()
     }
 }

@@ -9,11 +9,16 @@ use super::error::{self, CommandResult};
 use super::settings::Settings;
 use crate::base::counter::Counter;
 use crate::base::random::Random;
+use crate::engine::hash::Hash;
 use crate::engine::keyspace::{Db, Locked, NewExpiry, OnExpired, shard_of};
+use crate::engine::limits::Limits;
+use crate::engine::list::List;
 use crate::engine::record::Record;
+use crate::engine::set::Set;
 use crate::engine::string::StringBlock;
 use crate::engine::table::Entry;
-use crate::engine::value::{StringRef, Value};
+use crate::engine::value::{StringRef, Value, ValueMut, ValueRef};
+use crate::engine::zset::ZSet;
 use crate::resp::{OwnedArgs, Reply};
 
 pub struct KeyContext<'a> {
@@ -73,6 +78,42 @@ pub struct Keys<'a> {
     pub no_touch: bool,
     /// Hashes that the plan has computed: (address of the key, hash), in order of the arguments.
     pub planned: &'a [(usize, u64)],
+}
+
+/// Access to one kind of collection: to read, to change, and to change or create. WRONGTYPE if the key holds another kind.
+macro_rules! collection {
+    ($read:ident, $write:ident, $or_new:ident, $kind:ident) => {
+        #[inline]
+        pub fn $read(&mut self, key: &[u8]) -> CommandResult<Option<&$kind>> {
+            match self.read(key).map(|record| record.value()) {
+                None => Ok(None),
+                Some(ValueRef::$kind(value)) => Ok(Some(value)),
+                Some(_) => Err(error::WRONG_TYPE),
+            }
+        }
+
+        #[inline]
+        pub fn $write(&mut self, key: &[u8]) -> CommandResult<Option<&mut $kind>> {
+            match self.write(key).map(|record| record.value_mut()) {
+                None => Ok(None),
+                Some(ValueMut::$kind(value)) => Ok(Some(value)),
+                Some(_) => Err(error::WRONG_TYPE),
+            }
+        }
+
+        pub fn $or_new(&mut self, key: &[u8], new: impl FnOnce(&Limits) -> $kind) -> CommandResult<&mut $kind> {
+            if self.$write(key)?.is_none() {
+                let value = Value::$kind(new(&self.settings.limits));
+                self.insert(key, value, None);
+                self.notify(key, EventClasses::NEW, "new");
+            }
+            let hash = self.hash(key);
+            match self.locked.db_mut(hash, self.db).find_mut(hash, key).map(|record| record.value_mut()) {
+                Some(ValueMut::$kind(value)) => Ok(value),
+                Some(_) | None => Err(error::WRONG_TYPE),
+            }
+        }
+    };
 }
 
 impl<'a> Keys<'a> {
@@ -188,6 +229,19 @@ impl<'a> Keys<'a> {
         }
         let hash = self.hash(key);
         self.locked.db_mut(hash, self.db).block_mut(hash, key).ok_or(error::WRONG_TYPE)
+    }
+
+    collection!(read_list, write_list, list_or_new, List);
+    collection!(read_set, write_set, set_or_new, Set);
+    collection!(read_zset, write_zset, zset_or_new, ZSet);
+    collection!(read_hash, write_hash, hash_or_new, Hash);
+
+    /// Removes a collection that has become empty, with its `del` event.
+    pub fn remove_emptied(&mut self, key: &[u8]) {
+        if let Some(record) = self.take(key) {
+            self.discard(record);
+            self.notify(key, EventClasses::GENERIC, "del");
+        }
     }
 
     /// Sets a string in place of whatever was there.

@@ -13,10 +13,14 @@
 //! The sizes of allocations are always rounded to the allocator's class, so a value may be overwritten in place whenever
 //! the class stays the same.
 
+use super::hash::Hash;
+use super::list::List;
 use super::memory::size_class;
+use super::set::Set;
 use super::string::StringBlock;
 use super::table::Entry;
 use super::value::{Kind, StringRef, Value, ValueMut, ValueRef};
+use super::zset::ZSet;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
@@ -35,6 +39,7 @@ enum Form {
     Inline = 0,
     Integer = 1,
     Block = 2,
+    Collection = 3,
 }
 
 #[repr(transparent)]
@@ -88,7 +93,7 @@ impl Record {
             return Self::integer(key, integer, expiry);
         }
         if value.len() > INLINE_MAX {
-            return Self::with_word(key, Kind::String, Form::Block, word_of_block(StringBlock::new(value)), expiry);
+            return Self::with_word(key, Kind::String, Form::Block, word_of(StringBlock::new(value)), expiry);
         }
         let record = Self::allocate(key, Kind::String, Form::Inline, expiry, value.len());
         // SAFETY: `allocate` left room for the value behind the key.
@@ -107,7 +112,11 @@ impl Record {
         match value {
             Value::Int(integer) => Self::integer(key, integer, expiry),
             Value::Bytes(bytes) => Self::string(key, &bytes, expiry),
-            Value::Block(block) => Self::with_word(key, Kind::String, Form::Block, word_of_block(block), expiry),
+            Value::Block(block) => Self::with_word(key, Kind::String, Form::Block, word_of(block), expiry),
+            Value::List(list) => Self::with_word(key, Kind::List, Form::Collection, word_of(list), expiry),
+            Value::Set(set) => Self::with_word(key, Kind::Set, Form::Collection, word_of(set), expiry),
+            Value::ZSet(zset) => Self::with_word(key, Kind::ZSet, Form::Collection, word_of(zset), expiry),
+            Value::Hash(hash) => Self::with_word(key, Kind::Hash, Form::Collection, word_of(hash), expiry),
         }
     }
 
@@ -176,7 +185,7 @@ impl Record {
                 }
                 None => false,
             },
-            Form::Block => false,
+            Form::Block | Form::Collection => false,
         }
     }
 
@@ -184,6 +193,10 @@ impl Record {
     pub fn kind(&self) -> Kind {
         match self.header() & 0x0f {
             0 => Kind::String,
+            1 => Kind::List,
+            2 => Kind::Set,
+            3 => Kind::ZSet,
+            4 => Kind::Hash,
             other => unreachable!("kind {other} is never written"),
         }
     }
@@ -191,32 +204,53 @@ impl Record {
     /// The value if it is a string.
     #[inline]
     pub fn string_ref(&self) -> Option<StringRef<'_>> {
-        match self.value() {
-            ValueRef::String(string) => Some(string),
+        match self.form() {
+            Form::Integer => Some(StringRef::Int(self.word().addr() as i64)),
+            Form::Inline => {
+                let start = self.shape().key_at() + self.key_len();
+                // SAFETY: the inline value stands behind the key.
+                Some(StringRef::Bytes(unsafe { std::slice::from_raw_parts(self.at(start), self.inline_len()) }))
+            }
+            // SAFETY: form `Block` means that the word owns a `StringBlock`.
+            Form::Block => Some(StringRef::Bytes(unsafe { self.word_as::<StringBlock>() }.as_bytes())),
+            Form::Collection => None,
         }
     }
 
     #[inline]
     pub fn value(&self) -> ValueRef<'_> {
-        match self.kind() {
-            Kind::String => ValueRef::String(match self.form() {
-                Form::Integer => StringRef::Int(self.word().addr() as i64),
-                Form::Inline => {
-                    let start = self.shape().key_at() + self.key_len();
-                    // SAFETY: the inline value stands behind the key.
-                    StringRef::Bytes(unsafe { std::slice::from_raw_parts(self.at(start), self.inline_len()) })
-                }
-                // SAFETY: form `Block` means that the word owns a `StringBlock`.
-                Form::Block => StringRef::Bytes(unsafe { self.word_as::<StringBlock>() }.as_bytes()),
-            }),
+        if let Some(string) = self.string_ref() {
+            return ValueRef::String(string);
+        }
+        // SAFETY: form `Collection`: the word owns the handle that the kind names.
+        unsafe {
+            match self.kind() {
+                Kind::String => unreachable!("a string is no collection"),
+                Kind::List => ValueRef::List(self.word_as()),
+                Kind::Set => ValueRef::Set(self.word_as()),
+                Kind::ZSet => ValueRef::ZSet(self.word_as()),
+                Kind::Hash => ValueRef::Hash(self.word_as()),
+            }
         }
     }
 
+    #[inline]
     pub fn value_mut(&mut self) -> ValueMut<'_> {
-        match self.kind() {
-            Kind::String => match self.value() {
-                ValueRef::String(string) => ValueMut::String(string),
-            },
+        if self.form() != Form::Collection {
+            return match self.string_ref() {
+                Some(string) => ValueMut::String(string),
+                None => unreachable!("what is no collection is a string"),
+            };
+        }
+        // SAFETY: as in `value`; the record is borrowed mutably.
+        unsafe {
+            match self.kind() {
+                Kind::String => unreachable!("a string is no collection"),
+                Kind::List => ValueMut::List(self.word_as_mut()),
+                Kind::Set => ValueMut::Set(self.word_as_mut()),
+                Kind::ZSet => ValueMut::ZSet(self.word_as_mut()),
+                Kind::Hash => ValueMut::Hash(self.word_as_mut()),
+            }
         }
     }
 
@@ -237,8 +271,7 @@ impl Record {
             StringRef::Bytes(bytes) => (self.form() != Form::Block).then(|| StringBlock::new(bytes)),
         };
         if let Some(block) = block {
-            let record =
-                Self::with_word(self.key(), Kind::String, Form::Block, word_of_block(block), self.expiry_field());
+            let record = Self::with_word(self.key(), Kind::String, Form::Block, word_of(block), self.expiry_field());
             record.set_access(self.access());
             *self = record;
         }
@@ -248,12 +281,16 @@ impl Record {
 
     /// Takes the value out; the record is gone.
     pub fn into_value(self) -> Value {
-        let value = match self.value() {
-            ValueRef::String(StringRef::Int(integer)) => Value::Int(integer),
-            ValueRef::String(StringRef::Bytes(bytes)) if self.form() == Form::Inline => Value::Bytes(bytes.to_vec()),
-            ValueRef::String(StringRef::Bytes(_)) => {
-                // SAFETY: form `Block`: ownership moves out of the word; only the record's own memory is freed below.
-                Value::Block(unsafe { self.at(self.shape().word_at()).cast::<StringBlock>().read() })
+        // SAFETY: ownership moves out of the word; only the record's own memory is freed below.
+        let value = unsafe {
+            match (self.form(), self.kind()) {
+                (Form::Integer | Form::Inline, _) => self.copy_value(),
+                (Form::Block, _) => Value::Block(self.word_read()),
+                (Form::Collection, Kind::List) => Value::List(self.word_read()),
+                (Form::Collection, Kind::Set) => Value::Set(self.word_read()),
+                (Form::Collection, Kind::ZSet) => Value::ZSet(self.word_read()),
+                (Form::Collection, Kind::Hash) => Value::Hash(self.word_read()),
+                (Form::Collection, Kind::String) => unreachable!("a string is no collection"),
             }
         };
         self.free_block();
@@ -267,6 +304,10 @@ impl Record {
             ValueRef::String(StringRef::Int(integer)) => Value::Int(integer),
             ValueRef::String(StringRef::Bytes(bytes)) if self.form() == Form::Inline => Value::Bytes(bytes.to_vec()),
             ValueRef::String(StringRef::Bytes(bytes)) => Value::Block(StringBlock::new(bytes)),
+            ValueRef::List(list) => Value::List(list.clone()),
+            ValueRef::Set(set) => Value::Set(set.clone()),
+            ValueRef::ZSet(zset) => Value::ZSet(zset.clone()),
+            ValueRef::Hash(hash) => Value::Hash(hash.clone()),
         }
     }
 
@@ -326,6 +367,10 @@ impl Record {
             ValueRef::String(StringRef::Int(_)) => "int",
             ValueRef::String(StringRef::Bytes(bytes)) if self.form() == Form::Inline && bytes.len() <= 44 => "embstr",
             ValueRef::String(StringRef::Bytes(_)) => "raw",
+            ValueRef::List(list) => list.encoding(),
+            ValueRef::Set(set) => set.encoding(),
+            ValueRef::ZSet(zset) => zset.encoding(),
+            ValueRef::Hash(hash) => hash.encoding(),
         }
     }
 
@@ -334,23 +379,20 @@ impl Record {
         self.layout().size()
     }
 
-    /// Bytes of record and value together.
-    pub fn memory(&self) -> usize {
-        let value = match self.value() {
-            ValueRef::String(_) if self.form() == Form::Block => {
-                // SAFETY: form `Block`.
-                unsafe { self.word_as::<StringBlock>() }.memory()
-            }
-            ValueRef::String(_) => 0,
+    /// Bytes of record and value together; of a big collection `samples` members are looked at (0 = all).
+    pub fn memory(&self, samples: usize) -> usize {
+        let value = if self.form() == Form::Block {
+            // SAFETY: form `Block`.
+            unsafe { self.word_as::<StringBlock>() }.memory()
+        } else {
+            self.value().memory(samples)
         };
         self.own_memory() + value
     }
 
-    /// How many allocations dropping the value frees, roughly: above some number that is left to the background.
+    /// See `ValueRef::free_effort`.
     pub fn free_effort(&self) -> usize {
-        match self.value() {
-            ValueRef::String(_) => 1,
-        }
+        self.value().free_effort()
     }
 
     /// An address that stays while the value is changed in place (DEBUG OBJECT).
@@ -375,6 +417,7 @@ impl Record {
             0 => Form::Inline,
             1 => Form::Integer,
             2 => Form::Block,
+            3 => Form::Collection,
             other => unreachable!("form {other} is never written"),
         }
     }
@@ -420,6 +463,21 @@ impl Record {
         unsafe { &*self.at(self.shape().word_at()).cast::<T>() }
     }
 
+    /// # Safety
+    /// As for `word_as`.
+    #[inline]
+    unsafe fn word_as_mut<T>(&mut self) -> &mut T {
+        // SAFETY: the caller's promise.
+        unsafe { &mut *self.at(self.shape().word_at()).cast::<T>() }
+    }
+
+    /// # Safety
+    /// As for `word_as`; the word must not be used again.
+    unsafe fn word_read<T>(&self) -> T {
+        // SAFETY: the caller's promise.
+        unsafe { self.at(self.shape().word_at()).cast::<T>().read() }
+    }
+
     #[inline]
     fn at(&self, offset: usize) -> *mut u8 {
         // SAFETY: every offset used lies within the allocation of this record's shape.
@@ -438,13 +496,19 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        match self.kind() {
-            Kind::String => {
-                if self.form() == Form::Block {
-                    // SAFETY: form `Block`: the word owns a `StringBlock`, dropped once.
-                    unsafe { self.at(self.shape().word_at()).cast::<StringBlock>().drop_in_place() };
+        match self.form() {
+            Form::Inline | Form::Integer => {}
+            // SAFETY: the word owns what form and kind say; this is the only drop.
+            Form::Block => drop(unsafe { self.word_read::<StringBlock>() }),
+            Form::Collection => unsafe {
+                match self.kind() {
+                    Kind::String => unreachable!("a string is no collection"),
+                    Kind::List => drop(self.word_read::<List>()),
+                    Kind::Set => drop(self.word_read::<Set>()),
+                    Kind::ZSet => drop(self.word_read::<ZSet>()),
+                    Kind::Hash => drop(self.word_read::<Hash>()),
                 }
-            }
+            },
         }
         self.free_block();
     }
@@ -459,9 +523,12 @@ fn parse_integer(text: &[u8]) -> Option<i64> {
     crate::base::number::parse_i64(text)
 }
 
-fn word_of_block(block: StringBlock) -> *mut u8 {
-    // SAFETY: `StringBlock` is transparent over one pointer; ownership moves into the word.
-    unsafe { std::mem::transmute::<StringBlock, *mut u8>(block) }
+/// Turns a one-word handle into that word; the record owns it from now on.
+fn word_of<T>(handle: T) -> *mut u8 {
+    const { assert!(size_of::<T>() == size_of::<*mut u8>()) };
+    let handle = std::mem::ManuallyDrop::new(handle);
+    // SAFETY: all handles are transparent over one non-null pointer.
+    unsafe { std::mem::transmute_copy::<T, *mut u8>(&handle) }
 }
 
 fn word_of_integer(value: i64) -> *mut u8 {

@@ -305,11 +305,6 @@ impl<E: Entry> Table<E> {
         self.place(hash, key).map(|place| self.entry_mut(place))
     }
 
-    pub(in crate::engine) fn is_marked(&self, place: Place) -> bool {
-        // SAFETY: a place names a live bucket.
-        unsafe { place.bucket.as_ref() }.is_marked(place.slot)
-    }
-
     #[inline]
     pub(in crate::engine) fn set_mark(&mut self, place: Place, marked: bool) {
         // SAFETY: a place names a live bucket; the table is borrowed mutably.
@@ -408,7 +403,7 @@ impl<E: Entry> Table<E> {
     /// Every entry, in no particular order.
     pub fn iter(&self) -> Iter<'_, E> {
         let current = (!self.chunks.is_empty()).then(|| self.bucket(0));
-        Iter { table: self, index: 0, current, slots: Slots(current.map_or(0, |b| occupied_slots(b))) }
+        Iter { table: self, index: 0, current, slots: Slots(current.map_or(0, occupied_slots)) }
     }
 
     /// A uniformly random entry: a random bucket, a random position in the longest possible chain, again until it hits.

@@ -17,7 +17,11 @@ pub fn visit_keys(entry: &Entry, args: Args<'_>, visit: &mut impl FnMut(usize, K
         return true;
     }
     // Every specification is tried, so that a bad count in one does not hide the keys of another.
-    entry.spec.keys.iter().fold(true, |fits, spec| spec.visit(args, visit) && fits)
+    let mut fits = true;
+    for spec in entry.spec.keys {
+        fits &= spec.visit(args, visit);
+    }
+    fits
 }
 
 /// The shards of a request; the hashes of its keys go to `planned`.

@@ -313,7 +313,9 @@ mod tests {
     }
 
     #[derive(Default)]
-    struct Collected(Mutex<BTreeMap<Vec<u8>, (Vec<u8>, Option<i64>)>>);
+    struct Collected(Mutex<Content>);
+
+    type Content = BTreeMap<Vec<u8>, (Vec<u8>, Option<i64>)>;
 
     impl SnapshotSink for Collected {
         fn save(&self, _: usize, record: &Record) {

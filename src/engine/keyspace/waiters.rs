@@ -37,9 +37,12 @@ impl Ticket {
     }
 }
 
+/// Oldest first.
+type Queue = VecDeque<Arc<Ticket>>;
+
 #[derive(Default)]
 pub struct Waiters {
-    keys: HashMap<(usize, Box<[u8]>), VecDeque<Arc<Ticket>>>,
+    keys: HashMap<(usize, Box<[u8]>), Queue>,
 }
 
 impl Waiters {

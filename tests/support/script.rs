@@ -100,6 +100,12 @@ pub struct Script {
     tail: Vec<String>,
 }
 
+/// A script ends after this many replies that did not come: each costs seconds.
+const SILENCES: u32 = 3;
+
+/// How long a reply may take.
+const REPLY_LIMIT: Duration = Duration::from_secs(3);
+
 /// What a run showed for each step: the printed reply where the step has one.
 type Shown = Vec<Option<String>>;
 
@@ -261,15 +267,23 @@ impl Script {
         let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
         let mut run = Run { server: Server::start(&args), clients: HashMap::new(), current: "A".into(), protocol };
         let mut shown = Vec::new();
+        let mut silent = 0;
         for step in &self.steps {
             shown.push(run.step(step).unwrap_or_else(|error| {
                 run.clients.remove(&run.current);
                 Some(match error.kind() {
-                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "(no reply in time)".into(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                        silent += 1;
+                        "(no reply in time)".into()
+                    }
                     io::ErrorKind::Other => format!("(bad reply: {error})"),
                     _ => "(connection closed)".into(),
                 })
             }));
+            if silent == SILENCES {
+                shown.push(Some("(too many silent replies; the rest is left out)".into()));
+                break;
+            }
             if !run.server.is_running() {
                 shown.push(Some(format!("(the server ended)\n{}", last_lines(&run.server.log()))));
                 break;
@@ -290,6 +304,7 @@ impl Run {
     fn client(&mut self) -> io::Result<&mut Client> {
         if !self.clients.contains_key(&self.current) {
             let mut client = Client::connect(self.server.port())?;
+            client.read_timeout(REPLY_LIMIT);
             if self.protocol == Protocol::Resp3 {
                 client.try_call(&["HELLO", "3"])?;
             }

@@ -18,7 +18,8 @@ OUT = os.path.join(HERE, "tests/conformance/errors")
 UNSAFE = {"shutdown", "psync", "sync", "monitor", "subscribe", "psubscribe", "ssubscribe", "quit", "failover", "multi",
           "debug", "reset", "replconf", "restore-asking"}
 
-# One valid call of each command on keys; K is the key of the type, N an integer, F a float. The type that fits is first.
+# One valid call of each command on keys; K is the key of the type, N an integer, P a count,
+# C a cursor, F a float. The type that fits is first.
 CALLS = """
 string GET K|GETDEL K|GETEX K|GETSET K v|APPEND K v|STRLEN K|GETRANGE K N N|SUBSTR K N N|SETRANGE K N v
 string INCR K|DECR K|INCRBY K N|DECRBY K N|INCRBYFLOAT K F|SETBIT K N 1|GETBIT K N|BITCOUNT K N N|BITPOS K 1 N N
@@ -31,10 +32,10 @@ list LPOS K a MAXLEN N|LMOVE K dest LEFT RIGHT|RPOPLPUSH K dest|LMPOP N K LEFT|L
 list BLMOVE K dest LEFT LEFT F|BRPOPLPUSH K dest F|BLMPOP F 1 K LEFT|BLMPOP 1 N K LEFT
 hash HSET K f v|HSETNX K f v|HMSET K f v|HGET K f|HMGET K f|HGETALL K|HDEL K f|HEXISTS K f|HLEN K|HKEYS K|HVALS K
 hash HSTRLEN K f|HINCRBY K n N|HINCRBYFLOAT K n F|HRANDFIELD K|HRANDFIELD K P|HRANDFIELD K P WITHVALUES|HSCAN K 0
-hash HSCAN K N|HSCAN K 0 COUNT N
+hash HSCAN K C|HSCAN K 0 COUNT N
 set SADD K v|SREM K v|SCARD K|SISMEMBER K v|SMISMEMBER K v|SMEMBERS K|SPOP K|SPOP K N|SRANDMEMBER K|SRANDMEMBER K P
 set SMOVE K dest v|SINTER K|SUNION K|SDIFF K|SINTERSTORE dest K|SUNIONSTORE dest K|SDIFFSTORE dest K|SINTERCARD N K
-set SINTERCARD 1 K LIMIT N|SSCAN K N|SSCAN K 0 COUNT N
+set SINTERCARD 1 K LIMIT N|SSCAN K C|SSCAN K 0 COUNT N
 zset ZADD K F m|ZADD K INCR F m|ZINCRBY K F m|ZSCORE K m|ZMSCORE K m|ZCARD K|ZREM K m|ZRANK K m|ZREVRANK K m
 zset ZCOUNT K F F|ZLEXCOUNT K - +|ZRANGE K N N|ZREVRANGE K N N|ZRANGE K F F BYSCORE|ZRANGE K 0 10 BYSCORE LIMIT N N
 zset ZRANGEBYSCORE K F F|ZREVRANGEBYSCORE K F F|ZRANGEBYSCORE K 0 10 LIMIT N N|ZRANGEBYLEX K - + LIMIT N N
@@ -42,7 +43,7 @@ zset ZREVRANGEBYLEX K + -|ZRANGESTORE dest K N N|ZPOPMIN K|ZPOPMAX K|ZPOPMIN K N
 zset ZMPOP 1 K MAX COUNT N|BZPOPMIN K F|BZPOPMAX K F|BZMPOP F 1 K MIN|ZRANDMEMBER K|ZRANDMEMBER K P|ZUNION N K
 zset ZUNION 1 K WEIGHTS F|ZINTER N K|ZDIFF N K|ZINTERCARD N K|ZINTERCARD 1 K LIMIT N|ZUNIONSTORE dest N K
 zset ZINTERSTORE dest 1 K WEIGHTS F|ZDIFFSTORE dest N K|ZREMRANGEBYRANK K N N|ZREMRANGEBYSCORE K F F|ZREMRANGEBYLEX K - +
-zset ZSCAN K N|ZSCAN K 0 COUNT N|GEOADD K F F m|GEOPOS K m|GEOHASH K m|GEODIST K m n|GEORADIUS K F F F km
+zset ZSCAN K C|ZSCAN K 0 COUNT N|GEOADD K F F m|GEOPOS K m|GEOHASH K m|GEODIST K m n|GEORADIUS K F F F km
 zset GEORADIUSBYMEMBER K m F km|GEOSEARCH K FROMLONLAT F F BYRADIUS F km|GEOSEARCH K FROMLONLAT 0 0 BYBOX F F m COUNT N
 zset GEOSEARCHSTORE dest K FROMLONLAT 0 0 BYRADIUS 1 km
 stream XADD K 9-9 f v|XADD K MAXLEN N 10-10 f v|XLEN K|XRANGE K - +|XRANGE K N N|XRANGE K - + COUNT N|XREVRANGE K + -
@@ -50,7 +51,7 @@ stream XDEL K N|XTRIM K MAXLEN N|XTRIM K MINID N|XREAD STREAMS K 0|XREAD COUNT N
 stream XINFO GROUPS K|XINFO CONSUMERS K g|XGROUP CREATE K g2 0|XGROUP DESTROY K nosuch|XGROUP SETID K g N
 stream XGROUP CREATECONSUMER K g c|XGROUP DELCONSUMER K g c|XREADGROUP GROUP g c COUNT N STREAMS K >
 stream XACK K g N|XPENDING K g|XPENDING K g - + N|XCLAIM K g c N 1-1|XAUTOCLAIM K g c N 0|XAUTOCLAIM K g c 0 0 COUNT N
-any EXPIRE K N|PEXPIRE K N|EXPIREAT K N|PEXPIREAT K N|SORT K LIMIT N N|COPY K dest DB N|MOVE K N|SCAN N|SCAN 0 COUNT N
+any EXPIRE K N|PEXPIRE K N|EXPIREAT K N|PEXPIREAT K N|SORT K LIMIT N N|COPY K dest DB N|MOVE K N|SCAN C|SCAN 0 COUNT N
 any RESTORE fresh N x|OBJECT FREQ K|WAIT N 1|WAIT 0 N|SELECT N|SWAPDB N 0|CLIENT UNBLOCK N|CLIENT KILL ID N|SLOWLOG GET N
 any MEMORY USAGE K SAMPLES N|DEBUG SLEEP abc|CLIENT PAUSE abc|LOLWUT VERSION N|EVAL 'return_1' N|FCALL nofunction N
 """.strip()
@@ -59,9 +60,11 @@ INTEGERS = ["abc", '""', "1.5", '" 1"', "1\\x00", "+1", "01", "-0", "0x10", "1e3
             "9223372036854775808", "-9223372036854775808", "-9223372036854775809", "99999999999999999999999999", "nan"]
 # Counts that a conforming server may answer with that many random elements have their negative extremes left out.
 COUNTS = [number for number in INTEGERS if number not in ("-9223372036854775808",)]
+# A cursor that is a number may point anywhere: what it returns is the server's own affair.
+CURSORS = ["abc", '" 1"', "1.5", "0x10", "1e3", "-", "99999999999999999999999999"]
 FLOATS = ["abc", '""', '" 1"', '"1 "', "nan", "-nan", "1e400", "-1e400", "1e-400", "0x", "1,5", "--1", "1e", "."]
 KEYS = {"string": "SET string v", "number": "SET number 12", "list": "RPUSH list a b c", "hash": "HSET hash f v n 1",
-        "set": "SADD set a b c", "ints": "SADD ints 1 2 3", "zset": "ZADD zset 1 m 2 n", "stream": "XADD stream 1-1 f v"}
+        "set": "SADD set a", "ints": "SADD ints 1 2 3", "zset": "ZADD zset 1 m 2 n", "stream": "XADD stream 1-1 f v"}
 # Between these integers a blocking command or a huge SETRANGE would be legal: these calls take few of the numbers.
 SMALL = ("SETRANGE", "SETBIT")
 
@@ -133,7 +136,7 @@ SET_TAKERS = ("ZUNION", "ZINTER", "ZDIFF", "ZINTERCARD", "ZUNIONSTORE", "ZINTERS
 def fill(call, key, number):
     words = []
     for word in call.split():
-        words.append({"K": key, "N": number, "P": number, "F": number}.get(word, word))
+        words.append({"K": key, "N": number, "P": number, "C": "0", "F": number}.get(word, word))
     return " ".join(words)
 
 
@@ -143,10 +146,10 @@ def numbers():
     for kind, call in calls():
         words = call.split()
         for place, word in enumerate(words):
-            if word not in ("N", "P", "F"):
+            if word not in ("N", "P", "C", "F"):
                 continue
             key = {"any": "string", "string": "number"}.get(kind, kind)
-            values = {"N": INTEGERS, "P": COUNTS, "F": FLOATS}[word]
+            values = {"N": INTEGERS, "P": COUNTS, "C": CURSORS, "F": FLOATS}[word]
             if words[0] in SMALL:
                 values = [value for value in values if value not in ("+1", "01", "-0", "1e3", '" 1"')]
             for value in values:

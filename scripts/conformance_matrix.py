@@ -159,6 +159,8 @@ def numbers():
                 lines += ["@any\nDEL dest fresh " + key, "@any\n" + KEYS["number" if key == "number" else key], line]
                 if key == "stream":
                     lines.insert(-1, "@any\nXGROUP CREATE stream g 0")
+                if words[0] == "SCAN":
+                    lines.insert(-1, "@sort scan")
                 if words[0] in ("SELECT", "SWAPDB"):
                     lines.append("@any\nSELECT 0")
     write("numbers", "absurd and malformed numbers in every place that takes one", [x for l in lines for x in l.split("\n")])

@@ -115,9 +115,14 @@ def arity(server):
 
 
 def wrong_type():
+    for group in ("string", "list", "hash", "set", "zset", "stream"):
+        write("wrong_type_" + group, f"{group} commands on a key of every other type", wrong_type_lines(group))
+
+
+def wrong_type_lines(group):
     lines = []
     for kind, call in calls():
-        if kind == "any":
+        if kind != group:
             continue
         for key, create in KEYS.items():
             fits = kind == key or (kind == "string" and key == "number") or (kind == "set" and key == "ints")
@@ -127,7 +132,7 @@ def wrong_type():
             lines += ["@any", create, filled]
             if filled.split()[0] in ("SET", "SETEX", "PSETEX", "SETNX", "MGET"):
                 lines += ["@any", "DEL " + key]
-    write("wrong_type", "every command on a key of every other type", lines)
+    return lines
 
 
 SET_TAKERS = ("ZUNION", "ZINTER", "ZDIFF", "ZINTERCARD", "ZUNIONSTORE", "ZINTERSTORE", "ZDIFFSTORE")
@@ -141,9 +146,17 @@ def fill(call, key, number):
 
 
 def numbers():
+    for group in ("string", "list", "hash", "set", "zset", "stream", "any"):
+        text = f"absurd and malformed numbers in every place of {group} commands that takes one"
+        write("numbers_" + group, text, numbers_lines(group))
+
+
+def numbers_lines(group):
     lines = ["@any\n" + create for create in KEYS.values()]
     lines.append("@any\nXGROUP CREATE stream g 0")
     for kind, call in calls():
+        if kind != group:
+            continue
         words = call.split()
         for place, word in enumerate(words):
             if word not in ("N", "P", "C", "F"):
@@ -163,7 +176,7 @@ def numbers():
                     lines.insert(-1, "@sort scan")
                 if words[0] in ("SELECT", "SWAPDB"):
                     lines.append("@any\nSELECT 0")
-    write("numbers", "absurd and malformed numbers in every place that takes one", [x for l in lines for x in l.split("\n")])
+    return [line for lines_of_one in lines for line in lines_of_one.split("\n")]
 
 
 def main():

@@ -362,7 +362,10 @@ def main():
         passed = sum(len(wanted[name] & set(outcomes[name].passed)) or len(outcomes[name].passed) for name in names)
     else:
         passed = sum(len(outcome.passed) for outcome in outcomes.values())
-    print(f"{passed} passed, {failed} failed")
+    verdict = f"{passed} passed, {failed} failed"
+    with open(os.path.join(RESULTS, "verdict"), "w") as f:
+        f.write(verdict + "\n")
+    print(verdict)
     return 1 if failed else 0
 
 

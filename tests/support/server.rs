@@ -180,11 +180,19 @@ impl Server {
         line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok()).expect("kB") * 1024
     }
 
-    /// One field of INFO.
+    /// One field of INFO; empty when the server has no such field.
     pub fn info(&self, field: &str) -> String {
-        let text = self.client().call(&["INFO", "everything"]).text();
+        let (super::Reply::Bulk(text) | super::Reply::Verbatim(_, text)) = self.client().call(&["INFO", "everything"])
+        else {
+            return String::new();
+        };
         let prefix = format!("{field}:");
-        text.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap_or("").trim().to_string()
+        String::from_utf8_lossy(&text)
+            .lines()
+            .find_map(|line| line.strip_prefix(&prefix))
+            .unwrap_or("")
+            .trim()
+            .to_string()
     }
 }
 

@@ -26,7 +26,7 @@ tests() {
         CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0 cargo test --quiet --no-fail-fast
     fi
 }
-clients() { .venv/bin/python scripts/clients.py --server "$RSREDIS_SERVER"; }
+clients() { .venv/bin/python scripts/clients.py --server "$RSREDIS_SERVER" --growing; }
 suite() { scripts/redis-suite.sh --must-pass; }
 
 stages=("$@")

@@ -207,7 +207,8 @@ def collect(outcome, output, legacy):
         if kind == "ok" and name not in outcome.passed:
             outcome.passed.append(name)
         elif kind == "err" and found[3]:
-            outcome.failed.setdefault(name, " ".join(lines[number + 1:number + 2]))
+            short, full = (lines[number + 1:number + 3] + ["", ""])[:2]
+            outcome.failed.setdefault(name, full if full.endswith(short) else short)
         elif kind == "err":
             outcome.outside.append(name)
         elif kind in ("ignore", "skip"):

@@ -500,18 +500,18 @@ fn line_fits(pattern: &str, line: &str) -> bool {
     if let Some(after) = pattern.strip_prefix('*') {
         return (0..=line.len()).filter(|&at| line.is_char_boundary(at)).any(|at| line_fits(after, &line[at..]));
     }
-    if let Some((range, after)) = pattern.strip_prefix('{').and_then(|rest| rest.split_once('}')) {
-        if let Some((low, high)) = range.split_once("..") {
-            let digits = line.find(|c: char| !c.is_ascii_digit() && c != '-' && c != '.').unwrap_or(line.len());
-            let number = line[..digits].parse::<f64>().ok();
-            let bounds = (low.parse::<f64>().ok(), high.parse::<f64>().ok());
-            return match (number, bounds) {
-                (Some(number), (Some(low), Some(high))) => {
-                    number >= low && number <= high && line_fits(after, &line[digits..])
-                }
-                _ => false,
-            };
-        }
+    if let Some((range, after)) = pattern.strip_prefix('{').and_then(|rest| rest.split_once('}'))
+        && let Some((low, high)) = range.split_once("..")
+    {
+        let digits = line.find(|c: char| !c.is_ascii_digit() && c != '-' && c != '.').unwrap_or(line.len());
+        let number = line[..digits].parse::<f64>().ok();
+        let bounds = (low.parse::<f64>().ok(), high.parse::<f64>().ok());
+        return match (number, bounds) {
+            (Some(number), (Some(low), Some(high))) => {
+                number >= low && number <= high && line_fits(after, &line[digits..])
+            }
+            _ => false,
+        };
     }
     match (pattern.chars().next(), line.chars().next()) {
         (None, None) => true,

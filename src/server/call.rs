@@ -15,7 +15,7 @@ use super::worker::Worker;
 use crate::commands::context::{KeyContext, KeyFlow, Keys};
 use crate::commands::error::CommandError;
 use crate::commands::spec::KeyHandler;
-use crate::engine::keyspace::Locked;
+use crate::engine::keyspace::{Locked, ShardSet, shard_of};
 use crate::resp::{Args, Reply};
 
 /// On whose behalf a command runs.
@@ -28,7 +28,7 @@ pub struct Caller {
     pub is_replay: bool,
 }
 
-/// Runs one command on keys as a unit of its own.
+/// Runs one command on keys as a unit of its own. `hash` is that of its single key, if that is known already.
 #[inline]
 pub fn call(
     worker: &mut Worker,
@@ -36,10 +36,17 @@ pub fn call(
     entry: &Entry,
     handler: KeyHandler,
     args: Args<'_>,
+    hash: Option<u64>,
     reply: &mut Reply,
 ) -> KeyFlow {
     worker.planned.clear();
-    let shards = plan::shards(entry, args, &mut worker.planned);
+    let shards = match (hash, entry.single_key) {
+        (Some(hash), Some(key)) => {
+            worker.planned.push((args[key].as_ptr() as usize, hash));
+            ShardSet::one(shard_of(hash))
+        }
+        _ => plan::shards(entry, args, &mut worker.planned),
+    };
     let mut locked = plan::lock(worker.server.keyspace, shards, caller.db, entry, args);
     let flow = execute(worker, &mut locked, caller, entry, handler, args, reply);
     propagation::finish_unit(worker, &mut locked);

@@ -38,11 +38,27 @@ pub fn run_batch(
     reply: &mut Reply,
 ) -> BatchEnd {
     worker.refresh();
-    if batch.len() >= 3 {
-        look_ahead(worker, session, batch, buffer);
+    let mut resolved = std::mem::take(&mut worker.resolved);
+    resolved.clear();
+    resolved.extend((0..batch.len()).map(|index| resolve(worker, batch.args(index, buffer))));
+    if resolved.len() >= 3 {
+        look_ahead(worker, session.db, &resolved);
     }
-    for index in 0..batch.len() {
-        run(worker, session, batch.args(index, buffer), reply);
+    let end = run_resolved(worker, session, batch, buffer, &resolved, reply);
+    worker.resolved = resolved;
+    end
+}
+
+fn run_resolved(
+    worker: &mut Worker,
+    session: &mut Session,
+    batch: &Batch,
+    buffer: &[u8],
+    resolved: &[Resolved],
+    reply: &mut Reply,
+) -> BatchEnd {
+    for (index, known) in resolved.iter().enumerate() {
+        run(worker, session, batch.args(index, buffer), *known, reply);
         if session.blocked.is_some() || session.closing {
             return BatchEnd::Stopped(index + 1);
         }
@@ -51,26 +67,34 @@ pub fn run_batch(
     BatchEnd::Done
 }
 
+/// What is known of a request before it runs.
+#[derive(Clone, Copy, Default)]
+pub struct Resolved {
+    /// The command of the first word; its subcommand is found when it runs.
+    entry: Option<&'static Entry>,
+    /// Hash of its single key.
+    hash: Option<u64>,
+}
+
+#[inline]
+fn resolve(worker: &Worker, args: Args<'_>) -> Resolved {
+    let entry = worker.server.table.find(&args[0]);
+    let key = entry.and_then(|entry| entry.single_key).and_then(|at| args.get(at));
+    Resolved { entry, hash: key.map(Locked::hash) }
+}
+
 /// Brings the buckets and then the records of the batch's keys into the cache, so that the misses of all of them overlap
 /// instead of adding up. A shard that is busy is left alone: this only ever saves time.
-fn look_ahead(worker: &Worker, session: &Session, batch: &Batch, buffer: &[u8]) {
-    let server = worker.server;
-    let mut hashes = [0u64; BATCH_MAX];
-    let mut count = 0;
-    for index in 0..batch.len().min(BATCH_MAX) {
-        let args = batch.args(index, buffer);
-        let key = server.table.find(&args[0]).and_then(|entry| entry.single_key).and_then(|at| args.get(at));
-        if let Some(key) = key {
-            hashes[count] = Locked::hash(key);
-            server.keyspace.prefetch(shard_of(hashes[count]));
-            count += 1;
-        }
+fn look_ahead(worker: &Worker, db: usize, resolved: &[Resolved]) {
+    let keyspace = worker.server.keyspace;
+    let hashes = || resolved.iter().filter_map(|request| request.hash);
+    for hash in hashes() {
+        keyspace.prefetch(shard_of(hash));
     }
-    let hashes = &hashes[..count];
     for stage in [Locked::prefetch_bucket, Locked::prefetch_entry] {
-        for hash in hashes {
-            if let Some(locked) = server.keyspace.try_lock(shard_of(*hash)) {
-                stage(&locked, *hash, session.db);
+        for hash in hashes() {
+            if let Some(locked) = keyspace.try_lock(shard_of(hash)) {
+                stage(&locked, hash, db);
             }
         }
     }
@@ -78,10 +102,10 @@ fn look_ahead(worker: &Worker, session: &Session, batch: &Batch, buffer: &[u8]) 
 
 /// Runs or queues one request and writes its reply.
 #[inline]
-pub fn run(worker: &mut Worker, session: &mut Session, args: Args<'_>, reply: &mut Reply) {
+pub fn run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Resolved, reply: &mut Reply) {
     let start = reply.len();
     reply.set_resp3(session.resp3);
-    run_replying(worker, session, args, reply);
+    run_replying(worker, session, args, known, reply);
     match session.reply_mode {
         ReplyMode::On => {}
         ReplyMode::Off => reply.truncate(start),
@@ -97,8 +121,8 @@ pub fn run(worker: &mut Worker, session: &mut Session, args: Args<'_>, reply: &m
 }
 
 #[inline]
-fn run_replying(worker: &mut Worker, session: &mut Session, args: Args<'_>, reply: &mut Reply) {
-    let entry = match find(worker, args) {
+fn run_replying(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Resolved, reply: &mut Reply) {
+    let entry = match find(worker, args, known) {
         Ok(entry) => entry,
         Err(error) => return refuse(worker, session, &error, reply),
     };
@@ -121,7 +145,7 @@ fn run_replying(worker: &mut Worker, session: &mut Session, args: Args<'_>, repl
             if entry.spec.flags.has(Flags::BLOCKING) {
                 return run_blocking(worker, session, caller, entry, handler, args, reply);
             }
-            call::call(worker, caller, entry, handler, args, reply);
+            call::call(worker, caller, entry, handler, args, known.hash, reply);
         }
         Handler::Session(handler) => {
             let mut locked = entry.spec.flags.has(Flags::ALL_SHARDS).then(|| worker.server.keyspace.lock_all());
@@ -177,9 +201,9 @@ pub fn run_session(context: &mut SessionContext<'_>, handler: SessionHandler, ar
 
 /// Finds the command of a request, its subcommand, and checks the number of arguments.
 #[inline]
-pub fn find(worker: &Worker, args: Args<'_>) -> Result<&'static Entry, CommandError> {
+fn find(worker: &Worker, args: Args<'_>, known: Resolved) -> Result<&'static Entry, CommandError> {
     let table = worker.server.table;
-    let entry = table.find(&args[0]).ok_or_else(|| unknown_command(args))?;
+    let entry = known.entry.or_else(|| table.find(&args[0])).ok_or_else(|| unknown_command(args))?;
     let entry = if entry.subcommands.is_empty() {
         entry
     } else {

@@ -32,22 +32,25 @@ pub struct Entry {
 
 pub struct CommandTable {
     entries: Vec<Entry>,
-    names: HashMap<Box<[u8]>, usize, ahash::RandomState>,
+    names: HashMap<Box<[u8]>, usize>,
+    /// `names` again for the hot path: names of up to 16 bytes as one integer, in an open-addressed table.
+    short_names: Box<[(u128, u32)]>,
 }
 
-/// Longest name that is looked up; no command's is longer.
-const NAME_MAX: usize = 32;
+/// Slots of `short_names`: far more than commands, so that a look-up hits or misses at the first try.
+const SHORT_SLOTS: usize = 4096;
 
 impl CommandTable {
     /// Leaked on purpose, like the keyspace: sessions, queues and statistics refer to entries for as long as the process lives.
     pub fn leak(keys: &[&[KeyCommand]], sessions: &[&[SessionCommand]]) -> &'static Self {
-        let mut table = CommandTable { entries: Vec::new(), names: HashMap::default() };
+        let mut table = CommandTable { entries: Vec::new(), names: HashMap::new(), short_names: Box::default() };
         for command in keys.iter().copied().flatten() {
             table.add(command, None, Handler::Key);
         }
         for command in sessions.iter().copied().flatten() {
             table.add(command, None, Handler::Session);
         }
+        table.index_short_names();
         Box::leak(Box::new(table))
     }
 
@@ -85,12 +88,33 @@ impl CommandTable {
     /// Finds a command by name, in any letter case.
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<&Entry> {
-        let mut folded = [0u8; NAME_MAX];
-        let folded = folded.get_mut(..name.len())?;
-        for (target, byte) in folded.iter_mut().zip(name) {
-            *target = byte.to_ascii_lowercase();
+        let Some(word) = fold_short(name) else {
+            return self.names.get(name.to_ascii_lowercase().as_slice()).map(|id| &self.entries[*id]);
+        };
+        let mut slot = short_slot(word);
+        loop {
+            let (found, id) = self.short_names[slot];
+            if found == word {
+                return Some(&self.entries[id as usize]);
+            }
+            if found == 0 {
+                return None;
+            }
+            slot = (slot + 1) % SHORT_SLOTS;
         }
-        self.names.get(&*folded).map(|id| &self.entries[*id])
+    }
+
+    fn index_short_names(&mut self) {
+        let mut slots = vec![(0, 0); SHORT_SLOTS];
+        for (name, id) in &self.names {
+            let Some(word) = fold_short(name) else { continue };
+            let mut slot = short_slot(word);
+            while slots[slot].0 != 0 {
+                slot = (slot + 1) % SHORT_SLOTS;
+            }
+            slots[slot] = (word, *id as u32);
+        }
+        self.short_names = slots.into();
     }
 
     /// The subcommand of a container.
@@ -130,8 +154,32 @@ impl CommandTable {
         if !new.is_empty() {
             self.names.insert(new.to_ascii_lowercase().into(), id);
         }
+        self.index_short_names();
         true
     }
+}
+
+/// A name of 1 to 16 bytes as an integer, ASCII case folded away; nothing for any other.
+#[inline]
+fn fold_short(name: &[u8]) -> Option<u128> {
+    // A name that ends in a zero byte would look like the shorter one.
+    if name.len() > 16 || name.last().is_none_or(|last| *last == 0) {
+        return None;
+    }
+    let mut bytes = [0u8; 16];
+    bytes[..name.len()].copy_from_slice(name);
+    let word = u128::from_le_bytes(bytes);
+    // Bit 5 of each byte that is an upper-case letter: 'A' to 'Z' differ from 'a' to 'z' by it alone.
+    const ONES: u128 = u128::from_le_bytes([1; 16]);
+    let low = word & (ONES * 0x7f);
+    let letters = (low + ONES * (0x80 - b'A' as u128)) & !(low + ONES * (0x80 - b'Z' as u128 - 1)) & !word;
+    Some(word | (letters & (ONES * 0x80)) >> 2)
+}
+
+#[inline]
+fn short_slot(word: u128) -> usize {
+    let mixed = (word as u64 ^ (word >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 52) as usize % SHORT_SLOTS
 }
 
 fn needs_parsing(spec: &KeySpec) -> bool {
@@ -148,5 +196,32 @@ fn single_key(spec: &Spec) -> Option<usize> {
             Some(*at)
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_names_fold_letters_only() {
+        for (name, folded) in [("GET", "get"), ("gEt", "get"), ("zrangebyscore", "zrangebyscore"), ("A[`Z@{", "a[`z@{")]
+        {
+            assert_eq!(fold_short(name.as_bytes()), fold_short(folded.as_bytes()), "{name}");
+        }
+        assert_ne!(fold_short(b"@"), fold_short(b"`"));
+        assert_ne!(fold_short(b"\xc1"), fold_short(b"\xe1"));
+        assert_eq!(fold_short(b"get\0"), None);
+        assert_eq!((fold_short(b""), fold_short(&[b'x'; 17])), (None, None));
+    }
+
+    #[test]
+    fn finds_in_any_case_and_renames() {
+        let table = CommandTable::leak(crate::commands::FAMILIES, crate::server::commands::FAMILIES);
+        assert_eq!(table.find(b"GeT").map(|entry| entry.spec.name), Some("get"));
+        assert!(table.find(b"gett").is_none() && table.find(b"").is_none() && table.find(&[b'g'; 40]).is_none());
+        for entry in table.iter().filter(|entry| entry.parent.is_none()) {
+            assert_eq!(table.find(entry.spec.name.to_uppercase().as_bytes()).map(|found| found.id), Some(entry.id));
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! A worker: one thread's share of the server. It serves its connections' commands from start to end by itself.
 
 use super::config::Config;
+use super::dispatch::Resolved;
 use super::state::Server;
 use super::stats::WorkerStats;
 use crate::base::clock::{self, Stopwatch};
@@ -30,6 +31,8 @@ pub struct Worker {
     pub unit: Vec<(usize, OwnedArgs)>,
     /// Keys that blocked clients may now be served from, in order of their change.
     pub ready: Vec<(usize, Box<[u8]>)>,
+    /// What the look-ahead found out about the requests of the batch.
+    pub resolved: Vec<Resolved>,
     /// Hashes of the running command's keys, by address.
     pub planned: Vec<(usize, u64)>,
 }
@@ -50,6 +53,7 @@ impl Worker {
             effects: Effects::default(),
             unit: Vec::new(),
             ready: Vec::new(),
+            resolved: Vec::new(),
             planned: Vec::new(),
             config,
         };

@@ -4,7 +4,8 @@
 //! 0       1       2       5        7        8
 //! | form  | flags | access| key len| val len| [expiry i64] [word u64] [long key len u64] key … [inline value …]
 //!   form     low 4 bits: Kind; high 4 bits: how the value is held (inline bytes, integer, block, collection)
-//!   flags    bit 0: an expiry field is present; bit 1: the key length has a field of its own
+//!   flags    bit 0: an expiry field is present; bit 1: the key length has a field of its own; bit 2: a hash, fields of which
+//!            may expire
 //!   access   24 bits: LRU clock in seconds, or LFU minutes (16) and counter (8)
 //!   val len  of an inline string; 0 otherwise
 //! ```
@@ -27,6 +28,7 @@ use std::ptr::NonNull;
 const HEADER: usize = 8;
 const HAS_EXPIRY: u8 = 1;
 const LONG_KEY: u8 = 2;
+const FIELDS_EXPIRE: u8 = 4;
 /// Strings up to this length stay in the record.
 pub const INLINE_MAX: usize = 255;
 /// The expiry field of a key without one.
@@ -116,7 +118,12 @@ impl Record {
             Value::List(list) => Self::with_word(key, Kind::List, Form::Collection, word_of(list), expiry),
             Value::Set(set) => Self::with_word(key, Kind::Set, Form::Collection, word_of(set), expiry),
             Value::ZSet(zset) => Self::with_word(key, Kind::ZSet, Form::Collection, word_of(zset), expiry),
-            Value::Hash(hash) => Self::with_word(key, Kind::Hash, Form::Collection, word_of(hash), expiry),
+            Value::Hash(hash) => {
+                let fields_expire = hash.has_expiries();
+                let mut record = Self::with_word(key, Kind::Hash, Form::Collection, word_of(hash), expiry);
+                record.set_flag(FIELDS_EXPIRE, fields_expire);
+                record
+            }
         }
     }
 
@@ -336,6 +343,7 @@ impl Record {
         let shape = self.shape();
         let mut record = Self::allocate(self.key(), self.kind(), self.form(), expiry, self.inline_len());
         record.set_access(self.access());
+        record.set_flag(FIELDS_EXPIRE, self.fields_expire());
         if shape.word {
             record.set_word(self.word());
         } else {
@@ -346,6 +354,38 @@ impl Record {
         // The value's owner has moved: only this record's own memory goes.
         self.free_block();
         std::mem::forget(std::mem::replace(self, record));
+    }
+
+    /// Whether fields of this hash may expire. It is raised with the first expiry; when the last has gone, whoever notices
+    /// lowers it (see `Db::review_field_expiry`), so a raised flag is a hint and a lowered one is certain.
+    #[inline]
+    pub fn fields_expire(&self) -> bool {
+        self.flags() & FIELDS_EXPIRE != 0
+    }
+
+    /// When the next field expires; may lie in the past.
+    pub fn earliest_field_expiry(&self) -> Option<i64> {
+        match self.value() {
+            ValueRef::Hash(hash) if self.fields_expire() => hash.earliest_expiry(),
+            ValueRef::Hash(_) | ValueRef::String(_) | ValueRef::List(_) | ValueRef::Set(_) | ValueRef::ZSet(_) => None,
+        }
+    }
+
+    /// Raises or lowers the flag by what the hash holds now; whether it is raised.
+    pub(in crate::engine) fn review_field_expiry(&mut self) -> bool {
+        let fields_expire = match self.value() {
+            ValueRef::Hash(hash) => hash.has_expiries(),
+            ValueRef::String(_) | ValueRef::List(_) | ValueRef::Set(_) | ValueRef::ZSet(_) => false,
+        };
+        self.set_flag(FIELDS_EXPIRE, fields_expire);
+        fields_expire
+    }
+
+    fn set_flag(&mut self, flag: u8, raised: bool) {
+        let bit = u64::from(flag) << 8;
+        let header = if raised { self.header() | bit } else { self.header() & !bit };
+        // SAFETY: the header is always there, and the record is borrowed mutably.
+        unsafe { self.0.cast::<u64>().write(header) };
     }
 
     /// 24 bits of LRU or LFU data.

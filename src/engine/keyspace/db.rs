@@ -1,8 +1,9 @@
 //! One database's part of one shard: the key table, the count of keys that expire, and the snapshot's progress through it.
 //!
 //! Every change of a record passes here, so that a running snapshot gets the bucket's old content first, and the table's
-//! marks (one bit per key with an expiry) stay true. The marks are the whole expiry index: the active cycle and the
-//! volatile-* policies look only at marked slots, one cache line for seven keys, and it costs no memory.
+//! marks (one bit per key that expires, or that is a hash with fields that do) stay true. The marks are the whole expiry
+//! index: the active cycle and the volatile-* policies look only at marked slots, one cache line for seven keys, and it
+//! costs no memory.
 
 use super::snapshot::{Progress, SnapshotSink};
 use crate::base::random::Random;
@@ -34,6 +35,8 @@ pub enum OnExpired {
 pub struct Db {
     table: Table<Record>,
     volatile: usize,
+    /// Hashes with fields that expire.
+    expiring_hashes: usize,
     /// The bucket at which the active expire cycle goes on.
     sweep: usize,
     snapshot: Option<Box<Progress>>,
@@ -52,6 +55,11 @@ impl Db {
     /// Keys with an expiry.
     pub fn volatile_len(&self) -> usize {
         self.volatile
+    }
+
+    /// Hashes with fields that expire, or that had some when they were last looked at (INFO's `subexpiry`).
+    pub fn expiring_hashes(&self) -> usize {
+        self.expiring_hashes
     }
 
     pub fn table(&self) -> &Table<Record> {
@@ -122,6 +130,7 @@ impl Db {
         };
         let record = self.table.entry_mut(place);
         let old_expiry = record.expiry();
+        let fields_expired = record.fields_expire();
         let new_expiry = match expiry {
             NewExpiry::Clear => None,
             NewExpiry::Keep => old_expiry,
@@ -136,9 +145,10 @@ impl Db {
             Some(std::mem::replace(record, Record::string(key, value, new_expiry)))
         };
         record.set_access(access);
-        if old_expiry.is_some() != new_expiry.is_some() {
+        if old_expiry.is_some() != new_expiry.is_some() || fields_expired {
             self.table.set_mark(place, new_expiry.is_some());
             self.count_volatile(old_expiry.is_some(), new_expiry.is_some());
+            self.expiring_hashes -= usize::from(fields_expired);
         }
         displaced
     }
@@ -150,19 +160,21 @@ impl Db {
             self.insert_absent(hash, record);
             return None;
         };
-        let has_expiry = record.expiry().is_some();
+        let (has_expiry, fields_expire) = (record.expiry().is_some(), record.fields_expire());
         let old = std::mem::replace(self.table.entry_mut(place), record);
-        self.table.set_mark(place, has_expiry);
+        self.table.set_mark(place, has_expiry || fields_expire);
         self.count_volatile(old.expiry().is_some(), has_expiry);
+        self.count_expiring_hashes(old.fields_expire(), fields_expire);
         Some(old)
     }
 
     fn insert_absent(&mut self, hash: u64, record: Record) {
-        let has_expiry = record.expiry().is_some();
+        let (has_expiry, fields_expire) = (record.expiry().is_some(), record.fields_expire());
         let place = self.table.insert_new(hash, record);
-        if has_expiry {
+        if has_expiry || fields_expire {
             self.table.set_mark(place, true);
-            self.volatile += 1;
+            self.count_volatile(false, has_expiry);
+            self.count_expiring_hashes(false, fields_expire);
         }
     }
 
@@ -174,6 +186,7 @@ impl Db {
         if record.expiry().is_some() {
             self.volatile -= 1;
         }
+        self.expiring_hashes -= usize::from(record.fields_expire());
         Some(record)
     }
 
@@ -184,9 +197,22 @@ impl Db {
         let record = self.table.entry_mut(place);
         let had = record.expiry().is_some();
         record.set_expiry(expiry);
-        self.table.set_mark(place, expiry.is_some());
+        let marked = expiry.is_some() || record.fields_expire();
+        self.table.set_mark(place, marked);
         self.count_volatile(had, expiry.is_some());
         true
+    }
+
+    /// To be called after expiries of a hash's fields were set or removed: the active cycle finds the hash by its mark. It
+    /// may be left out where the last expiry may have gone, for then the cycle notices.
+    pub fn review_field_expiry(&mut self, hash: u64, key: &[u8]) {
+        let Some(place) = self.table.place(hash, key) else { return };
+        let record = self.table.entry_mut(place);
+        let before = record.fields_expire();
+        let after = record.review_field_expiry();
+        let marked = after || record.expiry().is_some();
+        self.table.set_mark(place, marked);
+        self.count_expiring_hashes(before, after);
     }
 
     /// The string of a key as a block that can grow (see `Record::block_mut`).
@@ -200,6 +226,7 @@ impl Db {
             progress.save_rest(&self.table);
         }
         self.volatile = 0;
+        self.expiring_hashes = 0;
         self.sweep = 0;
         let mut table = Table::new();
         table.pause_resize(self.snapshot.is_some());
@@ -209,11 +236,11 @@ impl Db {
         std::mem::replace(&mut self.table, table)
     }
 
-    /// Visits marked records from where the last sweep stopped, until `budget` buckets were looked at or `visit` says stop.
-    /// True when the end of the table was passed.
+    /// Visits keys with an expiry and hashes with fields that expire, from where the last sweep stopped, until `budget` buckets
+    /// were looked at or `visit` says stop. True when the end of the table was passed.
     pub fn sweep_volatile(&mut self, mut budget: usize, mut visit: impl FnMut(&Record) -> bool) -> bool {
         let buckets = self.table.buckets();
-        if self.volatile == 0 || buckets == 0 {
+        if self.volatile + self.expiring_hashes == 0 || buckets == 0 {
             return true;
         }
         let mut go_on = true;
@@ -239,7 +266,8 @@ impl Db {
         let mut seen = 0;
         for _ in 0..buckets.min(count * 64) {
             let mut show = |record: &Record| {
-                if seen < count {
+                // A mark may also stand for fields that expire.
+                if seen < count && !(volatile_only && record.expiry().is_none()) {
                     visit(record);
                     seen += 1;
                 }
@@ -287,6 +315,10 @@ impl Db {
 
     fn count_volatile(&mut self, was: bool, is: bool) {
         self.volatile = self.volatile + usize::from(is) - usize::from(was);
+    }
+
+    fn count_expiring_hashes(&mut self, were: bool, are: bool) {
+        self.expiring_hashes = self.expiring_hashes + usize::from(are) - usize::from(were);
     }
 }
 
@@ -379,6 +411,51 @@ mod tests {
             prop_assert_eq!(db.volatile_len(), volatile);
             prop_assert!(volatile == 0 || found == volatile);
         }
+    }
+
+    #[test]
+    fn hashes_with_expiring_fields_are_swept_however_they_come_and_go() {
+        use crate::engine::hash::Hash;
+        use crate::engine::limits::Limits;
+        use crate::engine::value::{Value, ValueMut};
+
+        let (mut db, at) = (Db::default(), hash::bytes(b"h"));
+        let swept = |db: &mut Db| {
+            let mut seen = 0;
+            db.sweep_volatile(1000, |record| {
+                assert_eq!((record.expiry(), record.earliest_field_expiry()), (None, Some(50)));
+                seen += 1;
+                true
+            });
+            (db.volatile_len(), db.expiring_hashes(), seen)
+        };
+        let mut fields = Hash::new();
+        fields.set(b"f", b"v", &Limits::default());
+        db.insert(at, Record::with_value(b"h", Value::Hash(fields.clone()), None));
+        assert_eq!(swept(&mut db), (0, 0, 0));
+        let set_expiry = |db: &mut Db, expiry| {
+            match db.find_mut(at, b"h").map(Record::value_mut) {
+                Some(ValueMut::Hash(hash)) => hash.set_expiry(b"f", expiry),
+                _ => panic!("a hash was put there"),
+            };
+            db.review_field_expiry(at, b"h");
+        };
+        set_expiry(&mut db, Some(50));
+        assert_eq!(swept(&mut db), (0, 1, 1));
+        // An expiry of the key itself comes and goes; the record moves and keeps its flag.
+        db.set_expiry(at, b"h", Some(9));
+        assert_eq!((db.volatile_len(), db.expiring_hashes()), (1, 1));
+        db.set_expiry(at, b"h", None);
+        assert_eq!(swept(&mut db), (0, 1, 1));
+        let record = db.remove(at, b"h").expect("it was there");
+        assert_eq!(swept(&mut db), (0, 0, 0));
+        db.insert(at, Record::with_value(b"h", record.into_value(), None));
+        assert_eq!(swept(&mut db), (0, 1, 1));
+        db.insert(at, Record::with_value(b"h", Value::Hash(fields), None));
+        assert_eq!(swept(&mut db), (0, 0, 0));
+        set_expiry(&mut db, Some(50));
+        db.set_string(at, b"h", b"text", NewExpiry::Clear, 0);
+        assert_eq!(swept(&mut db), (0, 0, 0));
     }
 
     fn apply(db: &mut Db, model: &mut BTreeMap<Vec<u8>, (Vec<u8>, Option<i64>)>, step: Step) {

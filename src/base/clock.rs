@@ -1,5 +1,7 @@
 //! Wall-clock and monotonic time in the units Redis uses. The only file that asks the operating system for the time.
 
+#![allow(clippy::disallowed_types)]
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since the Unix epoch.

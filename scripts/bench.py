@@ -1,0 +1,290 @@
+#!/usr/bin/env python3
+"""Measures rsredis and the installed redis-server side by side, interleaved, and prints Markdown tables with ratios.
+
+usage: bench.py --server BINARY --loadgen BINARY [--full] [--only hot,mix,mem,snap,aof,repl,bench] [--rounds N]
+                [--seconds S] [--other NAME=BINARY]…
+
+CPU us/op is user and system time of the server process per operation: client and servers share the machine, so that
+figure and the ratios carry over to another machine, throughput does not. Medians over the rounds.
+"""
+import argparse
+import json
+import os
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+HOT = [("GET", "get", 1), ("SET", "set", 1), ("GET", "get", 16), ("SET", "set", 16), ("GET", "get", 100), ("SET", "set", 100)]
+MIX = [("INCR", "incr", 16), ("LPUSH + RPOP, one list", "lpush,rpop", 16), ("LRANGE 100", "lrange100", 4),
+       ("HSET, one big hash", "hset", 16), ("HGET, one big hash", "hget", 16), ("SADD", "sadd", 16), ("ZADD", "zadd", 16),
+       ("ZSCORE", "zscore", 16), ("ZRANK", "zrank", 16), ("MGET 10", "mget10", 4), ("MSET 10", "mset10", 4),
+       ("EXPIRE", "expire", 16), ("XADD", "xadd", 16), ("EVAL of one SET", "eval", 16), ("GET:SET 80:20, skewed", "get:80,set:20", 16)]
+MEM = [("string 16 B -> 64 B", "string", 80), ("string 16 B -> integer", "int", 24), ("string with TTL", "ttl", 88),
+       ("10-field hashes, per field", "hash10", 17), ("one big hash, per field", "bighash", 30),
+       ("one big zset, per member", "zset", 24), ("one big set, per member", "set", 16),
+       ("one big list, per element", "list", 17), ("stream, two fields, per entry", "stream", 18)]
+
+
+class Server:
+    """A server process in a directory of its own."""
+
+    def __init__(self, name, binary, *args):
+        self.name, self.binary, self.args = name, binary, args
+        self.dir = tempfile.mkdtemp(prefix="rs-bench.")
+        self.start()
+
+    def start(self):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            self.port = s.getsockname()[1]
+        words = [self.binary, "--port", str(self.port), "--dir", self.dir, "--save", "", *self.args]
+        self.log = open(os.path.join(self.dir, "log"), "ab")
+        self.child = subprocess.Popen(words, stdout=self.log, stderr=self.log)
+        begun = time.time()
+        while time.time() - begun < 120:
+            try:
+                if self.call("PING") == b"+PONG":
+                    self.started_in = time.time() - begun
+                    return
+            except OSError:
+                if self.child.poll() is not None:
+                    break
+            time.sleep(0.005)
+        sys.exit(f"bench: {self.name} did not start\n" + open(self.log.name, errors="replace").read()[-2000:])
+
+    def call(self, *words):
+        """One command on a connection of its own; the reply's first line, or the whole text of a bulk."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=120) as s:
+            s.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w.encode()) for w in words))
+            f = s.makefile("rb")
+            line = f.readline().rstrip(b"\r\n")
+            return f.read(int(line[1:])) if line[:1] == b"$" and int(line[1:]) > 0 else line
+
+    def info(self, field):
+        text = self.call("INFO", "everything").decode(errors="replace")
+        found = re.search(rf"(?m)^{field}:(.*?)\r?$", text)
+        return found[1] if found else ""
+
+    def pss_kb(self):
+        """Proportional memory of the process and its children: what a fork really adds."""
+        pids = [self.child.pid]
+        try:
+            with open(f"/proc/{self.child.pid}/task/{self.child.pid}/children") as f:
+                pids += map(int, f.read().split())
+        except OSError:
+            pass
+        total = 0
+        for pid in pids:
+            try:
+                with open(f"/proc/{pid}/smaps_rollup") as f:
+                    total += sum(int(line.split()[1]) for line in f if line.startswith("Pss:"))
+            except OSError:
+                pass
+        return total
+
+    def stop(self, keep=False):
+        self.child.terminate()
+        self.child.wait()
+        self.log.close()
+        if not keep:
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class Bench:
+    def __init__(self, options):
+        self.options = options
+        self.binaries = {"redis-server": shutil.which("redis-server") or sys.exit("bench: no redis-server"),
+                         "rsredis": os.path.abspath(options.server)}
+        for other in options.other:
+            name, binary = other.split("=", 1)
+            self.binaries[name] = binary
+
+    def load(self, server, *words):
+        command = [self.options.loadgen, "--port", str(server.port), "--pid", str(server.child.pid), *map(str, words)]
+        out = subprocess.run(command, capture_output=True, text=True)
+        return json.loads(out.stdout) if out.returncode == 0 else None
+
+    def servers(self, *args):
+        return [Server(name, binary, *args) for name, binary in self.binaries.items()]
+
+    def table(self, title, head, rows):
+        """rows: (label, {name: number or None}); the ratio is rsredis to redis-server, smaller is better."""
+        names = list(self.binaries)
+        print(f"\n## {title}\n\n| {head} | {' | '.join(names)} | ratio |\n|---|{'---|' * (len(names) + 1)}")
+        for label, numbers in rows:
+            cells = ["–" if numbers.get(n) is None else f"{numbers[n]:.4g}" for n in names]
+            ours, theirs = numbers.get("rsredis"), numbers.get("redis-server")
+            ratio = f"{ours / theirs:.2f}" if ours is not None and theirs else "–"
+            print(f"| {label} | {' | '.join(cells)} | {ratio} |", flush=True)
+
+    def interleaved(self, servers, cases, words):
+        """Median CPU per operation of every case on every server; a case a server cannot do is None."""
+        found = {}
+        for _ in range(self.options.rounds):
+            for label, mix, pipeline in cases:
+                for server in servers:
+                    more = ["--skewed"] if "skewed" in label else []
+                    got = self.load(server, "--mix", mix, "--pipeline", pipeline, "--seconds", self.options.seconds, *words, *more)
+                    usable = got and got["errors"] * 100 < got["ops"]
+                    found.setdefault((label, pipeline), {}).setdefault(server.name, []).append(got if usable else None)
+        return found
+
+    @staticmethod
+    def median(results, field):
+        numbers = [r[field] for r in results if r]
+        return statistics.median(numbers) if numbers else None
+
+    def hot(self):
+        servers = self.servers()
+        try:
+            empty = {s.name: self.load(s, "--load", "string", "--keys", 0)["rss_kb"] for s in servers}
+            full = {s.name: self.load(s, "--load", "string", "--keys", 1_000_000)["rss_kb"] for s in servers}
+            found = self.interleaved(servers, HOT, [])
+            rows = [(f"{label} P{p}", {n: self.median(r, "cpu_us_op") for n, r in by.items()}) for (label, p), by in found.items()]
+            self.table("Hot path: 1 M keys of 16 B + 64 B, 50 connections, server CPU us/op", "", rows)
+            rows = [(f"{label} P{p}", {n: self.median(r, "ops_s") for n, r in by.items()}) for (label, p), by in found.items()]
+            self.table("The same, operations per second (here a larger ratio is better)", "", rows)
+            self.table("Memory of 1 M keys, MB of RSS above the empty server", "",
+                       [("16 B + 64 B", {n: (full[n] - empty[n]) / 1024 for n in full})])
+            one = {s.name: self.load(s, "--mix", "get", "--pipeline", 1, "--conns", 1, "--seconds", self.options.seconds) for s in servers}
+            self.table("One connection", "", [("GET p50, us", {n: r and r["p50_us"] for n, r in one.items()}),
+                                              ("GET p99, us", {n: r and r["p99_us"] for n, r in one.items()})])
+        finally:
+            for server in servers:
+                server.stop()
+
+    def mix(self):
+        servers = self.servers()
+        try:
+            for server in servers:
+                self.load(server, "--load", "string", "--keys", 100_000)
+            found = self.interleaved(servers, MIX, ["--keys", 100_000])
+            rows = [(f"{label} (P{p})", {n: self.median(r, "cpu_us_op") for n, r in by.items()}) for (label, p), by in found.items()]
+            self.table("Other commands, 100 k distinct members, server CPU us/op", "", rows)
+        finally:
+            for server in servers:
+                server.stop()
+
+    def mem(self):
+        rows = []
+        for label, kind, raw in MEM:
+            numbers = {}
+            for name, binary in self.binaries.items():
+                server = Server(name, binary)
+                got = self.load(server, "--load", kind, "--keys", 1_000_000)
+                numbers[name] = got["bytes_per_item"] if got and not got["errors"] else None
+                server.stop()
+            rows.append((f"{label} (raw {raw})", numbers))
+        self.table("Memory, bytes of RSS per item, 1 M items", "", rows)
+
+    def snap(self):
+        numbers = {}
+        for name, binary in self.binaries.items():
+            server = Server(name, binary)
+            self.load(server, "--load", "string", "--keys", 2_000_000)
+            writes = ["--mix", "set", "--pipeline", 1, "--conns", 20, "--keys", 2_000_000]
+            idle = self.load(server, *writes, "--seconds", 4)
+            before, peak, during = server.pss_kb(), [0], []
+            worker = threading.Thread(target=lambda: during.append(self.load(server, *writes, "--seconds", 4)))
+            worker.start()
+            time.sleep(0.3)
+            begun = time.time()
+            server.call("BGSAVE")
+            while server.info("rdb_bgsave_in_progress") == "1" and time.time() - begun < 60:
+                peak[0] = max(peak[0], server.pss_kb())
+                time.sleep(0.05)
+            took = time.time() - begun
+            worker.join()
+            saved = server.info("rdb_last_bgsave_status") == "ok" and server.info("rdb_changes_since_last_save") != ""
+            server.stop(keep=True)
+            server.start()
+            loaded = server.started_in if server.call("DBSIZE") == b":2000000" else None
+            numbers[name] = {"BGSAVE of 2 M keys under writes, s": took if saved else None,
+                             "extra memory during it, %": 100 * max(0, peak[0] - before) / before if saved else None,
+                             "p99.9 during / idle": during[0]["p999_us"] / idle["p999_us"] if saved and during[0] else None,
+                             "load 2 M keys at start, s": loaded}
+            server.stop()
+        self.by_line("Snapshots", numbers)
+
+    def aof(self):
+        numbers = {}
+        for name, binary in self.binaries.items():
+            line = numbers[name] = {}
+            for policy in ("always", "everysec"):
+                server = Server(name, binary, "--appendonly", "yes", "--appendfsync", policy)
+                got = self.load(server, "--mix", "set", "--pipeline", 1, "--seconds", self.options.seconds)
+                if policy == "always":
+                    line["always: SET ops/s, 50 connections (larger is better)"] = got and got["ops_s"]
+                else:
+                    line["everysec: CPU us/op at P1"] = got and got["cpu_us_op"]
+                server.stop()
+        self.by_line("AOF", numbers)
+
+    def repl(self):
+        numbers = {}
+        for name, binary in self.binaries.items():
+            primary, replica = Server(name, binary), Server(name, binary)
+            self.load(primary, "--load", "string", "--keys", 1_000_000, "--size", 100)
+            begun = time.time()
+            answer = replica.call("REPLICAOF", "127.0.0.1", str(primary.port))
+            done = False
+            while answer == b"+OK" and not done and time.time() - begun < 60:
+                time.sleep(0.02)
+                done = replica.info("master_link_status") == "up"
+            took = time.time() - begun
+            got = self.load(primary, "--mix", "set", "--pipeline", 16, "--seconds", self.options.seconds) if done else None
+            numbers[name] = {"full sync of 1 M keys of 100 B, s": took if done else None,
+                             "SET P16 with a replica, primary's CPU us/op": got and got["cpu_us_op"]}
+            replica.stop()
+            primary.stop()
+        self.by_line("Replication", numbers)
+
+    def by_line(self, title, numbers):
+        lines = list(dict.fromkeys(label for line in numbers.values() for label in line))
+        self.table(title, "", [(label, {n: numbers[n].get(label) for n in numbers}) for label in lines])
+
+    def bench(self):
+        """redis-benchmark as everyone runs it: requests per second."""
+        servers = self.servers()
+        found = {}
+        try:
+            for pipeline in (1, 16):
+                for _ in range(self.options.rounds):
+                    for server in servers:
+                        command = ["redis-benchmark", "-p", str(server.port), "-q", "--csv", "-n", str(100_000 * (1 if pipeline == 1 else 5)),
+                                   "-P", str(pipeline), "-r", "100000", "-t", "ping_mbulk,set,get,incr,lpush,rpop,sadd,hset,zadd,mset"]
+                        out = subprocess.run(command, capture_output=True, text=True).stdout
+                        for test, rate in re.findall(r'(?m)^"([^"]+)","([\d.]+)"', out):
+                            found.setdefault((test, pipeline), {}).setdefault(server.name, []).append({"rate": float(rate)})
+            rows = [(f"{test} P{p}", {n: self.median(r, "rate") for n, r in by.items()}) for (test, p), by in found.items()]
+            self.table("redis-benchmark, requests per second (a larger ratio is better)", "", rows)
+        finally:
+            for server in servers:
+                server.stop()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--server", required=True)
+    parser.add_argument("--loadgen", required=True)
+    parser.add_argument("--full", action="store_true", help="every table, not only hot and redis-benchmark")
+    parser.add_argument("--only", default="")
+    parser.add_argument("--other", action="append", default=[], metavar="NAME=BINARY")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=3)
+    options = parser.parse_args()
+    bench = Bench(options)
+    parts = options.only.split(",") if options.only else ["hot", "bench"] + (["mix", "mem", "snap", "aof", "repl"] if options.full else [])
+    print(f"# {time.strftime('%Y-%m-%d %H:%M')}, {os.cpu_count()} cores, medians of {options.rounds} rounds of {options.seconds:g} s")
+    for part in parts:
+        getattr(bench, part)()
+
+
+if __name__ == "__main__":
+    main()

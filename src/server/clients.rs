@@ -59,6 +59,9 @@ pub struct Client {
     pub shard_channels: AtomicUsize,
     pub query_bytes: AtomicUsize,
     pub query_free: AtomicUsize,
+    /// Arguments of an unfinished or postponed request.
+    pub argument_bytes: AtomicUsize,
+    /// Replies that the connection holds because the socket has not taken them.
     pub output_bytes: AtomicUsize,
     pub redirect: AtomicI64,
     pub commands: AtomicU64,
@@ -84,7 +87,58 @@ pub mod flag {
     pub const INTERNAL: u32 = 1 << 15;
 }
 
+/// What limits and CLIENT's TYPE filters tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Normal,
+    Replica,
+    PubSub,
+    Primary,
+}
+
+/// Redis answers from a fixed buffer first and from a list behind it; these are the figures in its terms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    pub capacity: usize,
+    pub peak: usize,
+    pub fixed: usize,
+    pub chunks: usize,
+    pub listed: usize,
+}
+
+/// Size of Redis's fixed reply buffer.
+pub const OUTPUT_CHUNK: usize = 16 * 1024;
+
 impl Client {
+    pub fn kind(&self) -> Kind {
+        if self.has(flag::PRIMARY) {
+            Kind::Primary
+        } else if self.has(flag::REPLICA) {
+            Kind::Replica
+        } else if self.has(flag::PUBSUB) {
+            Kind::PubSub
+        } else {
+            Kind::Normal
+        }
+    }
+
+    /// What waits to be written to this client.
+    pub fn output(&self) -> Output {
+        let waiting = self.output_bytes.load(Ordering::Relaxed) + self.outbox_bytes();
+        let fixed = waiting.min(OUTPUT_CHUNK);
+        let listed = waiting - fixed;
+        let capacity = if waiting > 0 { OUTPUT_CHUNK } else { 0 };
+        Output { capacity, peak: fixed, fixed, chunks: listed.div_ceil(OUTPUT_CHUNK), listed }
+    }
+
+    /// Bytes that this client costs.
+    pub fn memory(&self) -> usize {
+        let load = |figure: &AtomicUsize| figure.load(Ordering::Relaxed);
+        let buffers = load(&self.query_bytes) + load(&self.query_free) + load(&self.output_bytes) + self.outbox_bytes();
+        let texts = self.addr.len() + self.laddr.len();
+        size_of::<Client>() + texts + buffers + load(&self.argument_bytes) + load(&self.multi_bytes)
+    }
+
     /// A client that has just been accepted.
     pub fn new(id: u64, addr: String, laddr: String, fd: i32, now_ms: i64) -> Self {
         Client {
@@ -187,6 +241,12 @@ impl Clients {
 
     pub fn remove(&self, id: u64) {
         self.by_id.write().remove(&id);
+    }
+
+    /// Disconnects a client; it is gone for everybody at once, its task ends when it notices.
+    pub fn kill(&self, client: &Client) {
+        self.remove(client.id);
+        client.kill();
     }
 
     pub fn len(&self) -> usize {

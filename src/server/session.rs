@@ -1,7 +1,7 @@
 //! A session: what the server keeps of one connection, owned by the worker that serves it.
 
 use super::blocking::Blocked;
-use super::clients::Client;
+use super::clients::{Client, flag};
 use super::multi::Transaction;
 use super::worker::Worker;
 use crate::commands::error::CommandError;
@@ -10,6 +10,7 @@ use crate::engine::keyspace::Locked;
 use crate::engine::keyspace::watch::WatchFlag;
 use crate::resp::{Args, Reply};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// CLIENT REPLY.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +62,21 @@ impl Session {
             closing: false,
             is_primary_link: false,
         }
+    }
+
+    pub fn select(&mut self, db: usize) {
+        self.db = db;
+        self.client.db.store(db, Ordering::Relaxed);
+    }
+
+    pub fn set_resp3(&mut self, resp3: bool) {
+        self.resp3 = resp3;
+        self.client.resp.store(if resp3 { 3 } else { 2 }, Ordering::Relaxed);
+    }
+
+    /// In RESP2 a client that listens to channels can only change its subscriptions.
+    pub fn is_resp2_subscriber(&self) -> bool {
+        !self.resp3 && self.client.has(flag::PUBSUB)
     }
 }
 

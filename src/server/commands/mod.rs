@@ -1,9 +1,13 @@
 //! Commands on the session and the server.
 
+mod client;
+mod client_kill;
+pub mod client_list;
 mod connection;
+pub mod help;
 mod keyspace;
 
 use super::session::SessionCommand;
 
 /// Every session command of this room.
-pub const FAMILIES: &[&[SessionCommand]] = &[super::multi::COMMANDS, connection::COMMANDS, keyspace::COMMANDS];
+pub const FAMILIES: &[&[SessionCommand]] = &[super::multi::COMMANDS, client::COMMANDS, connection::COMMANDS, keyspace::COMMANDS];

@@ -98,8 +98,7 @@ fn hello(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, Co
     let mut version = None;
     if let Some(text) = args.get(1) {
         let number = crate::base::number::parse_i64(text);
-        let number =
-            number.ok_or(CommandError::fixed("ERR Protocol version is not an integer or out of range"))?;
+        let number = number.ok_or(CommandError::fixed("ERR Protocol version is not an integer or out of range"))?;
         if !(2..=3).contains(&number) {
             return Err(CommandError::fixed("NOPROTO unsupported protocol version"));
         }

@@ -10,4 +10,5 @@ mod keyspace;
 use super::session::SessionCommand;
 
 /// Every session command of this room.
-pub const FAMILIES: &[&[SessionCommand]] = &[super::multi::COMMANDS, client::COMMANDS, connection::COMMANDS, keyspace::COMMANDS];
+pub const FAMILIES: &[&[SessionCommand]] =
+    &[super::multi::COMMANDS, client::COMMANDS, connection::COMMANDS, keyspace::COMMANDS];

@@ -1,12 +1,38 @@
-//! Periodic work.
+//! Periodic work: a list of steps, each with its period, run one after the other by a worker of their own.
+//!
+//! Steps run on the main thread, which serves no connections; what takes long keeps a time budget of its own.
 
-use crate::server::Server;
+use crate::server::{Server, Worker, expire_cycle};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+/// One kind of periodic work.
+pub struct Step {
+    /// Milliseconds between two runs; 0 = at every tick (`hz` times per second).
+    pub every_ms: i64,
+    pub run: fn(&mut Worker),
+}
+
+/// In the order in which they run.
+const STEPS: &[Step] = &[Step { every_ms: 0, run: expire_cycle::run }];
 
 /// Runs for as long as the server does.
 pub async fn run(server: &'static Server) {
+    let mut worker = Worker::new(server);
+    let mut due = vec![worker.now_ms; STEPS.len()];
     loop {
-        let hz = server.config.current().hz.max(1);
+        let hz = worker.config.hz.clamp(1, 500);
         tokio::time::sleep(Duration::from_millis(u64::from(1000 / hz))).await;
+        worker.refresh();
+        // DEBUG PAUSE-CRON.
+        if server.cron_paused.load(Ordering::Relaxed) {
+            continue;
+        }
+        for (step, due) in STEPS.iter().zip(&mut due) {
+            if worker.now_ms >= *due {
+                (step.run)(&mut worker);
+                *due = worker.now_ms + step.every_ms;
+            }
+        }
     }
 }

@@ -120,6 +120,24 @@ fn run_handler(
     result
 }
 
+/// Changes keys on behalf of no command (the active expire cycle, eviction), as a unit of its own.
+pub fn outside_commands(worker: &mut Worker, locked: &mut Locked, db: usize, change: impl FnOnce(&mut Keys<'_>)) {
+    let observers = worker.server.observers(worker.settings.notify);
+    change(&mut Keys {
+        locked,
+        effects: &mut worker.effects,
+        settings: &worker.settings,
+        stats: &worker.stats.keys,
+        db,
+        now_ms: worker.now_ms,
+        observers,
+        no_touch: true,
+        planned: &[],
+    });
+    propagation::finish_outside_commands(worker, locked);
+    propagation::finish_unit(worker, locked);
+}
+
 /// Counts a command that has run.
 #[inline]
 pub fn finish_statistics(worker: &mut Worker, entry: &Entry, error: Option<&CommandError>) {

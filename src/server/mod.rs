@@ -10,6 +10,7 @@ pub mod clients;
 pub mod commands;
 pub mod config;
 pub mod dispatch;
+pub mod expire_cycle;
 pub mod intents;
 pub mod journal;
 pub mod lazyfree;

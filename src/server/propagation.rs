@@ -18,6 +18,18 @@ pub fn finish_command(worker: &mut Worker, locked: &mut Locked, caller: Caller, 
     if worker.server.journal.is_active() && !caller.is_replay {
         queue(worker, caller.db, entry, args);
     }
+    hand_out(worker, locked);
+}
+
+/// After a change that no command has asked for: only what it says itself goes to the unit.
+pub fn finish_outside_commands(worker: &mut Worker, locked: &mut Locked) {
+    worker.unit.append(&mut worker.effects.commands);
+    hand_out(worker, locked);
+}
+
+/// All effects but the stream.
+#[inline]
+fn hand_out(worker: &mut Worker, locked: &mut Locked) {
     worker.server.dirty.fetch_add(worker.effects.dirty as i64, Ordering::Relaxed);
     if worker.effects.is_only_dirty() {
         worker.effects.clear();

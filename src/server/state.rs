@@ -2,6 +2,7 @@
 
 use super::clients::Clients;
 use super::config::ConfigStore;
+use super::expire_cycle::ExpireCycle;
 use super::intents::Intents;
 use super::journal::Journal;
 use super::lazyfree::LazyFree;
@@ -24,6 +25,7 @@ pub struct Server {
     pub intents: Intents,
     pub pubsub: PubSub,
     pub lazyfree: LazyFree,
+    pub expire_cycle: ExpireCycle,
     /// One set of counters per worker, and one for background work.
     worker_stats: RwLock<Vec<Arc<WorkerStats>>>,
     /// Clients that use client-side caching.
@@ -38,6 +40,8 @@ pub struct Server {
     pub dirty: AtomicI64,
     /// DEBUG SET-ACTIVE-EXPIRE 0 stops the cycle.
     pub active_expire: AtomicBool,
+    /// DEBUG PAUSE-CRON 1 stops all periodic work.
+    pub cron_paused: AtomicBool,
     /// Random identity of this run: 40 hexadecimal digits.
     pub run_id: String,
     pub started_ms: i64,
@@ -66,6 +70,7 @@ impl Server {
             intents: Intents::default(),
             pubsub: PubSub::default(),
             lazyfree: LazyFree::default(),
+            expire_cycle: ExpireCycle::default(),
             worker_stats: RwLock::default(),
             tracking_clients: AtomicUsize::new(0),
             settings_generation: AtomicU64::new(0),
@@ -73,6 +78,7 @@ impl Server {
             is_replica: AtomicBool::new(false),
             dirty: AtomicI64::new(0),
             active_expire: AtomicBool::new(true),
+            cron_paused: AtomicBool::new(false),
             run_id,
             started_ms: now_ms,
             config_file,

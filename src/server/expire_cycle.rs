@@ -1,0 +1,171 @@
+//! The active expire cycle: deletes expired keys that nobody asks for, within a share of one core.
+//!
+//! ```text
+//!   for each shard in turn (from where the last cycle ran out of time):
+//!     for each database: lock ─► look at ~20 keys with an expiry ─► delete the stale ones ─► unlock
+//!                          ▲___________ again while more than 10 % of them were stale ______|
+//! ```
+//! A slice holds one shard for some microseconds, so the cycle delays nobody. Deletions go the way of all writes.
+
+use super::call;
+use super::worker::Worker;
+use crate::engine::keyspace::{Locked, SHARDS, ShardSet, shard_of};
+use crate::engine::table::Entry;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// Keys of a slice at the lowest effort.
+const SLICE_KEYS: usize = 20;
+/// Buckets of a slice: where keys with an expiry are rare, a slice may find none, and leaves the rest to the next cycle.
+const SLICE_BUCKETS: usize = 400;
+/// Share of one core at the lowest effort, in percent.
+const CORE_PERC: u64 = 25;
+/// Share of stale keys, in percent, above which a database gets another slice at once; at the lowest effort.
+const ACCEPTABLE_STALE_PERC: usize = 10;
+
+/// Where the cycle goes on, and its figures for INFO.
+#[derive(Default)]
+pub struct ExpireCycle {
+    next_shard: AtomicUsize,
+    /// Running average of the share of stale keys (`expired_stale_perc`), as the bits of an f64.
+    stale_share: AtomicU64,
+    pub time_cap_reached: AtomicU64,
+    pub time_us: AtomicU64,
+}
+
+impl ExpireCycle {
+    pub fn stale_perc(&self) -> f64 {
+        f64::from_bits(self.stale_share.load(Ordering::Relaxed)) * 100.0
+    }
+
+    /// CONFIG RESETSTAT.
+    pub fn reset_stats(&self) {
+        self.stale_share.store(0, Ordering::Relaxed);
+        self.time_cap_reached.store(0, Ordering::Relaxed);
+        self.time_us.store(0, Ordering::Relaxed);
+    }
+
+    fn note_share(&self, tally: Tally) {
+        let share = if tally.sampled == 0 { 0.0 } else { tally.expired as f64 / tally.sampled as f64 };
+        let average = f64::from_bits(self.stale_share.load(Ordering::Relaxed)) * 0.95 + share * 0.05;
+        self.stale_share.store(average.to_bits(), Ordering::Relaxed);
+    }
+}
+
+/// What a slice or a cycle has seen.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    sampled: usize,
+    expired: usize,
+}
+
+/// How hard the cycle works (active-expire-effort).
+struct Effort {
+    slice_keys: usize,
+    acceptable_stale_perc: usize,
+    budget_ns: u64,
+}
+
+impl Effort {
+    fn of(worker: &Worker) -> Self {
+        let extra = worker.config.active_expire_effort.clamp(1, 10) as usize - 1;
+        let tick_ns = 1_000_000_000 / u64::from(worker.config.hz.clamp(1, 500));
+        Effort {
+            slice_keys: SLICE_KEYS + SLICE_KEYS / 4 * extra,
+            acceptable_stale_perc: ACCEPTABLE_STALE_PERC - extra,
+            budget_ns: tick_ns * (CORE_PERC + 2 * extra as u64) / 100,
+        }
+    }
+}
+
+/// One cycle, as a step of the cron.
+pub fn run(worker: &mut Worker) {
+    let server = worker.server;
+    let stopped = !server.active_expire.load(Ordering::Relaxed) || server.loading.load(Ordering::Relaxed);
+    // A replica waits for its primary's deletions.
+    if stopped || worker.settings.on_expired != crate::engine::keyspace::OnExpired::Remove {
+        return;
+    }
+    let effort = Effort::of(worker);
+    let start = worker.stopwatch.raw();
+    let first = server.expire_cycle.next_shard.load(Ordering::Relaxed);
+    let mut total = Tally::default();
+    for step in 0..SHARDS {
+        let shard = (first + step) % SHARDS;
+        if !sweep_shard(worker, shard, &effort, start, &mut total) {
+            server.expire_cycle.next_shard.store((shard + 1) % SHARDS, Ordering::Relaxed);
+            server.expire_cycle.time_cap_reached.fetch_add(1, Ordering::Relaxed);
+            break;
+        }
+    }
+    let elapsed_ns = worker.stopwatch.ns_between(start, worker.stopwatch.raw());
+    server.expire_cycle.time_us.fetch_add(elapsed_ns / 1000, Ordering::Relaxed);
+    server.expire_cycle.note_share(total);
+}
+
+/// Every database of a shard; false when the time is up.
+fn sweep_shard(worker: &mut Worker, shard: usize, effort: &Effort, start: u64, total: &mut Tally) -> bool {
+    let mut db = 0;
+    loop {
+        let Some(tally) = sweep_slice(worker, shard, db, effort.slice_keys) else { return true };
+        total.sampled += tally.sampled;
+        total.expired += tally.expired;
+        let elapsed_ns = worker.stopwatch.ns_between(start, worker.stopwatch.raw());
+        if elapsed_ns > effort.budget_ns {
+            return false;
+        }
+        if tally.sampled == 0 || tally.expired * 100 / tally.sampled <= effort.acceptable_stale_perc {
+            db += 1;
+        }
+    }
+}
+
+/// One slice of one database in one shard; nothing when the shard has no such database.
+fn sweep_slice(worker: &mut Worker, shard: usize, db: usize, keys: usize) -> Option<Tally> {
+    let now_ms = worker.now_ms;
+    let mut locked = worker.server.keyspace.lock(ShardSet::one(shard));
+    let part = locked.shard_mut(shard).dbs_mut().get_mut(db)?;
+    let mut tally = Tally::default();
+    let mut stale: Vec<Box<[u8]>> = Vec::new();
+    let (mut ttl_sum, mut ttl_samples) = (0, 0);
+    part.sweep_volatile(SLICE_BUCKETS, |record| {
+        tally.sampled += 1;
+        let ttl = record.expiry().unwrap_or(i64::MAX) - now_ms;
+        if ttl < 0 {
+            stale.push(record.key().into());
+        } else {
+            ttl_sum += ttl;
+            ttl_samples += 1;
+        }
+        tally.sampled < keys
+    });
+    part.note_ttl(ttl_sum, ttl_samples);
+    tally.expired = stale.len();
+    if stale.is_empty() {
+        return Some(tally);
+    }
+    // Whoever waits for the end of a key (XREADGROUP) may need other shards to be served.
+    let waiters = &locked.shard(shard).waiters;
+    if !waiters.is_empty() && stale.iter().any(|key| waiters.has(db, key)) {
+        drop(locked);
+        locked = worker.server.keyspace.lock_all();
+    }
+    for key in stale {
+        expire(worker, &mut locked, db, &key);
+    }
+    Some(tally)
+}
+
+/// Deletes a key if it is (still) there and expired. Each deletion is a unit of its own in the stream.
+fn expire(worker: &mut Worker, locked: &mut Locked, db: usize, key: &[u8]) {
+    debug_assert!(locked.set().contains(shard_of(Locked::hash(key))));
+    call::outside_commands(worker, locked, db, |keys| {
+        let now_ms = keys.now_ms;
+        let hash = keys.hash(key);
+        let part = keys.part(key);
+        if part.find(hash, key).and_then(|record| record.expiry()).is_some_and(|at| at < now_ms)
+            && let Some(record) = part.remove(hash, key)
+        {
+            keys.expired(record);
+        }
+    });
+}

@@ -9,6 +9,13 @@ pub fn integer(text: &[u8]) -> CommandResult<i64> {
     parse_i64(text).ok_or(error::NOT_AN_INTEGER)
 }
 
+/// An integer of C's `int`.
+pub fn int(text: &[u8]) -> CommandResult<i64> {
+    let bounds = i64::from(i32::MIN)..=i64::from(i32::MAX);
+    let value = integer(text)?;
+    if bounds.contains(&value) { Ok(value) } else { Err(error::NOT_AN_INT) }
+}
+
 /// An integer within bounds, or the given error.
 pub fn integer_in(text: &[u8], bounds: std::ops::RangeInclusive<i64>, otherwise: CommandError) -> CommandResult<i64> {
     parse_i64(text).filter(|value| bounds.contains(value)).ok_or(otherwise)

@@ -274,16 +274,24 @@ impl<'a> Keys<'a> {
 
     /// Deletes a key that is there and has not expired; big values are dropped in the background.
     pub fn delete(&mut self, key: &[u8]) -> bool {
-        if !self.exists(key) {
-            return false;
-        }
-        match self.take(key) {
+        match self.take_live(key) {
             Some(record) => {
                 self.discard(record);
                 true
             }
             None => false,
         }
+    }
+
+    /// Takes a key out. One that had expired goes the way of expiry; but a replica, told to delete it, just does.
+    fn take_live(&mut self, key: &[u8]) -> Option<Record> {
+        let record = self.take(key)?;
+        let is_expired = record.expiry().is_some_and(|at| at < self.now_ms);
+        if is_expired && self.settings.on_expired == OnExpired::Remove {
+            self.expired(record);
+            return None;
+        }
+        Some(record)
     }
 
     /// Drops a record, or leaves it to the background if that would take long.
@@ -315,6 +323,16 @@ impl<'a> Keys<'a> {
     #[inline]
     pub fn modified_in(&mut self, db: usize, key: &[u8]) {
         self.effects.dirty += 1;
+        self.signal_in(db, key);
+    }
+
+    /// `modified` for the second key of one change: it does not count again.
+    pub fn signal(&mut self, key: &[u8]) {
+        self.signal_in(self.db, key);
+    }
+
+    #[inline]
+    fn signal_in(&mut self, db: usize, key: &[u8]) {
         let hash = self.hash(key);
         let shard = self.locked.shard(shard_of(hash));
         if !shard.watches.is_empty() {
@@ -413,6 +431,11 @@ pub fn fresh_access(settings: &Settings, now_ms: i64) -> u32 {
 #[inline]
 pub fn lru_clock(now_ms: i64) -> u32 {
     (now_ms / 1000) as u32 & 0x00ff_ffff
+}
+
+/// Seconds since the last access, by the LRU clock.
+pub fn idle_seconds(access: u32, now_ms: i64) -> u32 {
+    lru_clock(now_ms).wrapping_sub(access) & 0x00ff_ffff
 }
 
 fn lfu_minutes(now_ms: i64) -> u32 {

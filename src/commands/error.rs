@@ -42,6 +42,8 @@ pub const SYNTAX: CommandError = CommandError::fixed("ERR syntax error");
 pub const WRONG_TYPE: CommandError =
     CommandError::fixed("WRONGTYPE Operation against a key holding the wrong kind of value");
 pub const NOT_AN_INTEGER: CommandError = CommandError::fixed("ERR value is not an integer or out of range");
+pub const NOT_AN_INT: CommandError =
+    CommandError::fixed("ERR value is out of range, value must between -2147483648 and 2147483647");
 pub const NOT_A_FLOAT: CommandError = CommandError::fixed("ERR value is not a valid float");
 pub const NO_SUCH_KEY: CommandError = CommandError::fixed("ERR no such key");
 pub const OUT_OF_RANGE: CommandError = CommandError::fixed("ERR index out of range");

@@ -33,6 +33,8 @@ impl Flags {
     pub const MOVABLE_KEYS: Flags = Flags(1 << 22);
     /// Ours: works on the whole keyspace, so it runs with every shard locked.
     pub const ALL_SHARDS: Flags = Flags(1 << 23);
+    /// Ours: goes through the shards one at a time by itself; inside a transaction or script it needs all.
+    pub const SHARD_BY_SHARD: Flags = Flags(1 << 24);
 
     /// Names in the order of Redis's COMMAND INFO.
     pub const NAMES: &'static [(Flags, &'static str)] = &[

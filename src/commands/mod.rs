@@ -6,9 +6,14 @@ pub mod effects;
 pub mod error;
 pub mod flags;
 pub mod keyspec;
+pub mod scan;
 pub mod settings;
 pub mod spec;
 
+mod expire;
+mod generic;
+mod keyspace;
+mod object;
 mod string;
 
 pub use context::{Block, KeyContext, KeyFlow, OnTimeout};
@@ -18,4 +23,5 @@ pub use keyspec::KeySpec;
 pub use spec::{Command, Group, KeyCommand, Spec};
 
 /// Every command on keys, family by family.
-pub const FAMILIES: &[&[KeyCommand]] = &[string::COMMANDS];
+pub const FAMILIES: &[&[KeyCommand]] =
+    &[expire::COMMANDS, generic::COMMANDS, keyspace::COMMANDS, object::COMMANDS, string::COMMANDS];

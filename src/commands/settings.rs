@@ -12,6 +12,8 @@ pub struct Settings {
     pub bulk_len_max: usize,
     /// An LFU policy is set: the access bits hold a counter instead of a clock.
     pub lfu: bool,
+    /// Redis shares small integers between keys, unless each needs access bits of its own.
+    pub shares_integers: bool,
     pub lfu_log_factor: u32,
     pub lfu_decay_minutes: u32,
     pub on_expired: OnExpired,
@@ -31,6 +33,7 @@ impl Default for Settings {
             databases: 16,
             bulk_len_max: 512 << 20,
             lfu: false,
+            shares_integers: true,
             lfu_log_factor: 10,
             lfu_decay_minutes: 1,
             on_expired: OnExpired::Remove,

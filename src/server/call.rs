@@ -121,7 +121,13 @@ fn run_handler(
 }
 
 /// Changes keys on behalf of no command (the active expire cycle, eviction), as a unit of its own.
-pub fn outside_commands(worker: &mut Worker, locked: &mut Locked, db: usize, change: impl FnOnce(&mut Keys<'_>)) {
+pub fn outside_commands(worker: &mut Worker, locked: &mut Locked, db: usize, change: &mut dyn FnMut(&mut Keys<'_>)) {
+    within_unit(worker, locked, db, change);
+    propagation::finish_unit(worker, locked);
+}
+
+/// The same as a part of the running unit.
+pub fn within_unit(worker: &mut Worker, locked: &mut Locked, db: usize, change: &mut dyn FnMut(&mut Keys<'_>)) {
     let observers = worker.server.observers(worker.settings.notify);
     change(&mut Keys {
         locked,
@@ -135,7 +141,6 @@ pub fn outside_commands(worker: &mut Worker, locked: &mut Locked, db: usize, cha
         planned: &[],
     });
     propagation::finish_outside_commands(worker, locked);
-    propagation::finish_unit(worker, locked);
 }
 
 /// Counts a command that has run.

@@ -129,12 +129,13 @@ fn sweep_slice(worker: &mut Worker, shard: usize, db: usize, keys: usize) -> Opt
     let (mut ttl_sum, mut ttl_samples) = (0, 0);
     part.sweep_volatile(SLICE_BUCKETS, |record| {
         tally.sampled += 1;
-        let ttl = record.expiry().unwrap_or(i64::MAX) - now_ms;
-        if ttl < 0 {
-            stale.push(record.key().into());
-        } else {
-            ttl_sum += ttl;
-            ttl_samples += 1;
+        match record.expiry() {
+            Some(at) if at < now_ms => stale.push(record.key().into()),
+            Some(at) => {
+                ttl_sum += at - now_ms;
+                ttl_samples += 1;
+            }
+            None => {}
         }
         tally.sampled < keys
     });
@@ -158,14 +159,8 @@ fn sweep_slice(worker: &mut Worker, shard: usize, db: usize, keys: usize) -> Opt
 /// Deletes a key if it is (still) there and expired. Each deletion is a unit of its own in the stream.
 fn expire(worker: &mut Worker, locked: &mut Locked, db: usize, key: &[u8]) {
     debug_assert!(locked.set().contains(shard_of(Locked::hash(key))));
-    call::outside_commands(worker, locked, db, |keys| {
-        let now_ms = keys.now_ms;
-        let hash = keys.hash(key);
-        let part = keys.part(key);
-        if part.find(hash, key).and_then(|record| record.expiry()).is_some_and(|at| at < now_ms)
-            && let Some(record) = part.remove(hash, key)
-        {
-            keys.expired(record);
-        }
+    call::outside_commands(worker, locked, db, &mut |keys| {
+        // Looking at an expired key deletes it.
+        keys.peek(key);
     });
 }

@@ -32,7 +32,7 @@ pub fn shards(entry: &Entry, args: Args<'_>, planned: &mut Vec<(usize, u64)>) ->
         planned.push((key.as_ptr() as usize, hash));
         return ShardSet::one(shard_of(hash));
     }
-    if entry.spec.flags.has(Flags::ALL_SHARDS) {
+    if entry.spec.flags.has(Flags::ALL_SHARDS.with(Flags::SHARD_BY_SHARD)) {
         return ShardSet::ALL;
     }
     let mut set = ShardSet::EMPTY;

@@ -86,6 +86,7 @@ impl Worker {
             databases: self.server.keyspace.databases(),
             bulk_len_max: config.proto_max_bulk_len,
             lfu: config.maxmemory_policy.is_lfu(),
+            shares_integers: config.maxmemory == 0 || !config.maxmemory_policy.needs_access_bits(),
             lfu_log_factor: config.lfu_log_factor,
             lfu_decay_minutes: config.lfu_decay_time,
             on_expired: if is_replica { OnExpired::Hide } else { OnExpired::Remove },

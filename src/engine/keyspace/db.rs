@@ -245,6 +245,7 @@ impl Db {
         self.volatile = 0;
         self.expiring_hashes = 0;
         self.sweep = 0;
+        self.ttl_average_ms = 0;
         let mut table = Table::new();
         table.pause_resize(self.snapshot.is_some());
         if let Some(progress) = self.snapshot.as_deref_mut() {

@@ -1,10 +1,11 @@
 //! FLUSHALL, FLUSHDB, DBSIZE, SWAPDB: commands on whole databases.
 
-use crate::commands::error::{self, CommandError};
+use crate::commands::args;
+use crate::commands::error::{self, CommandError, CommandResult};
 use crate::commands::flags::Flags;
 use crate::commands::spec::Group;
 use crate::engine::keyspace::{Locked, SHARDS};
-use crate::resp::{Args, OwnedArgs};
+use crate::resp::Args;
 use crate::server::lazyfree::LazyFree;
 use crate::server::session::{SessionCommand, SessionContext, SessionFlow};
 use std::sync::atomic::Ordering;
@@ -15,6 +16,7 @@ pub const COMMANDS: &[SessionCommand] = &[
         .write()
         .flag(Flags::ALL_SHARDS)
         .categories(&["keyspace", "dangerous"])
+        .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
         .syntax("[ASYNC | SYNC]")
         .summary("Removes every key of every database.")
         .complexity("O(N) where N is the total number of keys in all databases"),
@@ -23,6 +25,7 @@ pub const COMMANDS: &[SessionCommand] = &[
         .write()
         .flag(Flags::ALL_SHARDS)
         .categories(&["keyspace", "dangerous"])
+        .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
         .syntax("[ASYNC | SYNC]")
         .summary("Removes every key of the selected database.")
         .complexity("O(N) where N is the number of keys in the selected database"),
@@ -32,8 +35,19 @@ pub const COMMANDS: &[SessionCommand] = &[
         .fast()
         .flag(Flags::ALL_SHARDS)
         .categories(&["keyspace"])
+        .tips(&["request_policy:all_shards", "response_policy:agg_sum"])
         .summary("Counts the keys of the selected database.")
         .complexity("O(1)"),
+    SessionCommand::new("swapdb", 3, swapdb)
+        .group(Group::Server)
+        .since("4.0.0")
+        .write()
+        .fast()
+        .flag(Flags::ALL_SHARDS)
+        .categories(&["keyspace", "dangerous"])
+        .syntax("index1 index2")
+        .summary("Swaps two databases: at once every connection sees the other's keys.")
+        .complexity("O(N) where N is the count of clients watching or blocking on keys from both databases."),
 ];
 
 /// The shards that a command declared ALL_SHARDS runs with.
@@ -63,14 +77,32 @@ fn flush(
     };
     let server = ctx.worker.server;
     let locked = all(&mut ctx.locked)?;
-    let removed: usize = dbs.map(|db| empty(locked, db, lazily.then_some(&server.lazyfree))).sum();
-    server.dirty.fetch_add(removed.max(1) as i64, Ordering::Relaxed);
-    server.invalidate_all(flushed);
-    if server.journal.is_active() && !ctx.session.is_primary_link {
-        ctx.worker.unit.push((ctx.session.db, OwnedArgs::new(args.iter())));
+    let mut removed = 0;
+    for db in dbs {
+        // Whoever waits for the end of a key (XREADGROUP) is told.
+        wake_waiters(&mut ctx.worker.ready, locked, db);
+        removed += empty(locked, db, lazily.then_some(&server.lazyfree));
     }
+    server.invalidate_all(flushed);
+    propagate(ctx, args, removed.max(1));
     ctx.reply.ok();
     Ok(SessionFlow::Done)
+}
+
+/// Counts the changes and sends the command to replicas and AOF.
+fn propagate(ctx: &mut SessionContext<'_>, args: Args<'_>, changes: usize) {
+    let server = ctx.worker.server;
+    server.dirty.fetch_add(changes as i64, Ordering::Relaxed);
+    if server.journal.is_active() && !ctx.session.is_primary_link {
+        ctx.worker.unit.push((ctx.session.db, args.to_owned()));
+    }
+}
+
+/// Every key of a database that somebody is blocked on becomes ready: what it holds may have changed.
+fn wake_waiters(ready: &mut Vec<(usize, Box<[u8]>)>, locked: &Locked, db: usize) {
+    for shard in 0..SHARDS {
+        ready.extend(locked.shard(shard).waiters.keys_of(db).map(|key| (db, key.into())));
+    }
 }
 
 /// Empties one database; how many keys it had. Watched keys that existed count as changed.
@@ -96,4 +128,42 @@ fn dbsize(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, Comm
     let keys = (0..SHARDS).filter_map(|shard| locked.shard(shard).db(db)).map(|part| part.len()).sum();
     ctx.reply.count(keys);
     Ok(SessionFlow::Done)
+}
+
+fn swapdb(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, CommandError> {
+    let first = database(&args[1], "ERR invalid first DB index")?;
+    let second = database(&args[2], "ERR invalid second DB index")?;
+    let databases = ctx.worker.server.keyspace.databases() as i64;
+    if !(0..databases).contains(&first) || !(0..databases).contains(&second) {
+        return Err(error::DB_OUT_OF_RANGE);
+    }
+    let (first, second) = (first as usize, second as usize);
+    let locked = all(&mut ctx.locked)?;
+    if first != second {
+        for shard in 0..SHARDS {
+            let shard = locked.shard_mut(shard);
+            touch_swapped(shard, first, second);
+            shard.swap(first, second);
+        }
+        for db in [first, second] {
+            wake_waiters(&mut ctx.worker.ready, locked, db);
+        }
+        ctx.worker.server.invalidate_all(None);
+    }
+    propagate(ctx, args, 1);
+    ctx.reply.ok();
+    Ok(SessionFlow::Done)
+}
+
+/// The number of a database, which may still be out of range.
+fn database(text: &[u8], error: &'static str) -> CommandResult<i64> {
+    args::int(text).map_err(|_| CommandError::fixed(error))
+}
+
+/// A watched key changes by the swap if either database has it.
+fn touch_swapped(shard: &crate::engine::keyspace::Shard, first: usize, second: usize) {
+    let has = |db: usize, key: &[u8]| shard.db(db).is_some_and(|part| part.find(Locked::hash(key), key).is_some());
+    for db in [first, second] {
+        shard.watches.touch_where(db, |key| has(first, key) || has(second, key));
+    }
 }

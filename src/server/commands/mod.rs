@@ -6,9 +6,10 @@ pub mod client_list;
 mod connection;
 pub mod help;
 mod keyspace;
+mod scan;
 
 use super::session::SessionCommand;
 
 /// Every session command of this room.
 pub const FAMILIES: &[&[SessionCommand]] =
-    &[super::multi::COMMANDS, client::COMMANDS, connection::COMMANDS, keyspace::COMMANDS];
+    &[super::multi::COMMANDS, client::COMMANDS, connection::COMMANDS, keyspace::COMMANDS, scan::COMMANDS];

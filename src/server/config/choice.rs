@@ -91,6 +91,11 @@ impl MaxmemoryPolicy {
         matches!(self, VolatileLru | VolatileLfu | VolatileRandom | VolatileTtl)
     }
 
+    /// Every key needs access bits of its own.
+    pub fn needs_access_bits(self) -> bool {
+        self.is_lru() || self.is_lfu()
+    }
+
     pub fn is_lfu(self) -> bool {
         matches!(self, MaxmemoryPolicy::VolatileLfu | MaxmemoryPolicy::AllkeysLfu)
     }

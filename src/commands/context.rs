@@ -372,6 +372,16 @@ impl<'a> Keys<'a> {
         note_expired(self.effects, self.settings, self.observers, self.stats, self.db, record);
     }
 
+    /// Deletes a key for want of memory; `verb` says so in the stream.
+    pub fn evict(&mut self, key: &[u8], verb: &[u8]) {
+        if let Some(record) = self.take(key) {
+            self.discard(record);
+            self.signal(key);
+            self.notify(key, EventClasses::EVICTED, "evicted");
+            self.propagate_as(&[verb, key]);
+        }
+    }
+
     /// The part of a database that a key belongs to.
     pub fn part(&mut self, key: &[u8]) -> &mut Db {
         let hash = self.hash(key);

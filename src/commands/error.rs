@@ -38,6 +38,7 @@ impl CommandError {
     }
 }
 
+pub const OUT_OF_MEMORY: CommandError = CommandError::fixed("OOM command not allowed when used memory > 'maxmemory'.");
 pub const SYNTAX: CommandError = CommandError::fixed("ERR syntax error");
 pub const WRONG_TYPE: CommandError =
     CommandError::fixed("WRONGTYPE Operation against a key holding the wrong kind of value");

@@ -24,7 +24,8 @@ thread_local! {
 
 /// Bytes that the program holds from the allocator.
 pub fn used() -> usize {
-    let sum: isize = ALLOCATED.iter().map(|counter| counter.0.load(Ordering::Relaxed)).sum();
+    let threads = THREADS.load(Ordering::Relaxed).min(COUNTERS);
+    let sum: isize = ALLOCATED.iter().take(threads).map(|counter| counter.0.load(Ordering::Relaxed)).sum();
     usize::try_from(sum).unwrap_or(0)
 }
 

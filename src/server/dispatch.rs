@@ -3,6 +3,7 @@
 use super::blocking;
 use super::call::{self, Caller};
 use super::clients::flag;
+use super::evict;
 use super::multi;
 use super::plan;
 use super::propagation;
@@ -127,9 +128,10 @@ fn run_replying(worker: &mut Worker, session: &mut Session, args: Args<'_>, know
         Err(error) => return refuse(worker, session, &error, reply),
     };
     session.client.last_command.store(entry.id + 1, Ordering::Relaxed);
-    if let Err(error) = admit(worker, session, entry, args) {
+    // Eviction takes locks of its own, so it is not for `admit`, which also runs inside EXEC.
+    if let Err(error) = admit(worker, session, entry, args).and_then(|()| evict::admit(worker, session, entry)) {
         worker.stats.commands[entry.id].rejected.add(1);
-        return refuse(worker, session, &error, reply);
+        return refuse_known(worker, session, entry, error, reply);
     }
     if session.transaction.is_some() && !runs_inside_multi(entry) {
         return queue(session, entry, args, reply);
@@ -269,8 +271,18 @@ fn refuse(worker: &Worker, session: &mut Session, error: &CommandError, reply: &
     reply.error(&error.0);
 }
 
+/// The same for a command that exists; an EXEC that is refused ends its transaction.
+fn refuse_known(worker: &mut Worker, session: &mut Session, entry: &Entry, error: CommandError, reply: &mut Reply) {
+    if entry.spec.name != "exec" || session.transaction.is_none() {
+        return refuse(worker, session, &error, reply);
+    }
+    multi::end(worker, session);
+    let error = CommandError::new(format!("EXECABORT Transaction discarded because of: {}", error.0));
+    refuse(worker, session, &error, reply);
+}
+
 /// The commands that MULTI does not queue.
-fn runs_inside_multi(entry: &Entry) -> bool {
+pub fn runs_inside_multi(entry: &Entry) -> bool {
     matches!(entry.spec.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset") && entry.parent.is_none()
 }
 

@@ -8,6 +8,7 @@
 //! A slice holds one shard for some microseconds, so the cycle delays nobody. Deletions go the way of all writes.
 
 use super::call;
+use super::plan;
 use super::worker::Worker;
 use crate::engine::keyspace::{Locked, SHARDS, ShardSet, shard_of};
 use crate::engine::table::Entry;
@@ -145,10 +146,9 @@ fn sweep_slice(worker: &mut Worker, shard: usize, db: usize, keys: usize) -> Opt
         return Some(tally);
     }
     // Whoever waits for the end of a key (XREADGROUP) may need other shards to be served.
-    let waiters = &locked.shard(shard).waiters;
-    if !waiters.is_empty() && stale.iter().any(|key| waiters.has(db, key)) {
+    if !locked.shard(shard).waiters.is_empty() {
         drop(locked);
-        locked = worker.server.keyspace.lock_all();
+        locked = plan::lock_to_delete(worker.server.keyspace, shard, db, &stale);
     }
     for key in stale {
         expire(worker, &mut locked, db, &key);

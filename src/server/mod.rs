@@ -10,6 +10,7 @@ pub mod clients;
 pub mod commands;
 pub mod config;
 pub mod dispatch;
+pub mod evict;
 pub mod expire_cycle;
 pub mod intents;
 pub mod journal;

@@ -72,6 +72,15 @@ pub fn lock(keyspace: &'static Keyspace, set: ShardSet, db: usize, entry: &Entry
     widen(keyspace, locked, wanted)
 }
 
+/// Locks the shard of keys that will be deleted; all shards if somebody waits for one of the keys, who may need others.
+pub fn lock_to_delete(keyspace: &'static Keyspace, shard: usize, db: usize, keys: &[impl AsRef<[u8]>]) -> Locked {
+    widen(keyspace, keyspace.lock(ShardSet::one(shard)), |locked| {
+        let waiters = &locked.shard(shard).waiters;
+        let awaited = !waiters.is_empty() && keys.iter().any(|key| waiters.has(db, key.as_ref()));
+        if awaited { ShardSet::ALL } else { ShardSet::EMPTY }
+    })
+}
+
 /// Takes more shards until what is wanted under the lock is held. To take more, all are let go first: ascending order.
 pub fn widen(keyspace: &'static Keyspace, mut locked: Locked, wanted: impl Fn(&Locked) -> ShardSet) -> Locked {
     loop {

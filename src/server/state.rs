@@ -2,6 +2,7 @@
 
 use super::clients::Clients;
 use super::config::ConfigStore;
+use super::evict::Eviction;
 use super::expire_cycle::ExpireCycle;
 use super::intents::Intents;
 use super::journal::Journal;
@@ -26,6 +27,7 @@ pub struct Server {
     pub pubsub: PubSub,
     pub lazyfree: LazyFree,
     pub expire_cycle: ExpireCycle,
+    pub eviction: Eviction,
     /// One set of counters per worker, and one for background work.
     worker_stats: RwLock<Vec<Arc<WorkerStats>>>,
     /// Clients that use client-side caching.
@@ -71,6 +73,7 @@ impl Server {
             pubsub: PubSub::default(),
             lazyfree: LazyFree::default(),
             expire_cycle: ExpireCycle::default(),
+            eviction: Eviction::default(),
             worker_stats: RwLock::default(),
             tracking_clients: AtomicUsize::new(0),
             settings_generation: AtomicU64::new(0),

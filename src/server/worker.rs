@@ -33,6 +33,9 @@ pub struct Worker {
     pub ready: Vec<(usize, Box<[u8]>)>,
     /// What the look-ahead found out about the requests of the batch.
     pub resolved: Vec<Resolved>,
+    pub eviction_pool: super::evict::Pool,
+    /// Memory was over its limit when the running command began, and nothing could be evicted.
+    pub out_of_memory: bool,
     /// Hashes of the running command's keys, by address.
     pub planned: Vec<(usize, u64)>,
 }
@@ -54,6 +57,8 @@ impl Worker {
             unit: Vec::new(),
             ready: Vec::new(),
             resolved: Vec::new(),
+            eviction_pool: super::evict::Pool::default(),
+            out_of_memory: false,
             planned: Vec::new(),
             config,
         };

@@ -1,0 +1,335 @@
+//! maxmemory: keeping the data within its limit by evicting keys.
+//!
+//! ```text
+//!   before a command, holding no lock:
+//!   used ≤ limit? ─ yes ─► go on
+//!        │ no
+//!        ▼
+//!   sample a few keys ─► pool of the best candidates ─► delete the best one ─┐
+//!        ▲_____________ until below the limit, or the time is up ____________│
+//! ```
+//! The pool remembers good candidates of earlier samples, which brings the choice close to a true LRU or LFU with very few
+//! looks (redis.io, "Key eviction"). Every worker has a pool of its own; a candidate that is gone is passed over.
+
+use super::call;
+use super::plan;
+use super::session::Session;
+use super::state::Server;
+use super::table::Entry;
+use super::worker::Worker;
+use crate::base::clock;
+use crate::commands::context::{self, LAZY_FREE_EFFORT};
+use crate::commands::error::{self, CommandError};
+use crate::commands::flags::Flags;
+use crate::engine::keyspace::{Locked, SHARDS, ShardSet, shard_of};
+use crate::engine::memory;
+use crate::engine::record::Record;
+use crate::engine::table::Entry as _;
+use crate::server::config::MaxmemoryPolicy;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+/// Candidates that a pool holds.
+const POOL: usize = 16;
+/// Keys between two looks at the clock.
+const KEYS_PER_LOOK: u64 = 16;
+
+/// The figures of eviction for INFO.
+#[derive(Default)]
+pub struct Eviction {
+    /// Since when memory is over the limit, in microseconds since the epoch; 0 = it is not.
+    exceeded_since_us: AtomicI64,
+    exceeded_us: AtomicU64,
+}
+
+impl Eviction {
+    /// `current_eviction_exceeded_time`, in microseconds.
+    pub fn current_exceeded_us(&self) -> u64 {
+        match self.exceeded_since_us.load(Ordering::Relaxed) {
+            0 => 0,
+            since => u64::try_from(clock::unix_us() - since).unwrap_or(0),
+        }
+    }
+
+    /// `total_eviction_exceeded_time`, in microseconds.
+    pub fn total_exceeded_us(&self) -> u64 {
+        self.exceeded_us.load(Ordering::Relaxed) + self.current_exceeded_us()
+    }
+
+    /// CONFIG RESETSTAT.
+    pub fn reset_stats(&self) {
+        self.exceeded_us.store(0, Ordering::Relaxed);
+        self.exceeded_since_us.store(0, Ordering::Relaxed);
+    }
+
+    fn note(&self, room: Room) {
+        let since = self.exceeded_since_us.load(Ordering::Relaxed);
+        if room == Room::Enough {
+            if since != 0 {
+                self.exceeded_us.fetch_add(self.current_exceeded_us(), Ordering::Relaxed);
+                self.exceeded_since_us.store(0, Ordering::Relaxed);
+            }
+        } else if since == 0 {
+            self.exceeded_since_us.store(clock::unix_us(), Ordering::Relaxed);
+        }
+    }
+}
+
+/// How an attempt to get below the limit ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    Enough,
+    /// The time was up; the next command and the cron go on.
+    Evicting,
+    /// Nothing is left that may be evicted.
+    None,
+}
+
+/// A key that may be evicted; the higher the score, the sooner.
+struct Candidate {
+    score: u64,
+    db: usize,
+    key: Box<[u8]>,
+}
+
+/// The best candidates seen so far, the best one last.
+#[derive(Default)]
+pub struct Pool {
+    candidates: Vec<Candidate>,
+    /// The policy by which they were scored.
+    policy: Option<MaxmemoryPolicy>,
+}
+
+impl Pool {
+    fn offer(&mut self, score: u64, db: usize, key: &[u8]) {
+        let mut at = self.candidates.partition_point(|other| other.score < score);
+        if self.candidates.len() == POOL {
+            if at == 0 {
+                return;
+            }
+            self.candidates.remove(0);
+            at -= 1;
+        }
+        self.candidates.insert(at, Candidate { score, db, key: key.into() });
+    }
+}
+
+/// Before a command, with no lock held: makes room if memory is limited, and refuses what would grow if there is none.
+#[inline]
+pub fn admit(worker: &mut Worker, session: &Session, entry: &Entry) -> Result<(), CommandError> {
+    if worker.config.maxmemory == 0 {
+        return Ok(());
+    }
+    admit_limited(worker, session, entry)
+}
+
+fn admit_limited(worker: &mut Worker, session: &Session, entry: &Entry) -> Result<(), CommandError> {
+    let room = make_room(worker);
+    worker.out_of_memory = room == Room::None;
+    if worker.out_of_memory && !session.is_primary_link && may_grow(session, entry) {
+        return Err(error::OUT_OF_MEMORY);
+    }
+    Ok(())
+}
+
+/// Whether a command may take memory: by itself, by what EXEC runs, or because MULTI queues it.
+fn may_grow(session: &Session, entry: &Entry) -> bool {
+    if entry.spec.flags.has(Flags::DENYOOM) {
+        return true;
+    }
+    match &session.transaction {
+        None => false,
+        Some(transaction) if entry.spec.name == "exec" => {
+            transaction.queue.iter().any(|(queued, _)| queued.spec.flags.has(Flags::DENYOOM))
+        }
+        Some(_) => !super::dispatch::runs_inside_multi(entry),
+    }
+}
+
+/// As a step of the cron: goes on where commands had no time to, or where the limit was lowered and nobody asks.
+pub fn run(worker: &mut Worker) {
+    if worker.config.maxmemory == 0 {
+        return;
+    }
+    let start = worker.stopwatch.raw();
+    let budget_ns = 250_000_000 / u64::from(worker.config.hz.clamp(1, 500));
+    while make_room(worker) == Room::Evicting {
+        if worker.stopwatch.ns_between(start, worker.stopwatch.raw()) > budget_ns {
+            break;
+        }
+    }
+}
+
+/// Evicts until memory is within its limit, or the time of one attempt is up.
+pub fn make_room(worker: &mut Worker) -> Room {
+    let server = worker.server;
+    if !is_allowed(worker) {
+        return Room::Enough;
+    }
+    let room = if excess(worker) == 0 {
+        Room::Enough
+    } else if worker.config.maxmemory_policy == MaxmemoryPolicy::NoEviction {
+        Room::None
+    } else {
+        let mut pool = std::mem::take(&mut worker.eviction_pool);
+        let room = evict(worker, &mut pool);
+        worker.eviction_pool = pool;
+        room
+    };
+    server.eviction.note(room);
+    room
+}
+
+/// Replicas are copies and leave eviction to their primary, unless told otherwise.
+fn is_allowed(worker: &Worker) -> bool {
+    let server = worker.server;
+    let is_copy = server.is_replica.load(Ordering::Relaxed) && worker.config.replica_ignore_maxmemory;
+    !is_copy && !server.loading.load(Ordering::Relaxed)
+}
+
+/// Bytes above the limit.
+fn excess(worker: &Worker) -> usize {
+    let limit = worker.config.maxmemory as usize;
+    let used = memory::used();
+    if used <= limit {
+        return 0;
+    }
+    used.saturating_sub(not_counted(worker.server)).saturating_sub(limit)
+}
+
+/// Memory that eviction must not count: what AOF and replicas have yet to take. Counting it would make deletions, which go
+/// to them as well, cause more deletions.
+pub fn not_counted(server: &Server) -> usize {
+    let backlog = server.config.current().repl_backlog_size as usize;
+    server.journal.memory().saturating_sub(backlog)
+}
+
+fn evict(worker: &mut Worker, pool: &mut Pool) -> Room {
+    let policy = worker.config.maxmemory_policy;
+    if pool.policy != Some(policy) {
+        pool.candidates.clear();
+        pool.policy = Some(policy);
+    }
+    let start = worker.stopwatch.raw();
+    let limit_ns = time_limit_ns(worker.config.maxmemory_eviction_tenacity);
+    // What the background is going to free.
+    let mut promised = 0;
+    let mut keys = 0;
+    while excess(worker) > promised {
+        match evict_one(worker, policy, pool) {
+            Some(bytes) => promised += bytes,
+            // The background may still be freeing what was deleted before.
+            None if worker.server.lazyfree.pending.load(Ordering::Relaxed) > 0 => return Room::Evicting,
+            None => return Room::None,
+        }
+        keys += 1;
+        if keys % KEYS_PER_LOOK == 0 && worker.stopwatch.ns_between(start, worker.stopwatch.raw()) > limit_ns {
+            return Room::Evicting;
+        }
+    }
+    Room::Enough
+}
+
+/// maxmemory-eviction-tenacity: up to 10 each step is 50 µs more, beyond 15 %; 100 is without limit.
+fn time_limit_ns(tenacity: u32) -> u64 {
+    match tenacity {
+        0..=10 => 50_000 * u64::from(tenacity),
+        11..=99 => (500_000.0 * 1.15f64.powi(tenacity as i32 - 10)) as u64,
+        _ => u64::MAX,
+    }
+}
+
+/// Evicts one key. How many bytes of it the background will free; nothing if there is no key to evict.
+fn evict_one(worker: &mut Worker, policy: MaxmemoryPolicy, pool: &mut Pool) -> Option<usize> {
+    use MaxmemoryPolicy::{AllkeysRandom, VolatileRandom};
+    if matches!(policy, AllkeysRandom | VolatileRandom) {
+        // With one sample, and a score that is always the same, the pool is just a way to hand over the key.
+        pool.candidates.clear();
+    }
+    loop {
+        if !sample(worker, policy, pool) {
+            return None;
+        }
+        while let Some(candidate) = pool.candidates.pop() {
+            if let Some(bytes) = delete(worker, policy, &candidate) {
+                return Some(bytes);
+            }
+        }
+    }
+}
+
+/// Offers a few keys to the pool, of every database; false if there is none. Shards are visited from a random one on, until
+/// enough keys were seen: a key's shard is random, so any shard is a fair sample.
+fn sample(worker: &mut Worker, policy: MaxmemoryPolicy, pool: &mut Pool) -> bool {
+    use MaxmemoryPolicy::{AllkeysRandom, VolatileRandom};
+    let is_random = matches!(policy, AllkeysRandom | VolatileRandom);
+    let wanted = if is_random { 1 } else { worker.config.maxmemory_samples as usize };
+    let first = worker.random.below(SHARDS as u64) as usize;
+    let mut seen = 0;
+    for step in 0..SHARDS {
+        let shard = (first + step) % SHARDS;
+        let locked = worker.server.keyspace.lock(ShardSet::one(shard));
+        for (db, part) in locked.shard(shard).dbs().iter().enumerate() {
+            part.sample(&mut worker.random, wanted, policy.is_volatile(), |record| {
+                seen += 1;
+                pool.offer(score(&worker.settings, policy, worker.now_ms, record), db, record.key());
+            });
+        }
+        if seen >= wanted {
+            break;
+        }
+    }
+    seen > 0
+}
+
+/// The higher, the sooner a key goes.
+fn score(settings: &crate::commands::settings::Settings, policy: MaxmemoryPolicy, now_ms: i64, record: &Record) -> u64 {
+    match policy {
+        MaxmemoryPolicy::AllkeysLru | MaxmemoryPolicy::VolatileLru => {
+            u64::from(context::idle_seconds(record.access(), now_ms))
+        }
+        MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => {
+            255 - u64::from(context::lfu_decayed(record.access(), settings, now_ms))
+        }
+        MaxmemoryPolicy::VolatileTtl => u64::MAX - record.expiry().map_or(u64::MAX, |at| at.max(0) as u64),
+        MaxmemoryPolicy::AllkeysRandom | MaxmemoryPolicy::VolatileRandom | MaxmemoryPolicy::NoEviction => 0,
+    }
+}
+
+/// Deletes a candidate if it is still one.
+fn delete(worker: &mut Worker, policy: MaxmemoryPolicy, candidate: &Candidate) -> Option<usize> {
+    let key = &*candidate.key;
+    let hash = Locked::hash(key);
+    let mut locked = plan::lock_to_delete(worker.server.keyspace, shard_of(hash), candidate.db, &[key]);
+    let record = locked.db(hash, candidate.db)?.find(hash, key)?;
+    if policy.is_volatile() && record.expiry().is_none() {
+        return None;
+    }
+    let later = if record.free_effort() > LAZY_FREE_EFFORT { record.memory(5) } else { 0 };
+    let verb: &[u8] = if worker.config.lazyfree_lazy_eviction { b"UNLINK" } else { b"DEL" };
+    call::outside_commands(worker, &mut locked, candidate.db, &mut |keys| keys.evict(key, verb));
+    worker.server.stats.evicted_keys.fetch_add(1, Ordering::Relaxed);
+    Some(later)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pool_keeps_the_best() {
+        let mut pool = Pool::default();
+        for score in (0..100).rev().chain(0..100) {
+            pool.offer(score, 0, &score.to_string().into_bytes());
+        }
+        let scores: Vec<u64> = pool.candidates.iter().map(|candidate| candidate.score).collect();
+        assert_eq!(scores, [92, 92, 93, 93, 94, 94, 95, 95, 96, 96, 97, 97, 98, 98, 99, 99]);
+        assert_eq!(&*pool.candidates[POOL - 1].key, b"99");
+    }
+
+    #[test]
+    fn tenacity_grows() {
+        assert_eq!([0, 1, 10].map(time_limit_ns), [0, 50_000, 500_000]);
+        assert!((11..100).all(|tenacity| time_limit_ns(tenacity) > time_limit_ns(tenacity - 1)));
+        assert_eq!(time_limit_ns(100), u64::MAX);
+    }
+}

@@ -51,19 +51,8 @@ struct Scan<'a> {
 fn scan(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, CommandError> {
     let cursor = parse_cursor(&args[1])?;
     let options = ScanOptions::parse(args, 2, ScanTarget::Keys)?;
-    let mut scan = Scan {
-        options,
-        db: ctx.session.db,
-        now_ms: ctx.worker.now_ms,
-        table_cursor: cursor >> SHARD_BITS,
-        shard: cursor as usize % SHARDS,
-        keys_left: options.count,
-        buckets_left: options.count.saturating_mul(10),
-        found: Reply::new(ctx.reply.is_resp3()),
-        count: 0,
-        expired: Vec::new(),
-    };
-    while scan.shard < SHARDS && scan.keys_left > 0 && scan.buckets_left > 0 {
+    let mut scan = Scan::new(cursor, options, ctx.session.db, ctx.worker.now_ms, ctx.reply.is_resp3());
+    while scan.goes_on() {
         match ctx.locked.as_deref_mut() {
             Some(locked) => {
                 scan.visit_shard(locked);
@@ -76,19 +65,46 @@ fn scan(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, Com
                 delete_expired(ctx.worker, &mut locked, &mut scan, call::outside_commands);
             }
         }
-        if scan.table_cursor == 0 {
-            scan.shard += 1;
-        }
+        scan.next_shard();
     }
-    let cursor = if scan.shard == SHARDS { 0 } else { scan.table_cursor << SHARD_BITS | scan.shard as u64 };
     ctx.reply.array(2);
-    ctx.reply.bulk(cursor.to_string().as_bytes());
+    ctx.reply.bulk(scan.cursor().to_string().as_bytes());
     ctx.reply.array(scan.count);
     ctx.reply.raw(scan.found.as_bytes());
     Ok(SessionFlow::Done)
 }
 
-impl Scan<'_> {
+impl<'a> Scan<'a> {
+    fn new(cursor: u64, options: ScanOptions<'a>, db: usize, now_ms: i64, resp3: bool) -> Self {
+        Scan {
+            options,
+            db,
+            now_ms,
+            table_cursor: cursor >> SHARD_BITS,
+            shard: cursor as usize % SHARDS,
+            keys_left: options.count,
+            buckets_left: options.count.saturating_mul(10),
+            found: Reply::new(resp3),
+            count: 0,
+            expired: Vec::new(),
+        }
+    }
+
+    fn goes_on(&self) -> bool {
+        self.shard < SHARDS && self.keys_left > 0 && self.buckets_left > 0
+    }
+
+    /// The table cursor is back at 0 when a shard is done.
+    fn next_shard(&mut self) {
+        if self.table_cursor == 0 {
+            self.shard += 1;
+        }
+    }
+
+    fn cursor(&self) -> u64 {
+        if self.shard == SHARDS { 0 } else { self.table_cursor << SHARD_BITS | self.shard as u64 }
+    }
+
     /// Goes on in one shard, to its end (`table_cursor` 0) or until enough was looked at.
     fn visit_shard(&mut self, locked: &Locked) {
         let Some(part) = locked.shard(self.shard).db(self.db) else {
@@ -129,6 +145,113 @@ fn delete_expired(worker: &mut Worker, locked: &mut Locked, scan: &mut Scan<'_>,
     for key in expired {
         change(worker, locked, scan.db, &mut |keys| {
             keys.peek(&key);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::keyspace::{Keyspace, NewExpiry, shard_of};
+    use crate::resp::OwnedArgs;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    fn set(keyspace: &'static Keyspace, key: &[u8]) {
+        let hash = Locked::hash(key);
+        let mut locked = keyspace.lock(ShardSet::one(shard_of(hash)));
+        locked.db_mut(hash, 0).set_string(hash, key, b"v", NewExpiry::Clear, 0);
+    }
+
+    fn remove(keyspace: &'static Keyspace, key: &[u8]) {
+        let hash = Locked::hash(key);
+        keyspace.lock(ShardSet::one(shard_of(hash))).db_mut(hash, 0).remove(hash, key);
+    }
+
+    /// One call of SCAN: the next cursor and the keys.
+    fn step(keyspace: &'static Keyspace, cursor: u64, count: usize) -> (u64, Vec<String>) {
+        let count = count.to_string();
+        let args = OwnedArgs::new([b"SCAN".as_slice(), b"0", b"COUNT", count.as_bytes()]);
+        let options = ScanOptions::parse(args.as_args(), 2, ScanTarget::Keys).expect("fine");
+        let mut scan = Scan::new(cursor, options, 0, 0, false);
+        while scan.goes_on() {
+            scan.visit_shard(&keyspace.lock(ShardSet::one(scan.shard)));
+            scan.next_shard();
+        }
+        let text = String::from_utf8_lossy(scan.found.as_bytes()).into_owned();
+        let keys: Vec<String> = text.split("\r\n").filter(|line| line.starts_with('k')).map(str::to_owned).collect();
+        assert_eq!(keys.len(), scan.count);
+        (scan.cursor(), keys)
+    }
+
+    fn stable_keys(count: usize) -> BTreeSet<String> {
+        (0..count).map(|n| format!("k:stable:{n}")).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever is written between two calls, so that tables grow and shrink: a key that stays is returned.
+        #[test]
+        fn returns_every_key_that_stays(
+            stable in 0usize..600,
+            count in 1usize..200,
+            changes in prop::collection::vec((any::<bool>(), 0usize..4000, 1usize..400), 0..60),
+        ) {
+            let keyspace = Keyspace::leak(1);
+            let stable = stable_keys(stable);
+            stable.iter().for_each(|key| set(keyspace, key.as_bytes()));
+            let mut found = BTreeSet::new();
+            let mut cursor = 0;
+            let mut changes = changes.into_iter();
+            loop {
+                let (next, keys) = step(keyspace, cursor, count);
+                found.extend(keys);
+                cursor = next;
+                if cursor == 0 {
+                    break;
+                }
+                if let Some((adds, from, len)) = changes.next() {
+                    let change = if adds { set } else { remove };
+                    (from..from + len).for_each(|n| change(keyspace, format!("k:other:{n}").as_bytes()));
+                }
+            }
+            prop_assert!(found.is_superset(&stable));
+        }
+    }
+
+    #[test]
+    fn keeps_its_promise_while_others_write() {
+        let keyspace = Keyspace::leak(1);
+        let stable = stable_keys(2000);
+        stable.iter().for_each(|key| set(keyspace, key.as_bytes()));
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for writer in 0..2 {
+                let stop = &stop;
+                scope.spawn(move || {
+                    let mut round = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        let change = if round % 2 == 0 { set } else { remove };
+                        (0..3000).for_each(|n| change(keyspace, format!("k:other:{writer}:{n}").as_bytes()));
+                        round += 1;
+                    }
+                });
+            }
+            for count in [1, 7, 10, 100, 5000] {
+                let (mut cursor, mut found) = (0, BTreeSet::new());
+                loop {
+                    let (next, keys) = step(keyspace, cursor, count);
+                    found.extend(keys);
+                    cursor = next;
+                    if cursor == 0 {
+                        break;
+                    }
+                }
+                assert!(found.is_superset(&stable), "count {count}");
+            }
+            stop.store(true, Ordering::Relaxed);
         });
     }
 }

@@ -235,7 +235,7 @@ fn pop(client: &mut Client, way: usize) -> Option<String> {
         _ => &["BLMOVE", "q1", "taken", "LEFT", "RIGHT", "0.2"],
     };
     match client.call(words) {
-        Reply::Array(items) if way % 3 == 0 => Some(items[1].text()),
+        Reply::Array(items) if way.is_multiple_of(3) => Some(items[1].text()),
         Reply::Array(items) => Some(items[1].items()[0].text()),
         Reply::Bulk(bytes) => String::from_utf8(bytes).ok(),
         _ => None,

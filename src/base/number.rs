@@ -36,6 +36,44 @@ pub fn parse_u64(text: &[u8]) -> Option<u64> {
     })
 }
 
+/// Parses a double as Redis does, with C's `strtod`: decimal or hexadecimal, `inf`, no surrounding space, no NaN, nothing that
+/// is too large or too small for a double.
+pub fn parse_f64(text: &[u8]) -> Option<f64> {
+    let text = std::str::from_utf8(text).ok()?;
+    let digits = text.trim_start_matches(['+', '-']);
+    if let Some(hex) = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        let negative = text.starts_with('-');
+        return parse_hex(hex)
+            .filter(|_| text.len() - digits.len() <= 1)
+            .map(|value| if negative { -value } else { value });
+    }
+    let value: f64 = text.parse().ok()?;
+    let spelled_out = digits.starts_with(['i', 'I']);
+    let has_digit =
+        || digits.bytes().take_while(|byte| !matches!(byte, b'e' | b'E')).any(|byte| matches!(byte, b'1'..=b'9'));
+    let out_of_range = (value.is_infinite() && !spelled_out) || (value == 0.0 && has_digit());
+    (!value.is_nan() && !out_of_range).then_some(value)
+}
+
+/// The digits of a hexadecimal floating-point number behind its `0x`: `1f`, `1.8`, `1p-3`.
+fn parse_hex(text: &str) -> Option<f64> {
+    let (mantissa, exponent) = match text.split_once(['p', 'P']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
+        None => (text, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let mut value = 0.0;
+    for digit in whole.chars().chain(fraction.chars()) {
+        value = value * 16.0 + f64::from(digit.to_digit(16)?);
+    }
+    let scale = exponent.checked_sub(4 * fraction.len() as i32)?;
+    let value = value * 2f64.powi(scale);
+    value.is_finite().then_some(value)
+}
+
 /// Decimal text of an integer on the stack.
 pub struct IntText {
     digits: [u8; 20],
@@ -159,6 +197,30 @@ mod tests {
         }
         assert_eq!(parse_u64(b"18446744073709551615"), Some(u64::MAX));
         assert_eq!(parse_u64(b"18446744073709551616"), None);
+    }
+
+    #[test]
+    fn doubles_are_read_as_strtod_reads_them() {
+        for (text, value) in [
+            ("1", 1.0),
+            ("-1.5", -1.5),
+            ("+3", 3.0),
+            (".5", 0.5),
+            ("5.", 5.0),
+            ("1e3", 1000.0),
+            ("0", 0.0),
+            ("0e10", 0.0),
+            ("inf", f64::INFINITY),
+            ("+INF", f64::INFINITY),
+            ("-infinity", f64::NEG_INFINITY),
+            ("0x10", 16.0),
+            ("-0x1.8p1", -3.0),
+        ] {
+            assert_eq!(parse_f64(text.as_bytes()), Some(value), "{text}");
+        }
+        for text in ["", " 1", "1 ", "nan", "-nan", "abc", "1e400", "1e-400", "0x", "--1", "+-1", "1_0", "0xg", "e5"] {
+            assert_eq!(parse_f64(text.as_bytes()), None, "{text}");
+        }
     }
 
     #[test]

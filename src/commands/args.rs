@@ -1,7 +1,7 @@
 //! Reading arguments: numbers and options with Redis's errors.
 
 use super::error::{self, CommandError, CommandResult};
-use crate::base::number::parse_i64;
+use crate::base::number::{parse_f64, parse_i64};
 use crate::resp::Args;
 
 #[inline]
@@ -55,6 +55,44 @@ pub fn expire_at_any(value: i64, unit: TimeUnit, base: TimeBase, now_ms: i64) ->
         TimeBase::Relative => ms.checked_add(now_ms),
         TimeBase::Absolute => Some(ms),
     }
+}
+
+#[inline]
+pub fn float(text: &[u8]) -> CommandResult<f64> {
+    parse_f64(text).ok_or(error::NOT_A_FLOAT)
+}
+
+/// The timeout of a blocking command, in seconds with a fraction, as milliseconds; zero waits for ever.
+pub fn timeout_ms(text: &[u8]) -> CommandResult<Option<u64>> {
+    let seconds = parse_f64(text).ok_or(error::TIMEOUT_NOT_A_FLOAT)?;
+    let ms = (seconds * 1000.0).ceil();
+    // Redis 7.0 wraps a number of milliseconds that no 64-bit integer holds into a negative one, and clients see its error.
+    if ms < 0.0 || ms >= i64::MAX as f64 {
+        return Err(error::TIMEOUT_NEGATIVE);
+    }
+    Ok(Some(ms as u64).filter(|ms| *ms > 0))
+}
+
+/// `numkeys key [key ...]`: the indexes of the keys, and the index behind them, where something must follow.
+pub fn numkeys(args: Args<'_>, count_at: usize) -> CommandResult<(std::ops::Range<usize>, usize)> {
+    let count = integer_in(value_of(args, count_at)?, 1..=i64::MAX, error::NUMKEYS_NOT_POSITIVE)?;
+    let first = count_at + 1;
+    let next = usize::try_from(count).ok().and_then(|count| first.checked_add(count)).filter(|next| *next < args.len());
+    let next = next.ok_or(error::SYNTAX)?;
+    Ok((first..next, next))
+}
+
+/// `[COUNT count]` of LMPOP and ZMPOP, from an argument to the end.
+pub fn pop_count(args: Args<'_>, mut index: usize) -> CommandResult<usize> {
+    let mut count = None;
+    while index < args.len() {
+        if count.is_some() || !args.is(index, "COUNT") || index + 1 == args.len() {
+            return Err(error::SYNTAX);
+        }
+        count = Some(integer_in(&args[index + 1], 1..=i64::MAX, error::COUNT_NOT_POSITIVE)?);
+        index += 2;
+    }
+    Ok(count.unwrap_or(1) as usize)
 }
 
 /// The argument behind an option, or a syntax error.

@@ -60,3 +60,5 @@ pub const INVALID_CURSOR: CommandError = CommandError::fixed("ERR invalid cursor
 pub const TIMEOUT_NOT_A_FLOAT: CommandError = CommandError::fixed("ERR timeout is not a float or out of range");
 pub const TIMEOUT_NEGATIVE: CommandError = CommandError::fixed("ERR timeout is negative");
 pub const TIMEOUT_OUT_OF_RANGE: CommandError = CommandError::fixed("ERR timeout is out of range");
+pub const NUMKEYS_NOT_POSITIVE: CommandError = CommandError::fixed("ERR numkeys should be greater than 0");
+pub const COUNT_NOT_POSITIVE: CommandError = CommandError::fixed("ERR count should be greater than 0");

@@ -10,11 +10,22 @@ pub mod scan;
 pub mod settings;
 pub mod spec;
 
+mod cursor;
+mod element;
 mod expire;
 mod generic;
 mod keyspace;
+mod list;
+mod list_blocking;
+mod list_move;
 mod object;
+mod sample;
 mod string;
+mod zset;
+mod zset_algebra;
+mod zset_pop;
+mod zset_range;
+mod zset_scan;
 
 pub use context::{Block, KeyContext, KeyFlow, OnTimeout};
 pub use error::CommandError;
@@ -23,5 +34,18 @@ pub use keyspec::KeySpec;
 pub use spec::{Command, Group, KeyCommand, Spec};
 
 /// Every command on keys, family by family.
-pub const FAMILIES: &[&[KeyCommand]] =
-    &[expire::COMMANDS, generic::COMMANDS, keyspace::COMMANDS, object::COMMANDS, string::COMMANDS];
+pub const FAMILIES: &[&[KeyCommand]] = &[
+    expire::COMMANDS,
+    generic::COMMANDS,
+    keyspace::COMMANDS,
+    object::COMMANDS,
+    string::COMMANDS,
+    list::COMMANDS,
+    list_move::COMMANDS,
+    list_blocking::COMMANDS,
+    zset::COMMANDS,
+    zset_range::COMMANDS,
+    zset_scan::COMMANDS,
+    zset_algebra::COMMANDS,
+    zset_pop::COMMANDS,
+];

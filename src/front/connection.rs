@@ -106,11 +106,14 @@ impl Connection {
             return Poll::Ready(Ok(()));
         }
         self.take_outbox();
-        self.check_deadline(context);
         if self.session.blocked.is_none() && !self.input.is_empty() {
             self.run_input();
         }
         for _ in 0..READS_MAX {
+            // A read may have blocked the session just now: its timer must be set before this task sleeps.
+            if self.check_deadline(context) {
+                self.run_input();
+            }
             self.flush(context)?;
             if self.session.closing || self.peer_closed {
                 return if self.output.is_empty() || self.peer_closed { Poll::Ready(Ok(())) } else { Poll::Pending };
@@ -278,10 +281,10 @@ impl Connection {
         }
     }
 
-    /// Ends a blocked command whose time is up; the answer comes through the outbox like any other.
-    fn check_deadline(&mut self, context: &mut Context<'_>) {
-        let Some(blocked) = &self.session.blocked else { return };
-        let Some(deadline_ms) = blocked.deadline_ms else { return };
+    /// Ends a blocked command whose time is up; the answer comes through the outbox like any other. True if the session may go on.
+    fn check_deadline(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(blocked) = &self.session.blocked else { return false };
+        let Some(deadline_ms) = blocked.deadline_ms else { return false };
         let shared = Rc::clone(&self.shared);
         let deadline = self.deadline.get_or_insert_with(|| {
             let left = deadline_ms - shared.with_worker(|worker| worker.now_ms);
@@ -292,5 +295,6 @@ impl Connection {
             blocking::release(server, &blocked.ticket, Release::Timeout);
             self.take_outbox();
         }
+        self.session.blocked.is_none()
     }
 }

@@ -9,16 +9,21 @@
 
 use super::call::{self, Caller};
 use super::clients::{Client, flag};
+use super::plan;
 use super::propagation;
-use super::session::Session;
+use super::session::{ReplyMode, Session};
 use super::state::Server;
 use super::table::Entry;
 use super::worker::Worker;
 use crate::commands::context::{Block, KeyFlow, OnTimeout};
+use crate::commands::keyspec::KeyFlags;
+use crate::commands::spec::Group;
 use crate::engine::keyspace::waiters::Ticket;
 use crate::engine::keyspace::{Locked, ShardSet, shard_of};
+use crate::engine::value::Kind;
 use crate::resp::{Args, OwnedArgs, Reply};
 use bytes::Bytes;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -29,9 +34,24 @@ struct Waiting {
     args: OwnedArgs,
     db: usize,
     resp3: bool,
+    /// CLIENT REPLY OFF or SKIP was in force.
+    is_muted: bool,
     no_touch: bool,
     on_timeout: OnTimeout,
     keys: Vec<Box<[u8]>>,
+}
+
+impl Waiting {
+    /// Whether a key that holds this (nothing: it is gone) may be what the client waits for. Redis leaves a client blocked whose
+    /// key has become something else than it waits for.
+    fn may_be_served_by(&self, held: Option<Kind>, wakes_on_delete: bool) -> bool {
+        let Some(kind) = held else { return wakes_on_delete };
+        match self.entry.spec.group {
+            Group::List => kind == Kind::List,
+            Group::SortedSet => kind == Kind::ZSet,
+            _ => true,
+        }
+    }
 }
 
 /// The session's side of a wait.
@@ -51,30 +71,30 @@ pub enum Release {
     RoleChange,
 }
 
-/// Puts a session to sleep on the keys of `block`. The caller still holds the locks under which nothing was found.
+/// Puts a session to sleep on the keys of `block`. The caller still holds the locks under which nothing was found; `shards` are
+/// those that the command itself needs.
 pub fn block(
     worker: &Worker,
     session: &mut Session,
     locked: &mut Locked,
+    shards: ShardSet,
     entry: &'static Entry,
     args: Args<'_>,
     block: Block,
 ) {
-    let mut shards = locked.set();
-    for key in &block.keys {
-        shards.insert(shard_of(Locked::hash(key)));
-    }
     let waiting = Waiting {
         client: Arc::clone(&session.client),
         entry,
         args: block.args.unwrap_or_else(|| args.to_owned()),
         db: session.db,
         resp3: session.resp3,
+        is_muted: session.reply_mode != ReplyMode::On,
         no_touch: session.client.has(flag::NO_TOUCH),
         on_timeout: block.on_timeout,
         keys: block.keys.clone(),
     };
-    let ticket = Ticket::new(shards, block.wakes_on_delete, Box::new(waiting));
+    let gives_to = given_key(entry, args).map(Box::from);
+    let ticket = Ticket::new(shards, block.wakes_on_delete, gives_to, Box::new(waiting));
     for key in &block.keys {
         locked.shard_mut(shard_of(Locked::hash(key))).waiters.add(session.db, key, &ticket);
     }
@@ -83,6 +103,17 @@ pub fn block(
     session.client.set(flag::BLOCKED, true);
     *session.client.waiting.lock() = Some(ticket);
     worker.server.clients.blocked.fetch_add(1, Ordering::Relaxed);
+}
+
+/// The key that a command fills when it is served: the destination of BLMOVE.
+fn given_key<'a>(entry: &Entry, args: Args<'a>) -> Option<&'a [u8]> {
+    let mut given = None;
+    plan::visit_keys(entry, args, &mut |index, flags| {
+        if flags.has(KeyFlags::INSERT) {
+            given = args.get(index);
+        }
+    });
+    given
 }
 
 /// A blocking command that may not block answers as if its time were up.
@@ -103,26 +134,66 @@ fn write_timeout(on_timeout: OnTimeout, reply: &mut Reply) {
 pub fn serve_ready(worker: &mut Worker, locked: &mut Locked) {
     while !worker.ready.is_empty() {
         let ready = std::mem::take(&mut worker.ready);
-        let mut seen: Vec<(usize, Box<[u8]>)> = Vec::with_capacity(ready.len());
-        for (db, key) in ready {
-            if seen.iter().any(|(seen_db, seen_key)| *seen_db == db && *seen_key == key) {
-                continue;
+        if let [(db, key)] = &ready[..] {
+            serve_key(worker, locked, *db, key);
+            continue;
+        }
+        let mut seen = HashSet::with_capacity(ready.len());
+        for (db, key) in &ready {
+            if seen.insert((db, key)) {
+                serve_key(worker, locked, *db, key);
             }
-            let shard = shard_of(Locked::hash(&key));
-            for ticket in locked.shard(shard).waiters.of(db, &key) {
-                serve(worker, locked, &ticket);
-            }
-            seen.push((db, key));
         }
     }
 }
 
-/// Runs the command of one ticket again; it stays in its queues if there is still nothing for it.
-fn serve(worker: &mut Worker, locked: &mut Locked, ticket: &Arc<Ticket>) {
-    let Some(waiting) = ticket.payload.downcast_ref::<Waiting>() else { return };
-    let Some(handler) = call::key_handler(waiting.entry) else { return };
-    if ticket.is_claimed() || !locked.set().covers(ticket.shards) {
+/// What became of one ticket.
+enum Served {
+    Yes,
+    /// There is nothing for it: it stays in its queues.
+    No,
+    /// It needs shards that are not locked here.
+    Later,
+}
+
+/// Serves the queue of one key.
+fn serve_key(worker: &mut Worker, locked: &mut Locked, db: usize, key: &[u8]) {
+    let hash = Locked::hash(key);
+    let shard = shard_of(hash);
+    if !locked.set().contains(shard) {
+        worker.overdue.push((db, key.into()));
         return;
+    }
+    let held = |locked: &Locked| locked.db(hash, db).and_then(|part| part.find(hash, key)).map(|record| record.kind());
+    let mut kind = held(locked);
+    let mut index = 0;
+    loop {
+        let waiters = &locked.shard(shard).waiters;
+        if kind.is_none() && !waiters.wake_on_delete(db, key) {
+            return;
+        }
+        let Some(ticket) = waiters.at(db, key, index).cloned() else { return };
+        match serve(worker, locked, &ticket, kind) {
+            Served::Yes => kind = held(locked),
+            Served::No => index += 1,
+            // Nobody behind it may overtake.
+            Served::Later => {
+                worker.overdue.push((db, key.into()));
+                return;
+            }
+        }
+    }
+}
+
+/// Runs the command of one ticket again; its key holds a value of `kind`.
+fn serve(worker: &mut Worker, locked: &mut Locked, ticket: &Arc<Ticket>, kind: Option<Kind>) -> Served {
+    let Some(waiting) = ticket.payload.downcast_ref::<Waiting>() else { return Served::No };
+    let Some(handler) = call::key_handler(waiting.entry) else { return Served::No };
+    if ticket.is_claimed() || !waiting.may_be_served_by(kind, ticket.wakes_on_delete) {
+        return Served::No;
+    }
+    if !locked.set().covers(ticket.shards) {
+        return Served::Later;
     }
     let mut reply = Reply::new(waiting.resp3);
     let caller = Caller { db: waiting.db, no_touch: waiting.no_touch, deny_blocking: false, is_replay: false };
@@ -130,20 +201,68 @@ fn serve(worker: &mut Worker, locked: &mut Locked, ticket: &Arc<Ticket>) {
     let args = waiting.args.as_args();
     let flow = call::execute_again(worker, locked, caller, waiting.entry, handler, args, &mut reply);
     if let KeyFlow::Block(_) = flow {
-        return;
+        return Served::No;
     }
     propagation::flush_unit(worker);
     if ticket.claim() {
         leave_queues(locked, ticket, waiting);
         end(worker.server, waiting, &reply);
     }
+    Served::Yes
 }
 
-/// Ends a wait with the reply of a time-out, or an error. Does nothing if the client was served meanwhile.
+/// Serves those whose shards the giver did not hold: it has let go of its own by now. Only commands whose keys nobody can foresee
+/// (MOVE to another database) come here.
+pub fn serve_overdue(worker: &mut Worker) {
+    while let Some((db, key)) = worker.overdue.pop() {
+        let keyspace = worker.server.keyspace;
+        let locked = keyspace.lock(ShardSet::one(shard_of(Locked::hash(&key))));
+        let mut locked = plan::widen(keyspace, locked, |locked| plan::needed_by_waiters(locked, db, vec![&key]));
+        worker.ready.push((db, key));
+        serve_ready(worker, &mut locked);
+    }
+}
+
+/// Whole databases have changed hands (SWAPDB) or content (FLUSHALL): whoever waits for one of their keys looks again.
+pub fn databases_changed(worker: &mut Worker, locked: &Locked, dbs: impl Iterator<Item = usize> + Clone) {
+    for shard in locked.set().iter() {
+        for db in dbs.clone() {
+            worker.ready.extend(locked.shard(shard).waiters.keys_of(db).map(|key| (db, key.into())));
+        }
+    }
+}
+
+/// Ends a wait with the reply of a time-out, or an error; false if the client was served meanwhile. The caller holds no shard.
 pub fn release(server: &'static Server, ticket: &Arc<Ticket>, how: Release) -> bool {
     let Some(waiting) = ticket.payload.downcast_ref::<Waiting>() else { return false };
     let mut locked = server.keyspace.lock(ticket.shards);
     release_locked(server, &mut locked, ticket, waiting, how)
+}
+
+/// The same for a caller that may hold shards itself (CLIENT UNBLOCK inside EXEC). Those that it lacks are not taken out of order:
+/// the wait is ended when the caller has let go of its own.
+pub fn release_from(worker: &mut Worker, held: Option<&mut Locked>, ticket: &Arc<Ticket>, how: Release) -> bool {
+    match held {
+        None => release(worker.server, ticket, how),
+        Some(locked) if locked.set().covers(ticket.shards) => {
+            let Some(waiting) = ticket.payload.downcast_ref::<Waiting>() else { return false };
+            release_locked(worker.server, locked, ticket, waiting, how)
+        }
+        Some(_) => {
+            let waits = !ticket.is_claimed();
+            worker.releases.push((Arc::clone(ticket), how));
+            waits
+        }
+    }
+}
+
+/// What had to wait until this worker held no shard any more.
+#[cold]
+pub fn finish_deferred(worker: &mut Worker) {
+    for (ticket, how) in std::mem::take(&mut worker.releases) {
+        release(worker.server, &ticket, how);
+    }
+    serve_overdue(worker);
 }
 
 /// The same for a caller that has every shard.
@@ -195,5 +314,6 @@ fn end(server: &Server, waiting: &Waiting, reply: &Reply) {
     waiting.client.set(flag::BLOCKED, false);
     *waiting.client.waiting.lock() = None;
     server.clients.blocked.fetch_sub(1, Ordering::Relaxed);
-    waiting.client.unblock(Bytes::copy_from_slice(reply.as_bytes()));
+    let reply = if waiting.is_muted { Bytes::new() } else { Bytes::copy_from_slice(reply.as_bytes()) };
+    waiting.client.unblock(reply);
 }

@@ -53,7 +53,8 @@ pub fn call(
     flow
 }
 
-/// Runs the command of a blocked client once more. If it still finds nothing, it leaves no trace in the statistics.
+/// Runs the command of a blocked client once more. If it still finds nothing, it leaves no trace in the statistics; if it does, its
+/// time is added to the call that was counted when the client went to sleep.
 pub fn execute_again(
     worker: &mut Worker,
     locked: &mut Locked,
@@ -63,7 +64,12 @@ pub fn execute_again(
     args: Args<'_>,
     reply: &mut Reply,
 ) -> KeyFlow {
-    run_handler(worker, locked, caller, entry, handler, args, reply).unwrap_or(KeyFlow::Done)
+    let result = run_handler(worker, locked, caller, entry, handler, args, reply);
+    let ns = worker.lap_ns();
+    if !matches!(result, Ok(KeyFlow::Block(_))) {
+        count_time(worker, entry, ns, result.as_ref().err());
+    }
+    result.unwrap_or(KeyFlow::Done)
 }
 
 /// Runs a handler under locks that are held already. Its error, if any, is written as the reply.
@@ -78,7 +84,13 @@ pub fn execute(
     reply: &mut Reply,
 ) -> KeyFlow {
     let result = run_handler(worker, locked, caller, entry, handler, args, reply);
-    finish_statistics(worker, entry, result.as_ref().err());
+    if let Ok(KeyFlow::Block(_)) = result {
+        // The client goes to sleep: how long the command took is known when it is served.
+        worker.lap_ns();
+        count_call(worker, entry);
+    } else {
+        finish_statistics(worker, entry, result.as_ref().err());
+    }
     result.unwrap_or(KeyFlow::Done)
 }
 
@@ -147,13 +159,24 @@ pub fn within_unit(worker: &mut Worker, locked: &mut Locked, db: usize, change: 
 #[inline]
 pub fn finish_statistics(worker: &mut Worker, entry: &Entry, error: Option<&CommandError>) {
     let ns = worker.lap_ns();
+    count_call(worker, entry);
+    count_time(worker, entry, ns, error);
+}
+
+#[inline]
+fn count_call(worker: &Worker, entry: &Entry) {
+    worker.stats.commands[entry.id].calls.add(1);
+    worker.stats.commands_processed.add(1);
+}
+
+/// The time that a call took, and how it ended.
+#[inline]
+fn count_time(worker: &Worker, entry: &Entry, ns: u64, error: Option<&CommandError>) {
     let stats = &worker.stats.commands[entry.id];
-    stats.calls.add(1);
     stats.time_ns.add(ns);
     if worker.config.latency_tracking {
         stats.latency.get_or_init(Default::default).record(ns);
     }
-    worker.stats.commands_processed.add(1);
     if let Some(error) = error {
         stats.failed.add(1);
         worker.stats.count_error(error.code());

@@ -107,6 +107,9 @@ pub fn run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Re
     let start = reply.len();
     reply.set_resp3(session.resp3);
     run_replying(worker, session, args, known, reply);
+    if !worker.overdue.is_empty() || !worker.releases.is_empty() {
+        blocking::finish_deferred(worker);
+    }
     match session.reply_mode {
         ReplyMode::On => {}
         ReplyMode::Off => reply.truncate(start),
@@ -182,7 +185,7 @@ fn run_blocking(
     let flow = call::execute(worker, &mut locked, caller, entry, handler, args, reply);
     match flow {
         KeyFlow::Block(block) if !caller.deny_blocking => {
-            blocking::block(worker, session, &mut locked, entry, args, block);
+            blocking::block(worker, session, &mut locked, shards, entry, args, block);
         }
         flow => blocking::answer_denied(flow, reply),
     }

@@ -49,27 +49,40 @@ pub fn shards(entry: &Entry, args: Args<'_>, planned: &mut Vec<(usize, u64)>) ->
     set
 }
 
-/// Locks the shards of one command that may write `keys`, and those of whoever is blocked on them.
+/// Locks the shards of one command, and if it may write, those of whoever is blocked on its keys.
 #[inline]
 pub fn lock(keyspace: &'static Keyspace, set: ShardSet, db: usize, entry: &Entry, args: Args<'_>) -> Locked {
     let locked = keyspace.lock(set);
     if !entry.writes || set == ShardSet::ALL || set.iter().all(|shard| locked.shard(shard).waiters.is_empty()) {
         return locked;
     }
-    let wanted = |locked: &Locked| {
-        let mut wanted = ShardSet::EMPTY;
-        visit_keys(entry, args, &mut |index, _| {
-            if let Some(key) = args.get(index) {
-                let shard = shard_of(Locked::hash(key));
-                if locked.set().contains(shard) {
-                    wanted = wanted.union(locked.shard(shard).waiters.shards_of(db, key));
-                }
+    widen(keyspace, locked, |locked| {
+        let mut keys = Vec::new();
+        visit_keys(entry, args, &mut |index, _| keys.extend(args.get(index)));
+        needed_by_waiters(locked, db, keys)
+    })
+}
+
+/// The shards that serving the waiters of `keys` needs. What is served may be a gift to somebody else (a chain of BLMOVEs), so
+/// the gifts are followed as far as their shards are locked; the rest shows once they are.
+pub fn needed_by_waiters<'a>(locked: &'a Locked, db: usize, mut keys: Vec<&'a [u8]>) -> ShardSet {
+    let mut needed = ShardSet::EMPTY;
+    let mut next = 0;
+    while let Some(key) = keys.get(next).copied() {
+        next += 1;
+        let shard = shard_of(Locked::hash(key));
+        if !locked.set().contains(shard) {
+            continue;
+        }
+        let waiters = &locked.shard(shard).waiters;
+        needed = needed.union(waiters.shards_of(db, key));
+        for gift in waiters.gifts_of(db, key) {
+            if !keys.contains(&gift) {
+                keys.push(gift);
             }
-        });
-        // What is served may be a gift to somebody else (a chain of BLMOVEs): then nothing less than everything is safe.
-        if wanted.iter().any(|shard| !locked.set().contains(shard)) { ShardSet::ALL } else { wanted }
-    };
-    widen(keyspace, locked, wanted)
+        }
+    }
+    needed
 }
 
 /// Locks the shard of keys that will be deleted; all shards if somebody waits for one of the keys, who may need others.

@@ -1,5 +1,6 @@
 //! A worker: one thread's share of the server. It serves its connections' commands from start to end by itself.
 
+use super::blocking::Release;
 use super::config::Config;
 use super::dispatch::Resolved;
 use super::state::Server;
@@ -9,6 +10,7 @@ use crate::base::random::Random;
 use crate::commands::effects::{Effects, EventClasses};
 use crate::commands::settings::Settings;
 use crate::engine::keyspace::OnExpired;
+use crate::engine::keyspace::waiters::Ticket;
 use crate::resp::OwnedArgs;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -31,6 +33,9 @@ pub struct Worker {
     pub unit: Vec<(usize, OwnedArgs)>,
     /// Keys that blocked clients may now be served from, in order of their change.
     pub ready: Vec<(usize, Box<[u8]>)>,
+    /// Such keys whose waiters need shards that were not locked; and waits to end once nothing is locked any more.
+    pub overdue: Vec<(usize, Box<[u8]>)>,
+    pub releases: Vec<(Arc<Ticket>, Release)>,
     /// What the look-ahead found out about the requests of the batch.
     pub resolved: Vec<Resolved>,
     pub eviction_pool: super::evict::Pool,
@@ -56,6 +61,8 @@ impl Worker {
             effects: Effects::default(),
             unit: Vec::new(),
             ready: Vec::new(),
+            overdue: Vec::new(),
+            releases: Vec::new(),
             resolved: Vec::new(),
             eviction_pool: super::evict::Pool::default(),
             out_of_memory: false,

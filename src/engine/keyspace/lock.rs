@@ -17,7 +17,7 @@ pub fn shard_of(hash: u64) -> usize {
 }
 
 /// A set of shards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShardSet(u64);
 
 impl ShardSet {

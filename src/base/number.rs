@@ -55,6 +55,12 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
     (!value.is_nan() && !out_of_range).then_some(value)
 }
 
+/// The same without an end: what is too large is infinite, what is too small is zero.
+pub fn parse_f64_unbounded(text: &[u8]) -> Option<f64> {
+    let beyond = || std::str::from_utf8(text).ok()?.parse().ok().filter(|value: &f64| !value.is_nan());
+    parse_f64(text).or_else(beyond)
+}
+
 /// The digits of a hexadecimal floating-point number behind its `0x`: `1f`, `1.8`, `1p-3`.
 fn parse_hex(text: &str) -> Option<f64> {
     let (mantissa, exponent) = match text.split_once(['p', 'P']) {
@@ -221,6 +227,8 @@ mod tests {
         for text in ["", " 1", "1 ", "nan", "-nan", "abc", "1e400", "1e-400", "0x", "--1", "+-1", "1_0", "0xg", "e5"] {
             assert_eq!(parse_f64(text.as_bytes()), None, "{text}");
         }
+        assert_eq!(parse_f64_unbounded(b"-1e400"), Some(f64::NEG_INFINITY));
+        assert_eq!(parse_f64_unbounded(b"nan"), None);
     }
 
     #[test]

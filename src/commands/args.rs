@@ -1,7 +1,7 @@
 //! Reading arguments: numbers and options with Redis's errors.
 
 use super::error::{self, CommandError, CommandResult};
-use crate::base::number::{parse_f64, parse_i64};
+use crate::base::number::{parse_f64, parse_f64_unbounded, parse_i64};
 use crate::resp::Args;
 
 #[inline]
@@ -64,7 +64,7 @@ pub fn float(text: &[u8]) -> CommandResult<f64> {
 
 /// The timeout of a blocking command, in seconds with a fraction, as milliseconds; zero waits for ever.
 pub fn timeout_ms(text: &[u8]) -> CommandResult<Option<u64>> {
-    let seconds = parse_f64(text).ok_or(error::TIMEOUT_NOT_A_FLOAT)?;
+    let seconds = parse_f64_unbounded(text).ok_or(error::TIMEOUT_NOT_A_FLOAT)?;
     let ms = (seconds * 1000.0).ceil();
     // Redis 7.0 wraps a number of milliseconds that no 64-bit integer holds into a negative one, and clients see its error.
     if ms < 0.0 || ms >= i64::MAX as f64 {

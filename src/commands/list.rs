@@ -290,9 +290,6 @@ fn lrange(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandEr
 const RANK_ZERO: CommandError = CommandError::fixed(
     "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to start from the end of the list",
 );
-const RANK_RANGE: CommandError =
-    CommandError::fixed("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807");
-
 fn lpos(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandError> {
     let (mut rank, mut count, mut maxlen) = (1, None, 0);
     let mut index = 3;
@@ -300,10 +297,8 @@ fn lpos(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandErro
         let value = args::value_of(args, index + 1)?;
         if args.is(index, "RANK") {
             rank = args::integer(value)?;
-            match rank {
-                i64::MIN => return Err(RANK_RANGE),
-                0 => return Err(RANK_ZERO),
-                _ => {}
+            if rank == 0 {
+                return Err(RANK_ZERO);
             }
         } else if args.is(index, "COUNT") {
             let error = CommandError::fixed("ERR COUNT can't be negative");
@@ -319,7 +314,8 @@ fn lpos(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandErro
     let all_if_zero = |count: i64| if count == 0 { usize::MAX } else { count as usize };
     let search = Search {
         from: if rank < 0 { End::Tail } else { End::Head },
-        skip: rank.unsigned_abs() as usize - 1,
+        // The smallest integer has no opposite; Redis 7.0 then takes the first match from the end.
+        skip: rank.checked_abs().map_or(0, |rank| rank as usize - 1),
         count: count.map_or(1, all_if_zero),
         maxlen: all_if_zero(maxlen),
     };

@@ -6,7 +6,7 @@ use super::error::{self, CommandError, CommandResult};
 use super::keyspec::KeySpec;
 use super::spec::{Group, KeyCommand, KeyHandler};
 use super::zset::{READ, REMOVE, Scores, removed_members, store};
-use crate::base::number::parse_f64;
+use crate::base::number::parse_f64_unbounded;
 use crate::engine::zset::{LexBound, LexRange, ScoreBound, ScoreRange, ZSet};
 use crate::resp::Args;
 use std::ops::Range;
@@ -93,9 +93,7 @@ fn bound_number(text: &[u8]) -> Option<f64> {
     if text.is_empty() {
         return Some(0.0);
     }
-    let text = text.trim_ascii_start();
-    let beyond = || std::str::from_utf8(text).ok()?.parse().ok().filter(|value: &f64| !value.is_nan());
-    parse_f64(text).or_else(beyond)
+    parse_f64_unbounded(text.trim_ascii_start())
 }
 
 /// `-`, `+`, `[member`, `(member`.
@@ -171,11 +169,11 @@ impl<'a> Query<'a> {
                 offset = args::integer(&args[index + 1])?;
                 limit = args::integer(&args[index + 2])?;
                 index += 2;
-            } else if syntax.order.is_none() && args.is(index, "REV") {
+            } else if order.is_none() && args.is(index, "REV") {
                 order = Some(Order::Falling);
-            } else if syntax.by.is_none() && args.is(index, "BYLEX") {
+            } else if by.is_none() && args.is(index, "BYLEX") {
                 by = Some(By::Lex);
-            } else if syntax.by.is_none() && args.is(index, "BYSCORE") {
+            } else if by.is_none() && args.is(index, "BYSCORE") {
                 by = Some(By::Score);
             } else {
                 return Err(error::SYNTAX);
@@ -363,6 +361,8 @@ mod tests {
             ("ZRANGE k ++ - BYLEX", BAD_LEX_BOUND),
             ("ZRANGE k 0 1 BYSCORE LIMIT 1", error::SYNTAX),
             ("ZRANGE k x 1", error::NOT_AN_INTEGER),
+            ("ZRANGE k 0 1 BYSCORE BYLEX", error::SYNTAX),
+            ("ZRANGE k 0 1 REV REV", error::SYNTAX),
         ] {
             assert_eq!(selected(line, free), Err(error), "{line}");
         }

@@ -8,7 +8,6 @@ use super::sample::{Choice, Sample, is_large_part};
 use super::spec::{Group, KeyCommand};
 use super::zset::{READ, Scores};
 use crate::base::number::DoubleText;
-use crate::engine::zset::ZSet;
 use crate::resp::{Args, Reply};
 use std::collections::HashSet;
 

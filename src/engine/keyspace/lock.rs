@@ -106,7 +106,9 @@ impl Keyspace {
     /// One shard if it is free right now.
     #[inline]
     pub fn try_lock(&'static self, shard: usize) -> Option<Locked> {
-        self.cells[shard].mutex.try_lock().then_some(Locked { keyspace: self, set: ShardSet::one(shard) })
+        // Built only on success: dropping a `Locked` unlocks, so one made in vain would release somebody else's lock.
+        let is_mine = self.cells[shard].mutex.try_lock();
+        is_mine.then(|| Locked { keyspace: self, set: ShardSet::one(shard) })
     }
 
     pub fn lock_all(&'static self) -> Locked {
@@ -197,6 +199,20 @@ mod tests {
     use super::*;
     use crate::engine::keyspace::NewExpiry;
     use crate::engine::value::StringRef;
+
+    #[test]
+    fn a_try_in_vain_releases_nothing() {
+        let keyspace = Keyspace::leak(16);
+        let held = keyspace.lock(ShardSet::one(5));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                assert!(keyspace.try_lock(5).is_none());
+                assert!(keyspace.try_lock(5).is_none(), "the first try has unlocked it");
+            });
+        });
+        drop(held);
+        assert!(keyspace.try_lock(5).is_some());
+    }
 
     #[test]
     fn many_threads_lose_no_increment() {

@@ -317,8 +317,9 @@ fn many_clients_lose_nothing_and_get_nothing_twice() {
     const EACH: usize = 700;
     const QUEUES: [&str; 3] = ["q{1}", "q{2}", "q{3}"];
     let server = Server::start(&[]);
+    let (done, consumed) = (AtomicBool::new(false), AtomicUsize::new(0));
     let taken: Vec<Vec<String>> = thread::scope(|scope| {
-        let (server, done, consumed) = (&server, &AtomicBool::new(false), &AtomicUsize::new(0));
+        let (server, done, consumed) = (&server, &done, &consumed);
         let consumers: Vec<_> =
             (0..9).map(|kind| scope.spawn(move || consume(server, kind, &QUEUES, done, consumed))).collect();
         let producers: Vec<_> = (0..PRODUCERS)

@@ -164,3 +164,71 @@ fn expire(worker: &mut Worker, locked: &mut Locked, db: usize, key: &[u8]) {
         keys.peek(key);
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::keyspace::NewExpiry;
+    use crate::server::Server;
+    use crate::server::config::{Config, ConfigStore};
+    use crate::server::table::CommandTable;
+
+    fn worker() -> Worker {
+        let table = CommandTable::leak(crate::commands::FAMILIES, crate::server::commands::FAMILIES);
+        Worker::new(Server::leak(ConfigStore::new(Config::default()), table, None, 0))
+    }
+
+    fn set(worker: &Worker, db: usize, key: &str, expiry: NewExpiry) {
+        let hash = Locked::hash(key.as_bytes());
+        let mut locked = worker.server.keyspace.lock(ShardSet::one(shard_of(hash)));
+        locked.db_mut(hash, db).set_string(hash, key.as_bytes(), b"v", expiry, 0);
+    }
+
+    fn cycles_until_gone(worker: &mut Worker, left: usize) -> usize {
+        (1..1000)
+            .find(|_| {
+                run(worker);
+                worker.server.keyspace.figures().iter().map(|db| db.keys).sum::<usize>() == left
+            })
+            .expect("the cycle gets there")
+    }
+
+    #[test]
+    fn deletes_what_has_expired_and_nothing_else() {
+        let mut worker = worker();
+        let now_ms = worker.now_ms;
+        for n in 0..20_000 {
+            set(&worker, n % 3, &format!("stale:{n}"), NewExpiry::At(now_ms - 1));
+            set(&worker, n % 3, &format!("kept:{n}"), NewExpiry::Clear);
+            set(&worker, n % 3, &format!("later:{n}"), NewExpiry::At(now_ms + 3_600_000));
+        }
+        cycles_until_gone(&mut worker, 40_000);
+        assert_eq!(worker.stats.keys.expired.value(), 20_000);
+        assert!(worker.server.expire_cycle.stale_perc() > 0.0);
+        let ttl_ms = worker.server.keyspace.figures()[0].ttl_average_ms;
+        assert!((3_000_000..=3_600_000).contains(&ttl_ms), "{ttl_ms}");
+    }
+
+    #[test]
+    fn a_lone_stale_key_among_many_is_found() {
+        let mut worker = worker();
+        for n in 0..100_000 {
+            set(&worker, 0, &format!("kept:{n}"), NewExpiry::Clear);
+        }
+        set(&worker, 0, "stale", NewExpiry::At(worker.now_ms - 1));
+        assert!(cycles_until_gone(&mut worker, 100_000) < 20);
+    }
+
+    #[test]
+    fn a_replica_and_debug_leave_the_keys_alone() {
+        let mut worker = worker();
+        set(&worker, 0, "stale", NewExpiry::At(worker.now_ms - 1));
+        worker.server.active_expire.store(false, Ordering::Relaxed);
+        run(&mut worker);
+        worker.server.active_expire.store(true, Ordering::Relaxed);
+        worker.server.is_replica.store(true, Ordering::Relaxed);
+        worker.renew_settings();
+        run(&mut worker);
+        assert_eq!(worker.server.keyspace.figures()[0].keys, 1);
+    }
+}

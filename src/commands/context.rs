@@ -61,6 +61,8 @@ pub struct KeyStats {
     pub hits: Counter,
     pub misses: Counter,
     pub expired: Counter,
+    /// Fields of hashes.
+    pub expired_fields: Counter,
 }
 
 /// The keys that the command has locked.

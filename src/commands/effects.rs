@@ -145,7 +145,7 @@ pub struct Effects {
     /// How many of them must go ahead of the command itself: deletions of keys found expired on the way.
     pub before: usize,
     pub events: Vec<Event>,
-    /// Keys that were found expired and are gone: (database, key).
+    /// Keys that were found expired and are gone, hashes that lost expired fields: (database, key).
     pub expired: Vec<(usize, Box<[u8]>)>,
     /// Keys that changed, for client-side caching: (database, key).
     pub changed: Vec<(usize, Box<[u8]>)>,

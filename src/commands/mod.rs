@@ -10,16 +10,23 @@ pub mod scan;
 pub mod settings;
 pub mod spec;
 
-mod cursor;
 mod element;
 mod expire;
+pub mod field_expiry;
 mod generic;
+mod hash;
+mod hash_ex;
+mod hash_expire;
+mod hash_scan;
 mod keyspace;
 mod list;
 mod list_blocking;
 mod list_move;
 mod object;
 mod sample;
+mod set;
+mod set_algebra;
+mod set_random;
 mod string;
 mod zset;
 mod zset_algebra;
@@ -37,15 +44,22 @@ pub use spec::{Command, Group, KeyCommand, Spec};
 pub const FAMILIES: &[&[KeyCommand]] = &[
     expire::COMMANDS,
     generic::COMMANDS,
+    hash::COMMANDS,
+    hash_ex::COMMANDS,
+    hash_expire::COMMANDS,
+    hash_scan::COMMANDS,
     keyspace::COMMANDS,
-    object::COMMANDS,
-    string::COMMANDS,
     list::COMMANDS,
-    list_move::COMMANDS,
     list_blocking::COMMANDS,
+    list_move::COMMANDS,
+    object::COMMANDS,
+    set::COMMANDS,
+    set_algebra::COMMANDS,
+    set_random::COMMANDS,
+    string::COMMANDS,
     zset::COMMANDS,
-    zset_range::COMMANDS,
-    zset_scan::COMMANDS,
     zset_algebra::COMMANDS,
     zset_pop::COMMANDS,
+    zset_range::COMMANDS,
+    zset_scan::COMMANDS,
 ];

@@ -1,10 +1,10 @@
 //! ZSCAN and ZRANDMEMBER: members in an order that is nobody's business.
 
 use super::context::{KeyContext, KeyFlow};
-use super::cursor::{ScanOptions, Scanned, parse_cursor, reply_empty_page, reply_page};
 use super::element::reply_element;
 use super::error::{self, CommandError};
 use super::sample::{Choice, Sample, is_large_part};
+use super::scan::{ScanOptions, ScanTarget, parse_cursor, reply_empty_page, reply_page};
 use super::spec::{Group, KeyCommand};
 use super::zset::{READ, Scores};
 use crate::base::number::DoubleText;
@@ -38,7 +38,7 @@ fn zscan(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandErr
         reply_empty_page(ctx.reply);
         return Ok(KeyFlow::Done);
     };
-    let options = ScanOptions::parse(args, 3, Scanned::Other)?;
+    let options = ScanOptions::parse(args, 3, ScanTarget::Members)?;
     let (mut page, mut items) = (Reply::new(ctx.reply.is_resp3()), 0);
     let next = options.walk(cursor, |cursor| {
         let mut seen = 0;

@@ -46,6 +46,11 @@ impl<'a> Args<'a> {
         Args { buffer: self.buffer, ranges: self.ranges.get(index..).unwrap_or(&[]) }
     }
 
+    /// The first `count` arguments (all if there are fewer).
+    pub fn first(&self, count: usize) -> Args<'a> {
+        Args { buffer: self.buffer, ranges: self.ranges.get(..count).unwrap_or(self.ranges) }
+    }
+
     /// Whether an argument is this word, case ignored.
     #[inline]
     pub fn is(&self, index: usize, word: &str) -> bool {

@@ -10,6 +10,7 @@
 use super::call;
 use super::plan;
 use super::worker::Worker;
+use crate::commands::field_expiry::expire_fields;
 use crate::engine::keyspace::{Locked, SHARDS, ShardSet, shard_of};
 use crate::engine::table::Entry;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -18,6 +19,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 const SLICE_KEYS: usize = 20;
 /// Buckets of a slice: where keys with an expiry are rare, a slice may find none, and leaves the rest to the next cycle.
 const SLICE_BUCKETS: usize = 400;
+/// Fields that one slice takes out of a hash.
+const SLICE_FIELDS: usize = 1000;
 /// Share of one core at the lowest effort, in percent.
 const CORE_PERC: u64 = 25;
 /// Share of stale keys, in percent, above which a database gets another slice at once; at the lowest effort.
@@ -130,13 +133,14 @@ fn sweep_slice(worker: &mut Worker, shard: usize, db: usize, keys: usize) -> Opt
     let (mut ttl_sum, mut ttl_samples) = (0, 0);
     part.sweep_volatile(SLICE_BUCKETS, |record| {
         tally.sampled += 1;
-        match record.expiry() {
-            Some(at) if at < now_ms => stale.push(record.key().into()),
-            Some(at) => {
-                ttl_sum += at - now_ms;
-                ttl_samples += 1;
-            }
-            None => {}
+        if let Some(at) = record.expiry().filter(|at| *at >= now_ms) {
+            ttl_sum += at - now_ms;
+            ttl_samples += 1;
+        }
+        // A hash whose last expiry has gone is visited, too: that lowers its flag.
+        let fields_stale = record.fields_expire() && record.earliest_field_expiry().is_none_or(|at| at < now_ms);
+        if fields_stale || record.expiry().is_some_and(|at| at < now_ms) {
+            stale.push(record.key().into());
         }
         tally.sampled < keys
     });
@@ -156,12 +160,14 @@ fn sweep_slice(worker: &mut Worker, shard: usize, db: usize, keys: usize) -> Opt
     Some(tally)
 }
 
-/// Deletes a key if it is (still) there and expired. Each deletion is a unit of its own in the stream.
+/// Deletes a key, or fields of a hash, if it is (still) there and expired. Each deletion is a unit of its own in the stream.
 fn expire(worker: &mut Worker, locked: &mut Locked, db: usize, key: &[u8]) {
     debug_assert!(locked.set().contains(shard_of(Locked::hash(key))));
     call::outside_commands(worker, locked, db, &mut |keys| {
         // Looking at an expired key deletes it.
-        keys.peek(key);
+        if keys.peek(key).is_some() {
+            expire_fields(keys, key, SLICE_FIELDS);
+        }
     });
 }
 

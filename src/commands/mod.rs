@@ -27,6 +27,7 @@ mod sample;
 mod set;
 mod set_algebra;
 mod set_random;
+mod sort;
 mod string;
 mod zset;
 mod zset_algebra;
@@ -56,6 +57,7 @@ pub const FAMILIES: &[&[KeyCommand]] = &[
     set::COMMANDS,
     set_algebra::COMMANDS,
     set_random::COMMANDS,
+    sort::COMMANDS,
     string::COMMANDS,
     zset::COMMANDS,
     zset_algebra::COMMANDS,

@@ -72,6 +72,8 @@ pub struct Spec {
     pub complexity: &'static str,
     /// The keys, where specifications cannot tell: visits argument indexes.
     pub key_finder: Option<fn(Args<'_>) -> Vec<usize>>,
+    /// Whether a request may touch keys that nothing can tell beforehand: then it runs with every shard locked.
+    pub every_shard_if: Option<fn(Args<'_>) -> bool>,
 }
 
 /// A command with its handler, or a container of subcommands.
@@ -165,6 +167,11 @@ impl<H: Copy + 'static> Command<H> {
         self.flag(Flags::MOVABLE_KEYS)
     }
 
+    pub const fn every_shard_if(mut self, condition: fn(Args<'_>) -> bool) -> Self {
+        self.spec.every_shard_if = Some(condition);
+        self
+    }
+
     pub const fn syntax(mut self, syntax: &'static str) -> Self {
         self.spec.syntax = syntax;
         self
@@ -196,6 +203,7 @@ impl Spec {
             summary: "",
             complexity: "",
             key_finder: None,
+            every_shard_if: None,
         }
     }
 

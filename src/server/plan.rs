@@ -35,6 +35,9 @@ pub fn shards(entry: &Entry, args: Args<'_>, planned: &mut Vec<(usize, u64)>) ->
     if entry.spec.flags.has(Flags::ALL_SHARDS.with(Flags::SHARD_BY_SHARD)) {
         return ShardSet::ALL;
     }
+    if entry.spec.every_shard_if.is_some_and(|condition| condition(args)) {
+        return ShardSet::ALL;
+    }
     let mut set = ShardSet::EMPTY;
     visit_keys(entry, args, &mut |index, flags| {
         if flags.has(KeyFlags::NOT_KEY) {

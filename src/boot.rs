@@ -4,7 +4,7 @@ use crate::base::clock;
 use crate::cli::{self, Invocation};
 use crate::front::pool::Pool;
 use crate::front::{cron, listener, signals};
-use crate::persistence::config_file;
+use crate::persistence::{self, config_file};
 use crate::server::config::{Arguments, Checks, Config, ConfigStore, REDIS_VERSION};
 use crate::server::intents::ShutdownWish;
 use crate::server::table::CommandTable;
@@ -12,6 +12,7 @@ use crate::server::{Server, commands};
 use std::os::unix::fs::PermissionsExt;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The whole program.
 pub fn main() -> ExitCode {
@@ -35,7 +36,10 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     }
     config_file::enter_dir(&mut loaded.config)?;
     crate::front::log::start(&loaded.config);
-    let table = CommandTable::leak(crate::commands::FAMILIES, commands::FAMILIES);
+    let table = CommandTable::leak(
+        crate::commands::FAMILIES,
+        &[commands::FAMILIES, &[persistence::commands::COMMANDS]].concat(),
+    );
     let store = ConfigStore::new(loaded.config);
     store.on_apply(&["dir"], Box::new(|_, new| config_file::enter_dir(new)));
     let server = Server::leak(store, table, config_path, clock::unix_ms());
@@ -70,6 +74,8 @@ async fn run(server: &'static Server) -> Result<(), String> {
     let mode = "standalone";
     tracing::warn!("Running mode={mode}, port={}. PID: {}", config.port, std::process::id());
     tracing::warn!("Server initialized");
+    // Before the first client: nobody may see or change a data set that is not there yet.
+    server.loading.store(true, Ordering::Release);
     for listener in listeners {
         tokio::spawn(listener::accept(server, Arc::clone(&pool), listener));
     }
@@ -79,19 +85,43 @@ async fn run(server: &'static Server) -> Result<(), String> {
     }
     tokio::spawn(signals::listen(server));
     tokio::spawn(cron::run(server));
+    load(server).await;
     tracing::info!("Ready to accept connections");
-    let _wish: ShutdownWish = std::future::poll_fn(|context| match server.intents.poll_shutdown(context.waker()) {
-        Some(wish) => std::task::Poll::Ready(wish),
-        None => std::task::Poll::Pending,
-    })
-    .await;
-    tracing::warn!("User requested shutdown...");
+    loop {
+        let wish: ShutdownWish = std::future::poll_fn(|context| match server.intents.poll_shutdown(context.waker()) {
+            Some(wish) => std::task::Poll::Ready(wish),
+            None => std::task::Poll::Pending,
+        })
+        .await;
+        if persistence::shutdown::prepare(server, wish) {
+            break;
+        }
+    }
     if let Some(path) = &config.unixsocket {
         // The socket's file would keep the next start from binding.
         let _ = std::fs::remove_file(path);
     }
     tracing::warn!("Redis is now ready to exit, bye bye...");
     std::process::exit(0)
+}
+
+/// Loads the data set on a thread of its own, so that clients are answered meanwhile. A shutdown need not wait for it.
+async fn load(server: &'static Server) {
+    let loading = tokio::task::spawn_blocking(|| persistence::startup::load(server));
+    let wish = std::future::poll_fn(|context| match server.intents.poll_shutdown(context.waker()) {
+        Some(wish) => std::task::Poll::Ready(wish),
+        None => std::task::Poll::Pending,
+    });
+    tokio::select! {
+        loaded = loading => {
+            let result = loaded.unwrap_or_else(|error| Err(error.to_string()));
+            if let Err(reason) = result {
+                tracing::warn!("{reason}");
+                std::process::exit(1);
+            }
+        }
+        wish = wish => server.intents.wish_shutdown(wish),
+    }
 }
 
 fn bind(config: &Config) -> Result<Vec<std::net::TcpListener>, String> {

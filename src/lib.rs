@@ -24,5 +24,6 @@ pub mod commands;
 pub mod engine;
 pub mod front;
 pub mod persistence;
+pub mod rdb;
 pub mod resp;
 pub mod server;

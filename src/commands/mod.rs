@@ -10,6 +10,7 @@ pub mod scan;
 pub mod settings;
 pub mod spec;
 
+mod dump;
 mod element;
 mod expire;
 pub mod field_expiry;
@@ -43,6 +44,7 @@ pub use spec::{Command, Group, KeyCommand, Spec};
 
 /// Every command on keys, family by family.
 pub const FAMILIES: &[&[KeyCommand]] = &[
+    dump::COMMANDS,
     expire::COMMANDS,
     generic::COMMANDS,
     hash::COMMANDS,

@@ -22,6 +22,8 @@ pub struct Settings {
     pub lazy_server_del: bool,
     pub lazy_expire: bool,
     pub lazy_user_flush: bool,
+    /// For tests: RESTORE takes payloads whose checksum is wrong.
+    pub skip_checksum: bool,
     /// Classes of keyspace events that somebody wants; empty if none.
     pub notify: super::effects::EventClasses,
 }
@@ -41,6 +43,7 @@ impl Default for Settings {
             lazy_server_del: false,
             lazy_expire: false,
             lazy_user_flush: false,
+            skip_checksum: false,
             notify: super::effects::EventClasses::NONE,
         }
     }

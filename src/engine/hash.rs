@@ -13,6 +13,8 @@
 mod field;
 mod fields;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::base::random::Random;
 use crate::engine::distinct::all_distinct;
 use crate::engine::hash_expiry::{self, Triples, Ttl};
@@ -75,8 +77,16 @@ pub(super) enum Form<'a> {
     Fields(&'a Fields),
 }
 
+/// Set with the first expiry of a field in this process. RDB files need a newer version from then on.
+static EXPIRING_FIELDS_SEEN: AtomicBool = AtomicBool::new(false);
+
 /// Making.
 impl Hash {
+    /// Whether any hash of this process ever had a field with an expiry.
+    pub fn expiring_fields_seen() -> bool {
+        EXPIRING_FIELDS_SEEN.load(Ordering::Relaxed)
+    }
+
     pub fn new() -> Self {
         Hash(Forms::first(Listpack::new()))
     }
@@ -102,6 +112,7 @@ impl Hash {
     /// A blob of RDB's hash-listpack-with-expiry type (absolute times). `None` if anything about it is wrong.
     pub fn from_triples_blob(blob: &[u8], limits: &Limits) -> Option<Self> {
         let triples = Triples::from_blob(blob)?;
+        EXPIRING_FIELDS_SEEN.store(true, Ordering::Relaxed);
         Some(Hash(Forms::second(Boxed::new(triples))).fitted(limits))
     }
 
@@ -305,6 +316,7 @@ impl Hash {
         packed: impl FnOnce(&mut Triples) -> R,
         table: impl FnOnce(&mut Fields) -> R,
     ) -> R {
+        EXPIRING_FIELDS_SEEN.store(true, Ordering::Relaxed);
         if let View::First(pairs) = self.0.view() {
             let triples = Triples::from_pairs(pairs);
             self.0.replace(Forms::second(Boxed::new(triples)));

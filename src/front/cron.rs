@@ -14,7 +14,11 @@ pub struct Step {
 }
 
 /// In the order in which they run.
-const STEPS: &[Step] = &[Step { every_ms: 0, run: expire_cycle::run }, Step { every_ms: 0, run: evict::run }];
+const STEPS: &[Step] = &[
+    Step { every_ms: 0, run: expire_cycle::run },
+    Step { every_ms: 0, run: evict::run },
+    Step { every_ms: 100, run: |worker| crate::persistence::cron::run(worker.server) },
+];
 
 /// Runs for as long as the server does.
 pub async fn run(server: &'static Server) {

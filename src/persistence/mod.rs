@@ -1,3 +1,18 @@
-//! Level 5: files. RDB, AOF, configuration.
+//! Level 5: files. RDB, the append-only file, the configuration. No sockets.
+//!
+//! ```text
+//!   snapshot   a point in time of all keys, serialized without a fork ──► rdb_save (a file)  aof_rewrite (a base)  replication
+//!   rdb_save   temporary file ─► sync ─► rename ─► sync the directory
+//!   rdb_load   file ─► rdb::Reader (one thread) ─► batches ─► decode and insert (several threads)
+//! ```
 
+pub mod commands;
+pub mod commands_base;
 pub mod config_file;
+pub mod cron;
+pub mod files;
+pub mod rdb_load;
+pub mod rdb_save;
+pub mod shutdown;
+pub mod snapshot;
+pub mod startup;

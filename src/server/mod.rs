@@ -20,6 +20,7 @@ pub mod notify;
 pub mod plan;
 pub mod propagation;
 pub mod pubsub;
+pub mod save_status;
 pub mod session;
 pub mod state;
 pub mod stats;

@@ -8,6 +8,7 @@ use super::intents::Intents;
 use super::journal::Journal;
 use super::lazyfree::LazyFree;
 use super::pubsub::PubSub;
+use super::save_status::SaveStatus;
 use super::stats::{ServerStats, WorkerStats};
 use super::table::CommandTable;
 use crate::commands::effects::Observers;
@@ -28,6 +29,7 @@ pub struct Server {
     pub lazyfree: LazyFree,
     pub expire_cycle: ExpireCycle,
     pub eviction: Eviction,
+    pub save_status: SaveStatus,
     /// One set of counters per worker, and one for background work.
     worker_stats: RwLock<Vec<Arc<WorkerStats>>>,
     /// Clients that use client-side caching.
@@ -74,6 +76,7 @@ impl Server {
             lazyfree: LazyFree::default(),
             expire_cycle: ExpireCycle::default(),
             eviction: Eviction::default(),
+            save_status: SaveStatus::default(),
             worker_stats: RwLock::default(),
             tracking_clients: AtomicUsize::new(0),
             settings_generation: AtomicU64::new(0),

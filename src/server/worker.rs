@@ -106,6 +106,7 @@ impl Worker {
             lazy_server_del: config.lazyfree_lazy_server_del,
             lazy_expire: config.lazyfree_lazy_expire,
             lazy_user_flush: config.lazyfree_lazy_user_flush,
+            skip_checksum: self.server.save_status.skip_checksum.load(Ordering::Acquire),
             notify: EventClasses::from_bits(config.notify_keyspace_events.0),
         };
     }

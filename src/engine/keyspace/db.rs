@@ -239,6 +239,9 @@ impl Db {
 
     /// Takes all keys out; the table is returned, because dropping a large one is for the background.
     pub fn clear(&mut self) -> Table<Record> {
+        if self.snapshot.as_deref().is_some_and(|progress| !progress.is_wanted()) {
+            self.end_snapshot();
+        }
         if let Some(progress) = self.snapshot.as_deref_mut() {
             progress.save_rest(&self.table);
         }

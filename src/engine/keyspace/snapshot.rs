@@ -15,6 +15,11 @@ use std::sync::Arc;
 /// Takes the records of a snapshot. Called under the shard's lock: it serializes or copies, and does not wait.
 pub trait SnapshotSink: Send + Sync {
     fn save(&self, db: usize, record: &Record);
+
+    /// False once the snapshot was given up: what is not saved yet need not be.
+    fn is_wanted(&self) -> bool {
+        true
+    }
 }
 
 pub struct Progress {
@@ -39,6 +44,10 @@ impl Progress {
         if self.buckets > 0 {
             self.save(table, table.bucket_of(hash));
         }
+    }
+
+    pub(super) fn is_wanted(&self) -> bool {
+        self.sink.is_wanted()
     }
 
     /// Saves up to `count` buckets; true when all are saved.

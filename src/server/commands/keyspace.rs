@@ -76,6 +76,9 @@ fn flush(
         _ => return Err(error::SYNTAX),
     };
     let server = ctx.worker.server;
+    if flushed.is_none() {
+        server.save_status.flushed(!ctx.worker.config.save.is_empty());
+    }
     let locked = all(&mut ctx.locked)?;
     let mut removed = 0;
     for db in dbs {

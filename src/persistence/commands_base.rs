@@ -1,0 +1,135 @@
+//! Keys as the commands that make them: the base of an append-only file without RDB preamble.
+
+use crate::base::number::{DoubleText, IntText};
+use crate::engine::hash::Hash;
+use crate::engine::listpack::Element;
+use crate::engine::record::Record;
+use crate::engine::table::Entry as _;
+use crate::engine::value::{StringRef, ValueRef};
+
+/// Elements per command, so that no command becomes too long to load.
+const ITEMS: usize = 64;
+
+/// Gathers commands in the stream's form.
+#[derive(Default)]
+pub struct CommandWriter {
+    out: Vec<u8>,
+    db: Option<usize>,
+}
+
+impl CommandWriter {
+    pub fn pending(&self) -> usize {
+        self.out.len()
+    }
+
+    pub fn take(&mut self, mut spare: Vec<u8>) -> Vec<u8> {
+        spare.clear();
+        std::mem::replace(&mut self.out, spare)
+    }
+
+    pub fn record(&mut self, db: usize, record: &Record) {
+        if self.db != Some(db) {
+            self.db = Some(db);
+            self.command(&[b"SELECT", &IntText::new(db as i64)]);
+        }
+        let key = record.key();
+        match record.value() {
+            ValueRef::String(StringRef::Int(value)) => self.command(&[b"SET", key, &IntText::new(value)]),
+            ValueRef::String(StringRef::Bytes(value)) => self.command(&[b"SET", key, value]),
+            ValueRef::List(list) => {
+                let mut items = Items::new(self, b"RPUSH", key, 1);
+                list.for_each(|element| element.with_bytes(|text| items.push(&[text])));
+                items.finish();
+            }
+            ValueRef::Set(set) => {
+                let mut items = Items::new(self, b"SADD", key, 1);
+                set.iter().for_each(|member| member.with_bytes(|text| items.push(&[text])));
+                items.finish();
+            }
+            ValueRef::ZSet(zset) => {
+                let mut items = Items::new(self, b"ZADD", key, 2);
+                zset.iter().for_each(|(member, score)| {
+                    member.with_bytes(|text| items.push(&[&DoubleText::new(score), text]));
+                });
+                items.finish();
+            }
+            ValueRef::Hash(hash) => self.hash(key, hash),
+        }
+        if let Some(at) = record.expiry() {
+            self.command(&[b"PEXPIREAT", key, &IntText::new(at)]);
+        }
+    }
+
+    fn hash(&mut self, key: &[u8], hash: &Hash) {
+        let mut items = Items::new(self, b"HMSET", key, 2);
+        for entry in hash.iter() {
+            pair(entry.field, entry.value, |field, value| items.push(&[field, value]));
+        }
+        items.finish();
+        for entry in hash.iter() {
+            if let Some(at) = entry.expires_at {
+                entry.field.with_bytes(|field| {
+                    self.command(&[b"HPEXPIREAT", key, &IntText::new(at), b"FIELDS", b"1", field]);
+                });
+            }
+        }
+    }
+
+    fn command(&mut self, args: &[&[u8]]) {
+        count(&mut self.out, args.len());
+        args.iter().for_each(|arg| bulk(&mut self.out, arg));
+    }
+}
+
+fn pair(first: Element<'_>, second: Element<'_>, mut f: impl FnMut(&[u8], &[u8])) {
+    first.with_bytes(|first| second.with_bytes(|second| f(first, second)));
+}
+
+/// The items of a collection, in commands of up to `ITEMS` each.
+struct Items<'a> {
+    writer: &'a mut CommandWriter,
+    name: &'static [u8],
+    key: &'a [u8],
+    width: usize,
+    gathered: Vec<u8>,
+    count: usize,
+}
+
+impl<'a> Items<'a> {
+    fn new(writer: &'a mut CommandWriter, name: &'static [u8], key: &'a [u8], width: usize) -> Self {
+        Items { writer, name, key, width, gathered: Vec::new(), count: 0 }
+    }
+
+    fn push(&mut self, parts: &[&[u8]]) {
+        parts.iter().for_each(|part| bulk(&mut self.gathered, part));
+        self.count += 1;
+        if self.count == ITEMS {
+            self.finish();
+        }
+    }
+
+    fn finish(&mut self) {
+        if self.count > 0 {
+            let out = &mut self.writer.out;
+            count(out, 2 + self.count * self.width);
+            bulk(out, self.name);
+            bulk(out, self.key);
+            out.append(&mut self.gathered);
+            self.count = 0;
+        }
+    }
+}
+
+fn count(out: &mut Vec<u8>, count: usize) {
+    out.push(b'*');
+    out.extend_from_slice(&IntText::new(count as i64));
+    out.extend_from_slice(b"\r\n");
+}
+
+fn bulk(out: &mut Vec<u8>, text: &[u8]) {
+    out.push(b'$');
+    out.extend_from_slice(&IntText::new(text.len() as i64));
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(text);
+    out.extend_from_slice(b"\r\n");
+}

@@ -1,0 +1,37 @@
+//! What saving does by itself: save points, scheduled saves.
+
+use super::rdb_save;
+use crate::base::clock;
+use crate::server::Server;
+use crate::server::save_status::Activity;
+use std::sync::atomic::Ordering;
+
+/// Seconds before a save that failed is tried again.
+const RETRY_SECONDS: i64 = 5;
+
+/// To be called a few times per second.
+pub fn run(server: &'static Server) {
+    let status = &server.save_status;
+    if server.loading.load(Ordering::Acquire) || status.activity() != Activity::None {
+        return;
+    }
+    if status.bgsave_scheduled.load(Ordering::Acquire) && may_try(server) {
+        status.bgsave_scheduled.store(false, Ordering::Release);
+        rdb_save::start(server, None);
+        return;
+    }
+    let (dirty, now_s) = (server.dirty.load(Ordering::Acquire), clock::unix_ms() / 1000);
+    let elapsed = now_s - status.last_save_s.load(Ordering::Acquire);
+    let config = server.config.current();
+    let due = config.save.iter().find(|point| dirty >= point.changes as i64 && elapsed > point.seconds as i64);
+    if let Some(point) = due.filter(|_| may_try(server)) {
+        tracing::info!("{} changes in {} seconds. Saving...", point.changes, point.seconds);
+        rdb_save::start(server, None);
+    }
+}
+
+fn may_try(server: &Server) -> bool {
+    let status = &server.save_status;
+    let since = clock::unix_ms() / 1000 - status.last_bgsave_try_s.load(Ordering::Relaxed);
+    since > RETRY_SECONDS || !status.last_bgsave_failed.load(Ordering::Relaxed)
+}

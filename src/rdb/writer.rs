@@ -1,0 +1,102 @@
+//! Writes an RDB file or stream: header, AUX fields, databases, keys in any order, end.
+//!
+//! The bytes gather in a buffer; whoever owns the file or socket takes them out when there are enough. Keys may change
+//! the database as often as they like: a SELECTDB is put in front when it is another than before.
+
+use super::checksum::Checksum;
+use super::encode::{self, Options};
+use super::format::opcode;
+use crate::engine::record::Record;
+
+pub struct Writer {
+    out: Vec<u8>,
+    /// Bytes of `out` that the checksum has seen.
+    summed: usize,
+    checksum: Option<Checksum>,
+    options: Options,
+    db: Option<usize>,
+    keys: u64,
+    /// Bytes taken out so far.
+    written: u64,
+}
+
+impl Writer {
+    /// Begins with the header. `checksum`: compute it, else 0 stands at the end.
+    pub fn new(version: u32, checksum: bool, options: Options) -> Self {
+        let out = format!("REDIS{version:04}").into_bytes();
+        Writer { out, summed: 0, checksum: checksum.then(Checksum::new), options, db: None, keys: 0, written: 0 }
+    }
+
+    pub fn aux(&mut self, key: &str, value: &[u8]) {
+        self.out.push(opcode::AUX);
+        encode::string(&mut self.out, key.as_bytes(), self.options.compress);
+        encode::string(&mut self.out, value, self.options.compress);
+    }
+
+    /// The code of a function library.
+    pub fn function(&mut self, code: &[u8]) {
+        self.out.push(opcode::FUNCTION2);
+        encode::string(&mut self.out, code, self.options.compress);
+    }
+
+    /// Announces a database's size, so that a loader can make room.
+    pub fn resize(&mut self, db: usize, keys: u64, volatile: u64) {
+        self.select(db);
+        self.out.push(opcode::RESIZEDB);
+        encode::length(&mut self.out, keys);
+        encode::length(&mut self.out, volatile);
+    }
+
+    pub fn record(&mut self, db: usize, record: &Record) {
+        self.select(db);
+        encode::record(&mut self.out, record, self.options);
+        self.keys += 1;
+    }
+
+    /// The end of the stream.
+    pub fn finish(&mut self) {
+        self.out.push(opcode::EOF);
+        self.sum();
+        let value = self.checksum.as_ref().map_or(0, Checksum::value);
+        self.out.extend_from_slice(&value.to_le_bytes());
+        self.summed = self.out.len();
+    }
+
+    /// Bytes that wait to be taken.
+    pub fn pending(&self) -> usize {
+        self.out.len()
+    }
+
+    pub fn keys(&self) -> u64 {
+        self.keys
+    }
+
+    /// Bytes taken so far.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Takes what is there, leaving `spare` (emptied) as the next buffer.
+    pub fn take(&mut self, mut spare: Vec<u8>) -> Vec<u8> {
+        self.sum();
+        spare.clear();
+        self.summed = 0;
+        self.written += self.out.len() as u64;
+        std::mem::replace(&mut self.out, spare)
+    }
+
+    fn select(&mut self, db: usize) {
+        if self.db != Some(db) {
+            self.db = Some(db);
+            self.out.push(opcode::SELECTDB);
+            encode::length(&mut self.out, db as u64);
+        }
+    }
+
+    fn sum(&mut self) {
+        if let Some(checksum) = &mut self.checksum {
+            checksum.update(&self.out[self.summed..]);
+            self.summed = self.out.len();
+        }
+    }
+}

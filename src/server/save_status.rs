@@ -1,0 +1,181 @@
+//! What is known of saving and loading: plain data that INFO and admission read, and `persistence` keeps true.
+
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
+
+/// Which snapshot is being written; there is one at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Activity {
+    None = 0,
+    /// BGSAVE.
+    Rdb = 1,
+    /// BGREWRITEAOF.
+    AofRewrite = 2,
+    /// The data set on its way to a replica.
+    Replication = 3,
+}
+
+impl Activity {
+    fn from_u8(value: u8) -> Self {
+        match value {
+            1 => Activity::Rdb,
+            2 => Activity::AofRewrite,
+            3 => Activity::Replication,
+            _ => Activity::None,
+        }
+    }
+}
+
+/// The data set that is being loaded.
+#[derive(Default)]
+pub struct Loading {
+    pub started_s: AtomicI64,
+    pub total_bytes: AtomicU64,
+    pub loaded_bytes: AtomicU64,
+    /// Memory of the server that wrote the file, as it says.
+    pub file_used_memory: AtomicU64,
+    /// `rdb_last_load_keys_loaded` and `…_expired`.
+    pub keys_loaded: AtomicU64,
+    pub keys_expired: AtomicU64,
+}
+
+/// The append-only file.
+#[derive(Default)]
+pub struct AofStatus {
+    /// The file follows every write.
+    pub enabled: AtomicBool,
+    pub current_size: AtomicU64,
+    pub base_size: AtomicU64,
+    pub last_rewrite_seconds: AtomicI64,
+    pub last_rewrite_failed: AtomicBool,
+    pub rewrites: AtomicU64,
+    pub rewrites_consecutive_failures: AtomicU64,
+    pub rewrite_scheduled: AtomicBool,
+    pub delayed_fsync: AtomicU64,
+    /// Bytes written but not yet synced, and whether a sync is under way.
+    pub pending_fsync: AtomicBool,
+    /// Errno of the last write; 0 = it went well.
+    pub write_error: AtomicI64,
+}
+
+pub struct SaveStatus {
+    activity: AtomicU8,
+    /// The running snapshot is to be given up.
+    cancelled: AtomicBool,
+    pub activity_started_s: AtomicI64,
+    pub keys_processed: AtomicU64,
+    pub keys_total: AtomicU64,
+    pub last_save_s: AtomicI64,
+    /// Seconds of the last BGSAVE; -1 before the first.
+    pub last_bgsave_seconds: AtomicI64,
+    pub last_bgsave_try_s: AtomicI64,
+    pub last_bgsave_failed: AtomicBool,
+    pub rdb_saves: AtomicU64,
+    /// BGSAVE SCHEDULE waits for the end of another snapshot; also what FLUSHALL leaves.
+    pub bgsave_scheduled: AtomicBool,
+    pub loading: Loading,
+    pub aof: AofStatus,
+    /// Not zero: writes may have to be refused (the reasons are looked at only then).
+    alarm: AtomicU8,
+    /// DEBUG SET-SKIP-CHECKSUM-VALIDATION.
+    pub skip_checksum: AtomicBool,
+    /// Code of function libraries that a file held; written back with the next.
+    pub functions: Mutex<Vec<Box<[u8]>>>,
+}
+
+impl Default for SaveStatus {
+    fn default() -> Self {
+        SaveStatus {
+            activity: AtomicU8::new(0),
+            cancelled: AtomicBool::new(false),
+            activity_started_s: AtomicI64::new(0),
+            keys_processed: AtomicU64::new(0),
+            keys_total: AtomicU64::new(0),
+            last_save_s: AtomicI64::new(crate::base::clock::unix_ms() / 1000),
+            last_bgsave_seconds: AtomicI64::new(-1),
+            last_bgsave_try_s: AtomicI64::new(0),
+            last_bgsave_failed: AtomicBool::new(false),
+            rdb_saves: AtomicU64::new(0),
+            bgsave_scheduled: AtomicBool::new(false),
+            loading: Loading::default(),
+            aof: AofStatus { last_rewrite_seconds: AtomicI64::new(-1), ..AofStatus::default() },
+            alarm: AtomicU8::new(0),
+            skip_checksum: AtomicBool::new(false),
+            functions: Mutex::default(),
+        }
+    }
+}
+
+const ALARM_RDB: u8 = 1;
+const ALARM_AOF: u8 = 2;
+
+impl SaveStatus {
+    pub fn activity(&self) -> Activity {
+        Activity::from_u8(self.activity.load(Ordering::Acquire))
+    }
+
+    /// Claims the right to write a snapshot; false while another is being written.
+    pub fn begin(&self, activity: Activity, now_s: i64) -> bool {
+        let none = Activity::None as u8;
+        let claimed = self.activity.compare_exchange(none, activity as u8, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if claimed {
+            self.cancelled.store(false, Ordering::Release);
+            self.keys_processed.store(0, Ordering::Relaxed);
+            self.activity_started_s.store(now_s, Ordering::Relaxed);
+        }
+        claimed
+    }
+
+    pub fn end(&self) {
+        self.keys_processed.store(0, Ordering::Relaxed);
+        self.keys_total.store(0, Ordering::Relaxed);
+        self.activity.store(Activity::None as u8, Ordering::Release);
+    }
+
+    /// Asks the running snapshot to stop.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
+    }
+
+    #[inline]
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+
+    /// All keys are gone: a snapshot of them is no longer wanted, and the file on disk must not bring them back.
+    pub fn flushed(&self, has_save_points: bool) {
+        if matches!(self.activity(), Activity::Rdb | Activity::Replication) {
+            self.cancel();
+        }
+        if has_save_points {
+            self.bgsave_scheduled.store(true, Ordering::Release);
+        }
+    }
+
+    /// Notes how a BGSAVE ended.
+    pub fn note_bgsave(&self, failed: bool) {
+        self.last_bgsave_failed.store(failed, Ordering::Relaxed);
+        self.raise(ALARM_RDB, failed);
+    }
+
+    /// Notes how writing the append-only file went.
+    pub fn note_aof_error(&self, errno: i64) {
+        self.aof.write_error.store(errno, Ordering::Relaxed);
+        self.raise(ALARM_AOF, errno != 0);
+    }
+
+    fn raise(&self, alarm: u8, on: bool) {
+        if on {
+            self.alarm.fetch_or(alarm, Ordering::Release);
+        } else {
+            self.alarm.fetch_and(!alarm, Ordering::Release);
+        }
+    }
+
+    /// Whether anything is wrong that could refuse a write.
+    #[inline]
+    pub fn is_alarmed(&self) -> bool {
+        self.alarm.load(Ordering::Relaxed) != 0
+    }
+}

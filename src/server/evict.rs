@@ -18,6 +18,7 @@ use super::state::Server;
 use super::table::Entry;
 use super::worker::Worker;
 use crate::base::clock;
+use crate::base::random::Random;
 use crate::commands::context::{self, LAZY_FREE_EFFORT};
 use crate::commands::error::{self, CommandError};
 use crate::commands::flags::Flags;
@@ -242,7 +243,7 @@ fn time_limit_ns(tenacity: u32) -> u64 {
 fn evict_one(worker: &mut Worker, policy: MaxmemoryPolicy, pool: &mut Pool) -> Option<usize> {
     use MaxmemoryPolicy::{AllkeysRandom, VolatileRandom};
     if matches!(policy, AllkeysRandom | VolatileRandom) {
-        // With one sample, and a score that is always the same, the pool is just a way to hand over the key.
+        // Scores are drawn by lot: the pool just hands over one key of the sample.
         pool.candidates.clear();
     }
     loop {
@@ -264,14 +265,17 @@ fn sample(worker: &mut Worker, policy: MaxmemoryPolicy, pool: &mut Pool) -> bool
     let is_random = matches!(policy, AllkeysRandom | VolatileRandom);
     let wanted = if is_random { 1 } else { worker.config.maxmemory_samples as usize };
     let first = worker.random.below(SHARDS as u64) as usize;
+    let mut place = Random::seeded(worker.random.next_u64());
+    let mut lot = Random::seeded(worker.random.next_u64());
     let mut seen = 0;
     for step in 0..SHARDS {
         let shard = (first + step) % SHARDS;
         let locked = worker.server.keyspace.lock(ShardSet::one(shard));
         for (db, part) in locked.shard(shard).dbs().iter().enumerate() {
-            part.sample(&mut worker.random, wanted, policy.is_volatile(), |record| {
+            part.sample(&mut place, wanted, policy.is_volatile(), |record| {
                 seen += 1;
-                pool.offer(score(&worker.settings, policy, worker.now_ms, record), db, record.key());
+                let score = if is_random { lot.next_u64() } else { score(worker, policy, record) };
+                pool.offer(score, db, record.key());
             });
         }
         if seen >= wanted {
@@ -282,13 +286,13 @@ fn sample(worker: &mut Worker, policy: MaxmemoryPolicy, pool: &mut Pool) -> bool
 }
 
 /// The higher, the sooner a key goes.
-fn score(settings: &crate::commands::settings::Settings, policy: MaxmemoryPolicy, now_ms: i64, record: &Record) -> u64 {
+fn score(worker: &Worker, policy: MaxmemoryPolicy, record: &Record) -> u64 {
     match policy {
         MaxmemoryPolicy::AllkeysLru | MaxmemoryPolicy::VolatileLru => {
-            u64::from(context::idle_seconds(record.access(), now_ms))
+            u64::from(context::idle_seconds(record.access(), worker.now_ms))
         }
         MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => {
-            255 - u64::from(context::lfu_decayed(record.access(), settings, now_ms))
+            255 - u64::from(context::lfu_decayed(record.access(), &worker.settings, worker.now_ms))
         }
         MaxmemoryPolicy::VolatileTtl => u64::MAX - record.expiry().map_or(u64::MAX, |at| at.max(0) as u64),
         MaxmemoryPolicy::AllkeysRandom | MaxmemoryPolicy::VolatileRandom | MaxmemoryPolicy::NoEviction => 0,

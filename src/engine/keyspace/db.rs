@@ -277,7 +277,8 @@ impl Db {
         false
     }
 
-    /// Shows up to `count` records from random places, or only those with an expiry. For eviction: cheap, roughly uniform.
+    /// Shows about `count` records of a random place, or only those with an expiry, for eviction. Buckets are shown whole: to
+    /// stop within one would spare whatever came late into it.
     pub fn sample(&self, random: &mut Random, count: usize, volatile_only: bool, mut visit: impl FnMut(&Record)) {
         let buckets = self.table.buckets();
         if buckets == 0 || (volatile_only && self.volatile == 0) {
@@ -288,7 +289,7 @@ impl Db {
         for _ in 0..buckets.min(count * 64) {
             let mut show = |record: &Record| {
                 // A mark may also stand for fields that expire.
-                if seen < count && !(volatile_only && record.expiry().is_none()) {
+                if !volatile_only || record.expiry().is_some() {
                     visit(record);
                     seen += 1;
                 }

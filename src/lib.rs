@@ -26,4 +26,5 @@ pub mod front;
 pub mod persistence;
 pub mod rdb;
 pub mod resp;
+pub mod script;
 pub mod server;

@@ -176,6 +176,39 @@ fn double_text(value: f64) -> String {
     format!("{sign}{first}{point}{rest}e{exponent_sign}{}", exponent.abs())
 }
 
+/// Appends a double as C's `%.{digits}g` does.
+pub fn write_general(out: &mut String, value: f64, digits: usize) {
+    if !value.is_finite() {
+        out.push_str(&double_text(value));
+        return;
+    }
+    if value == 0.0 {
+        out.push_str(if value.is_sign_negative() { "-0" } else { "0" });
+        return;
+    }
+    let digits = digits.max(1);
+    let scientific = format!("{:.*e}", digits - 1, value);
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let trimmed = |text: &str| -> String {
+        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text.to_owned() }
+    };
+    if exponent < -4 || exponent >= digits as i32 {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        out.push_str(&format!("{}e{sign}{:02}", trimmed(mantissa), exponent.abs()));
+    } else {
+        let decimals = (digits as i32 - 1 - exponent).max(0) as usize;
+        out.push_str(&trimmed(&format!("{value:.decimals$}")));
+    }
+}
+
+/// `%.17g`: how a Lua number becomes an argument of a command.
+pub fn text_g17(value: f64) -> String {
+    let mut text = String::new();
+    write_general(&mut text, value, 17);
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,6 +280,24 @@ mod tests {
             (17179869184.0, "17179869184"),
         ] {
             assert_eq!(String::from_utf8_lossy(&DoubleText::new(value)), text);
+        }
+    }
+
+    #[test]
+    fn general_format_is_that_of_c() {
+        for (value, digits, text) in [
+            (0.1, 17, "0.10000000000000001"),
+            (3.0, 17, "3"),
+            (1e20, 17, "1e+20"),
+            (1e16, 17, "10000000000000000"),
+            (0.0001, 14, "0.0001"),
+            (0.00001, 14, "1e-05"),
+            (3.14159265358979, 14, "3.1415926535898"),
+            (-2.5, 14, "-2.5"),
+        ] {
+            let mut out = String::new();
+            write_general(&mut out, value, digits);
+            assert_eq!(out, text);
         }
     }
 }

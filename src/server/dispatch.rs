@@ -204,6 +204,11 @@ pub fn run_session(context: &mut SessionContext<'_>, handler: SessionHandler, ar
     result.unwrap_or(SessionFlow::Done)
 }
 
+/// The command of arguments that did not come from a connection (a script's call, a line of the AOF).
+pub fn find_command(worker: &Worker, args: Args<'_>) -> Result<&'static Entry, CommandError> {
+    find(worker, args, Resolved::default())
+}
+
 /// Finds the command of a request, its subcommand, and checks the number of arguments.
 #[inline]
 fn find(worker: &Worker, args: Args<'_>, known: Resolved) -> Result<&'static Entry, CommandError> {

@@ -21,6 +21,7 @@ pub mod plan;
 pub mod propagation;
 pub mod pubsub;
 pub mod save_status;
+pub mod scripts;
 pub mod session;
 pub mod state;
 pub mod stats;

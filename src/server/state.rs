@@ -9,13 +9,14 @@ use super::journal::Journal;
 use super::lazyfree::LazyFree;
 use super::pubsub::PubSub;
 use super::save_status::SaveStatus;
+use super::scripts::Scripts;
 use super::stats::{ServerStats, WorkerStats};
 use super::table::CommandTable;
 use crate::commands::effects::Observers;
 use crate::engine::keyspace::Keyspace;
 use parking_lot::RwLock;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 pub struct Server {
     pub config: ConfigStore,
@@ -26,6 +27,11 @@ pub struct Server {
     pub stats: ServerStats,
     pub intents: Intents,
     pub pubsub: PubSub,
+    pub scripts: Scripts,
+    /// DEBUG SET-DISABLE-DENY-SCRIPTS: scripts may call what is flagged noscript.
+    pub allow_noscript: AtomicBool,
+    /// Serves this thread's other clients while a busy script keeps it; placed by `boot`.
+    pub busy_hook: OnceLock<fn(&'static Server)>,
     pub lazyfree: LazyFree,
     pub expire_cycle: ExpireCycle,
     pub eviction: Eviction,
@@ -73,6 +79,9 @@ impl Server {
             stats: ServerStats::default(),
             intents: Intents::default(),
             pubsub: PubSub::default(),
+            scripts: Scripts::default(),
+            allow_noscript: AtomicBool::new(false),
+            busy_hook: OnceLock::new(),
             lazyfree: LazyFree::default(),
             expire_cycle: ExpireCycle::default(),
             eviction: Eviction::default(),
@@ -114,6 +123,13 @@ impl Server {
             journal: self.journal.is_active(),
             tracking: self.tracking_clients.load(Ordering::Relaxed) > 0,
             notify,
+        }
+    }
+
+    /// Called by a script that has run for too long, every now and then.
+    pub fn serve_while_busy(&'static self) {
+        if let Some(hook) = self.busy_hook.get() {
+            hook(self);
         }
     }
 

@@ -1,0 +1,509 @@
+//! EVAL, SCRIPT, FCALL, FUNCTION.
+
+use super::flags;
+use super::functions;
+use super::interpreter::{self, Interpreter};
+use super::run::{self, Program};
+use crate::base::glob;
+use crate::base::number::parse_i64;
+use crate::commands::error::{self, CommandError, CommandResult};
+use crate::commands::flags::Flags;
+use crate::commands::keyspec::KeySpec;
+use crate::commands::spec::Group;
+use crate::resp::{Args, OwnedArgs};
+use crate::server::scripts::NotKilled;
+use crate::server::session::{SessionCommand, SessionContext, SessionFlow};
+use bytes::Bytes;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+const EVAL_KEYS: &[KeySpec] = &[KeySpec::counted(2)
+    .rw()
+    .access()
+    .update()
+    .notes("We cannot tell how the keys will be used so we assume the worst, RW and UPDATE")];
+const EVAL_RO_KEYS: &[KeySpec] = &[KeySpec::counted(2)
+    .ro()
+    .access()
+    .notes("We cannot tell how the keys will be used so we assume the worst, RO and ACCESS")];
+
+const fn eval_like(command: SessionCommand) -> SessionCommand {
+    command
+        .group(Group::Scripting)
+        .noscript()
+        .flag(Flags::STALE)
+        .flag(Flags::SKIP_MONITOR)
+        .flag(Flags::NO_MANDATORY_KEYS)
+        .flag(Flags::ALL_SHARDS)
+        .complexity("Depends on the script that is executed.")
+}
+
+pub const COMMANDS: &[SessionCommand] = &[
+    eval_like(SessionCommand::new("eval", -3, eval))
+        .since("2.6.0")
+        .flag(Flags::MAY_REPLICATE)
+        .keys(EVAL_KEYS)
+        .syntax("script numkeys [key [key ...]] [arg [arg ...]]")
+        .summary("Runs a Lua script."),
+    eval_like(SessionCommand::new("eval_ro", -3, eval_ro))
+        .since("7.0.0")
+        .readonly()
+        .keys(EVAL_RO_KEYS)
+        .syntax("script numkeys [key [key ...]] [arg [arg ...]]")
+        .summary("Runs a Lua script that must not write."),
+    eval_like(SessionCommand::new("evalsha", -3, evalsha))
+        .since("2.6.0")
+        .flag(Flags::MAY_REPLICATE)
+        .keys(EVAL_KEYS)
+        .syntax("sha1 numkeys [key [key ...]] [arg [arg ...]]")
+        .summary("Runs a cached Lua script by its SHA1."),
+    eval_like(SessionCommand::new("evalsha_ro", -3, evalsha_ro))
+        .since("7.0.0")
+        .readonly()
+        .keys(EVAL_RO_KEYS)
+        .syntax("sha1 numkeys [key [key ...]] [arg [arg ...]]")
+        .summary("Runs a cached Lua script that must not write."),
+    eval_like(SessionCommand::new("fcall", -3, fcall))
+        .since("7.0.0")
+        .flag(Flags::MAY_REPLICATE)
+        .keys(EVAL_KEYS)
+        .syntax("function numkeys [key [key ...]] [arg [arg ...]]")
+        .summary("Calls a function."),
+    eval_like(SessionCommand::new("fcall_ro", -3, fcall_ro))
+        .since("7.0.0")
+        .readonly()
+        .keys(EVAL_RO_KEYS)
+        .syntax("function numkeys [key [key ...]] [arg [arg ...]]")
+        .summary("Calls a function that must not write."),
+    SessionCommand::container(
+        "script",
+        &[
+            script_sub(SessionCommand::new("debug", 3, script_debug))
+                .since("3.2.0")
+                .syntax("YES | SYNC | NO")
+                .summary("Answers that there is no script debugger here."),
+            script_sub(SessionCommand::new("exists", -3, script_exists))
+                .syntax("sha1 [sha1 ...]")
+                .summary("Tells which scripts are cached."),
+            script_sub(SessionCommand::new("flush", -2, script_flush))
+                .flag(Flags::MAY_REPLICATE)
+                .syntax("[ASYNC | SYNC]")
+                .summary("Forgets all cached scripts."),
+            script_sub(SessionCommand::new("help", 2, script_help))
+                .since("5.0.0")
+                .loading_stale()
+                .summary("Explains the subcommands."),
+            script_sub(SessionCommand::new("kill", 2, script_kill))
+                .flag(Flags::ALLOW_BUSY)
+                .summary("Ends the running script if it has not written yet."),
+            script_sub(SessionCommand::new("load", 3, script_load))
+                .flag(Flags::MAY_REPLICATE)
+                .flag(Flags::STALE)
+                .syntax("script")
+                .summary("Caches a script for EVALSHA."),
+        ],
+    )
+    .group(Group::Scripting)
+    .since("2.6.0")
+    .summary("Commands on the script cache.")
+    .complexity("Depends on subcommand."),
+    SessionCommand::container(
+        "function",
+        &[
+            function_sub(SessionCommand::new("delete", 3, function_delete))
+                .write()
+                .syntax("library-name")
+                .summary("Deletes a library and its functions."),
+            function_sub(SessionCommand::new("flush", -2, function_flush))
+                .write()
+                .syntax("[ASYNC | SYNC]")
+                .summary("Deletes all libraries."),
+            function_sub(SessionCommand::new("help", 2, function_help))
+                .loading_stale()
+                .summary("Explains the subcommands."),
+            function_sub(SessionCommand::new("kill", 2, function_kill))
+                .flag(Flags::ALLOW_BUSY)
+                .summary("Ends the running function if it has not written yet."),
+            function_sub(SessionCommand::new("list", -2, function_list))
+                .syntax("[LIBRARYNAME library-name-pattern] [WITHCODE]")
+                .summary("Lists the libraries and their functions."),
+            function_sub(SessionCommand::new("load", -3, function_load))
+                .write()
+                .denyoom()
+                .syntax("[REPLACE] function-code")
+                .summary("Makes a library of functions."),
+            function_sub(SessionCommand::new("stats", 2, function_stats))
+                .flag(Flags::ALLOW_BUSY)
+                .summary("Tells what runs, and how many functions there are."),
+        ],
+    )
+    .group(Group::Scripting)
+    .since("7.0.0")
+    .summary("Commands on functions.")
+    .complexity("Depends on subcommand."),
+];
+
+const fn script_sub(command: SessionCommand) -> SessionCommand {
+    command.group(Group::Scripting).since("2.6.0").noscript().complexity("O(1)")
+}
+
+const fn function_sub(command: SessionCommand) -> SessionCommand {
+    command.group(Group::Scripting).since("7.0.0").noscript().complexity("O(N) where N is the number of functions")
+}
+
+type Flow = Result<SessionFlow, CommandError>;
+
+fn eval(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
+    let sha = run::sha_of(&args[1]);
+    let body = Bytes::copy_from_slice(&args[1]);
+    run_script(ctx, args, sha, &body, false, true)
+}
+
+fn eval_ro(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
+    let sha = run::sha_of(&args[1]);
+    let body = Bytes::copy_from_slice(&args[1]);
+    run_script(ctx, args, sha, &body, true, true)
+}
+
+fn evalsha(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
+    let (sha, body) = cached(ctx, &args[1])?;
+    run_script(ctx, args, sha, &body, false, false)
+}
+
+fn evalsha_ro(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
+    let (sha, body) = cached(ctx, &args[1])?;
+    run_script(ctx, args, sha, &body, true, false)
+}
+
+fn cached(ctx: &SessionContext<'_>, name: &[u8]) -> CommandResult<([u8; 40], Bytes)> {
+    let unknown = CommandError::fixed("NOSCRIPT No matching script. Please use EVAL.");
+    let sha: [u8; 40] = name.to_ascii_lowercase().try_into().map_err(|_| unknown.clone())?;
+    let body = ctx.worker.server.scripts.find(&sha).ok_or(unknown)?;
+    Ok((sha, body))
+}
+
+/// `numkeys key … arg …` behind the script: (keys, arguments).
+fn split_keys(args: Args<'_>) -> CommandResult<(OwnedArgs, OwnedArgs)> {
+    let count = parse_i64(&args[2]).ok_or(error::NOT_AN_INTEGER)?;
+    if count > args.len() as i64 - 3 {
+        return Err(CommandError::fixed("ERR Number of keys can't be greater than number of args"));
+    }
+    let count = usize::try_from(count).map_err(|_| CommandError::fixed("ERR Number of keys can't be negative"))?;
+    let rest = args.from(3);
+    Ok((OwnedArgs::new(rest.iter().take(count)), OwnedArgs::new(rest.iter().skip(count))))
+}
+
+fn run_script(
+    ctx: &mut SessionContext<'_>,
+    args: Args<'_>,
+    sha: [u8; 40],
+    body: &Bytes,
+    read_only: bool,
+    keep: bool,
+) -> Flow {
+    let (keys, rest) = split_keys(args)?;
+    let (flags, text) = flags::of_script(body)?;
+    let interpreter = of_thread(ctx)?;
+    let callback = interpreter.compile(&sha, text).map_err(|error| compile_error(&error))?;
+    if keep {
+        ctx.worker.server.scripts.keep(sha, body.clone(), false);
+    }
+    let program =
+        Program { callback, flags, read_only, function: None, sha, keys: keys.as_args(), args: rest.as_args() };
+    run::run(ctx, &interpreter, &program, args)?;
+    Ok(SessionFlow::Done)
+}
+
+fn compile_error(text: &str) -> CommandError {
+    CommandError::new(format!("ERR Error compiling script (new function): {text}"))
+}
+
+fn of_thread(ctx: &SessionContext<'_>) -> CommandResult<Rc<Interpreter>> {
+    interpreter::of_thread(ctx.worker.server).map_err(|error| CommandError::new(format!("ERR {error}")))
+}
+
+fn fcall(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
+    call_function(ctx, args, false)
+}
+
+fn fcall_ro(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
+    call_function(ctx, args, true)
+}
+
+fn call_function(ctx: &mut SessionContext<'_>, args: Args<'_>, read_only: bool) -> Flow {
+    let interpreter = of_thread(ctx)?;
+    let name = String::from_utf8_lossy(&args[1]).into_owned();
+    let registered = interpreter.functions.borrow().get(&name).cloned();
+    let registered = registered.ok_or(CommandError::fixed("ERR Function not found"))?;
+    if parse_i64(&args[2]).is_none() {
+        return Err(CommandError::fixed("ERR Bad number of keys provided"));
+    }
+    let (keys, rest) = split_keys(args)?;
+    let program = Program {
+        callback: registered.callback,
+        flags: registered.flags,
+        read_only,
+        function: Some(&name),
+        sha: [b'0'; 40],
+        keys: keys.as_args(),
+        args: rest.as_args(),
+    };
+    run::run(ctx, &interpreter, &program, args)?;
+    Ok(SessionFlow::Done)
+}
+
+fn script_load(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
+    let body = Bytes::copy_from_slice(&args[2]);
+    let sha = run::sha_of(&body);
+    let (_, text) = flags::of_script(&body)?;
+    of_thread(ctx)?.compile(&sha, text).map_err(|error| compile_error(&error))?;
+    ctx.worker.server.scripts.keep(sha, body.clone(), true);
+    ctx.reply.bulk(&sha);
+    Ok(SessionFlow::Done)
+}
+
+fn script_exists(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
+    let names = args.from(2);
+    ctx.reply.array(names.len());
+    for name in names.iter() {
+        ctx.reply.integer(i64::from(cached(ctx, name).is_ok()));
+    }
+    Ok(SessionFlow::Done)
+}
+
+fn sync_or_async(args: Args<'_>, command: &str) -> CommandResult<()> {
+    match args.len() {
+        2 => Ok(()),
+        3 if args.is(2, "SYNC") || args.is(2, "ASYNC") => Ok(()),
+        _ => Err(CommandError::new(format!("ERR {command} FLUSH only support SYNC|ASYNC option"))),
+    }
+}
+
+fn script_flush(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
+    sync_or_async(args, "SCRIPT")?;
+    ctx.worker.server.scripts.flush();
+    ctx.reply.ok();
+    Ok(SessionFlow::Done)
+}
+
+fn script_kill(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Flow {
+    kill(ctx, false)
+}
+
+fn function_kill(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Flow {
+    kill(ctx, true)
+}
+
+fn kill(ctx: &mut SessionContext<'_>, functions: bool) -> Flow {
+    let running = &ctx.worker.server.scripts.running;
+    let busy = running.is_busy.load(Ordering::Acquire);
+    if busy && running.is_function.load(Ordering::Acquire) != functions {
+        return Err(CommandError::fixed(if functions {
+            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
+        } else {
+            "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE."
+        }));
+    }
+    running.request_kill().map_err(|reason| match reason {
+        NotKilled::NotBusy => CommandError::fixed("NOTBUSY No scripts in execution right now."),
+        NotKilled::Unkillable => CommandError::fixed(
+            "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the script \
+             termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
+        ),
+    })?;
+    ctx.reply.ok();
+    Ok(SessionFlow::Done)
+}
+
+fn script_debug(_: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
+    if args.is(2, "NO") {
+        return Err(CommandError::fixed("ERR The Lua debugger is not supported by this server: nothing to switch off"));
+    }
+    if args.is(2, "YES") || args.is(2, "SYNC") {
+        return Err(CommandError::fixed("ERR The Lua debugger is not supported by this server"));
+    }
+    Err(CommandError::fixed("ERR Use SCRIPT DEBUG YES/SYNC/NO"))
+}
+
+fn script_help(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Flow {
+    help(
+        ctx,
+        &[
+            "SCRIPT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+            "DEBUG (YES|SYNC|NO)",
+            "    Answers an error: there is no debugger.",
+            "EXISTS <sha1> [<sha1> ...]",
+            "    Tells which scripts are cached.",
+            "FLUSH [ASYNC|SYNC]",
+            "    Forgets all cached scripts.",
+            "KILL",
+            "    Ends the running script if it has not written yet.",
+            "LOAD <script>",
+            "    Caches a script without running it.",
+            "HELP",
+            "    Print this help.",
+        ],
+    )
+}
+
+fn function_help(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Flow {
+    help(
+        ctx,
+        &[
+            "FUNCTION <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+            "LOAD [REPLACE] <FUNCTION CODE>",
+            "    Makes a library of functions.",
+            "DELETE <LIBRARY NAME>",
+            "    Deletes a library.",
+            "LIST [LIBRARYNAME PATTERN] [WITHCODE]",
+            "    Lists libraries and their functions.",
+            "STATS",
+            "    Tells what runs now.",
+            "KILL",
+            "    Ends the running function if it has not written yet.",
+            "FLUSH [ASYNC|SYNC]",
+            "    Deletes all libraries.",
+            "DUMP",
+            "    Answers all libraries in one payload.",
+            "RESTORE <PAYLOAD> [FLUSH|APPEND|REPLACE]",
+            "    Loads the libraries of a payload.",
+            "HELP",
+            "    Print this help.",
+        ],
+    )
+}
+
+fn help(ctx: &mut SessionContext<'_>, lines: &[&str]) -> Flow {
+    ctx.reply.array(lines.len());
+    lines.iter().for_each(|line| ctx.reply.simple(line));
+    Ok(SessionFlow::Done)
+}
+
+/// Sends a change of the libraries to replicas and AOF as it was asked for.
+fn propagate(ctx: &mut SessionContext<'_>, args: Args<'_>) {
+    let server = ctx.worker.server;
+    server.dirty.fetch_add(1, Ordering::Relaxed);
+    if server.journal.is_active() && !ctx.session.is_primary_link {
+        ctx.worker.unit.push((ctx.session.db, args.to_owned()));
+    }
+}
+
+fn function_load(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
+    let (replace, code) = match args.len() {
+        3 => (false, &args[2]),
+        4 if args.is(2, "REPLACE") => (true, &args[3]),
+        _ => {
+            let option = String::from_utf8_lossy(&args[2]).into_owned();
+            return Err(CommandError::new(format!("ERR Unknown option given: {option}")));
+        }
+    };
+    let server = ctx.worker.server;
+    let library = functions::compile(server, &Bytes::copy_from_slice(code))?;
+    let name = library.name.clone();
+    let mut libraries = (*server.scripts.libraries()).clone();
+    functions::add(&mut libraries, library, replace)?;
+    server.scripts.set_libraries(libraries);
+    propagate(ctx, args);
+    ctx.reply.bulk(name.as_bytes());
+    Ok(SessionFlow::Done)
+}
+
+fn function_delete(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
+    let server = ctx.worker.server;
+    let mut libraries = (*server.scripts.libraries()).clone();
+    let name = String::from_utf8_lossy(&args[2]).into_owned();
+    libraries.remove(&name).ok_or(CommandError::fixed("ERR Library not found"))?;
+    server.scripts.set_libraries(libraries);
+    propagate(ctx, args);
+    ctx.reply.ok();
+    Ok(SessionFlow::Done)
+}
+
+fn function_flush(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
+    sync_or_async(args, "FUNCTION")?;
+    ctx.worker.server.scripts.set_libraries(Default::default());
+    propagate(ctx, args);
+    ctx.reply.ok();
+    Ok(SessionFlow::Done)
+}
+
+fn function_list(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
+    let (mut pattern, mut with_code) = (None, false);
+    let mut index = 2;
+    while index < args.len() {
+        if !with_code && args.is(index, "WITHCODE") {
+            with_code = true;
+        } else if pattern.is_none() && args.is(index, "LIBRARYNAME") {
+            index += 1;
+            pattern = Some(args.get(index).ok_or(CommandError::fixed("ERR library name argument was not given"))?);
+        } else {
+            let option = String::from_utf8_lossy(&args[index]).into_owned();
+            return Err(CommandError::new(format!("ERR Unknown argument {option}")));
+        }
+        index += 1;
+    }
+    let libraries = ctx.worker.server.scripts.libraries();
+    let wanted = |name: &str| pattern.is_none_or(|pattern| glob::matches_ignoring_case(pattern, name.as_bytes()));
+    let shown: Vec<_> = libraries.values().filter(|library| wanted(&library.name)).collect();
+    let reply = &mut *ctx.reply;
+    reply.array(shown.len());
+    for library in shown {
+        reply.map(3 + usize::from(with_code));
+        reply.bulk(b"library_name");
+        reply.bulk(library.name.as_bytes());
+        reply.bulk(b"engine");
+        reply.bulk(b"LUA");
+        reply.bulk(b"functions");
+        reply.array(library.functions.len());
+        for function in &library.functions {
+            reply.map(3);
+            reply.bulk(b"name");
+            reply.bulk(function.name.as_bytes());
+            reply.bulk(b"description");
+            match &function.description {
+                Some(text) => reply.bulk(text),
+                None => reply.null(),
+            }
+            reply.bulk(b"flags");
+            reply.set(function.flags.len());
+            function.flags.iter().for_each(|flag| reply.simple(flag));
+        }
+        if with_code {
+            reply.bulk(b"library_code");
+            reply.bulk(&library.code);
+        }
+    }
+    Ok(SessionFlow::Done)
+}
+
+fn function_stats(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Flow {
+    let scripts = &ctx.worker.server.scripts;
+    let running = &scripts.running;
+    let reply = &mut *ctx.reply;
+    reply.map(2);
+    reply.bulk(b"running_script");
+    let started = running.started_ms.load(Ordering::Acquire);
+    if started > 0 && running.is_function.load(Ordering::Acquire) {
+        let call = running.call.lock();
+        reply.map(3);
+        reply.bulk(b"name");
+        reply.bulk(call.0.as_bytes());
+        reply.bulk(b"command");
+        reply.array(call.1.len());
+        call.1.iter().for_each(|word| reply.bulk(word));
+        reply.bulk(b"duration_ms");
+        reply.integer(crate::base::clock::unix_ms() - started);
+    } else {
+        reply.null();
+    }
+    let libraries = scripts.libraries();
+    reply.bulk(b"engines");
+    reply.map(1);
+    reply.bulk(b"LUA");
+    reply.map(2);
+    reply.bulk(b"libraries_count");
+    reply.count(libraries.len());
+    reply.bulk(b"functions_count");
+    reply.count(libraries.values().map(|library| library.functions.len()).sum());
+    Ok(SessionFlow::Done)
+}

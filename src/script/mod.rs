@@ -1,0 +1,12 @@
+//! Level 5: EVAL and functions. Lua 5.1 as Redis has it, one interpreter per worker thread.
+
+mod api;
+mod cjson;
+mod cmsgpack;
+pub mod commands;
+mod convert;
+mod flags;
+mod functions;
+mod interpreter;
+mod libraries;
+mod run;

@@ -5,6 +5,7 @@ use crate::cli::{self, Invocation};
 use crate::front::pool::Pool;
 use crate::front::{cron, listener, signals};
 use crate::persistence::{self, config_file};
+use crate::script;
 use crate::server::config::{Arguments, Checks, Config, ConfigStore, REDIS_VERSION};
 use crate::server::intents::ShutdownWish;
 use crate::server::table::CommandTable;
@@ -38,7 +39,7 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     crate::front::log::start(&loaded.config);
     let table = CommandTable::leak(
         crate::commands::FAMILIES,
-        &[commands::FAMILIES, &[persistence::commands::COMMANDS]].concat(),
+        &[commands::FAMILIES, &[persistence::commands::COMMANDS, script::commands::COMMANDS]].concat(),
     );
     let store = ConfigStore::new(loaded.config);
     store.on_apply(&["dir"], Box::new(|_, new| config_file::enter_dir(new)));

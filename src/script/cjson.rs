@@ -193,20 +193,15 @@ impl Encoder<'_> {
 
     fn number(&mut self, out: &mut Vec<u8>, value: f64) -> Result<()> {
         if !value.is_finite() {
-            return match self.options.encode_invalid {
-                Invalid::Refuse => Err(raise("Cannot serialise number: must not be NaN or Inf")),
-                Invalid::Null => Ok(out.extend_from_slice(b"null")),
-                Invalid::Allow => {
-                    let text: &[u8] = if value.is_nan() {
-                        b"nan"
-                    } else if value > 0.0 {
-                        b"inf"
-                    } else {
-                        b"-inf"
-                    };
-                    Ok(out.extend_from_slice(text))
-                }
+            let text: &[u8] = match self.options.encode_invalid {
+                Invalid::Refuse => return Err(raise("Cannot serialise number: must not be NaN or Inf")),
+                Invalid::Null => b"null",
+                Invalid::Allow if value.is_nan() => b"nan",
+                Invalid::Allow if value > 0.0 => b"inf",
+                Invalid::Allow => b"-inf",
             };
+            out.extend_from_slice(text);
+            return Ok(());
         }
         self.scratch.clear();
         crate::base::number::write_general(self.scratch, value, self.options.precision);

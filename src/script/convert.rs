@@ -115,10 +115,14 @@ fn write_table(reply: &mut Reply, table: &Table, is_resp3: bool, depth: usize) -
         reply.simple(&text.to_string_lossy().replace(['\r', '\n'], " "));
         return Ok(());
     }
-    match table.raw_get::<Value>("double")? {
-        Value::Number(value) => return Ok(reply.double(value)),
-        Value::Integer(value) => return Ok(reply.double(value as f64)),
-        _ => {}
+    let double = match table.raw_get::<Value>("double")? {
+        Value::Number(value) => Some(value),
+        Value::Integer(value) => Some(value as f64),
+        _ => None,
+    };
+    if let Some(value) = double {
+        reply.double(value);
+        return Ok(());
     }
     if let Value::Table(map) = table.raw_get("map")? {
         return write_pairs(reply, &map, is_resp3, depth);

@@ -2,6 +2,7 @@
 //!
 //! Steps run on the main thread, which serves no connections; what takes long keeps a time budget of its own.
 
+use super::process;
 use crate::server::{Server, Worker, evict, expire_cycle};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,7 +15,11 @@ pub struct Step {
 }
 
 /// In the order in which they run.
-const STEPS: &[Step] = &[Step { every_ms: 0, run: expire_cycle::run }, Step { every_ms: 0, run: evict::run }];
+const STEPS: &[Step] = &[
+    Step { every_ms: 0, run: expire_cycle::run },
+    Step { every_ms: 0, run: evict::run },
+    Step { every_ms: 100, run: sample },
+];
 
 /// Runs for as long as the server does.
 pub async fn run(server: &'static Server) {
@@ -35,4 +40,10 @@ pub async fn run(server: &'static Server) {
             }
         }
     }
+}
+
+/// Figures that INFO shows as they were at the last sample.
+fn sample(worker: &mut Worker) {
+    worker.server.sample_rates(worker.now_ms);
+    process::sample(worker.server, worker.now_ms);
 }

@@ -3,10 +3,10 @@
 use crate::base::clock;
 use crate::cli::{self, Invocation};
 use crate::front::pool::Pool;
-use crate::front::{cron, listener, signals};
+use crate::front::{cron, listener, process, signals};
 use crate::persistence::{self, config_file};
 use crate::script;
-use crate::server::config::{Arguments, Checks, Config, ConfigStore, REDIS_VERSION};
+use crate::server::config::{Arguments, Checks, Config, ConfigStore, Extra, REDIS_VERSION};
 use crate::server::intents::ShutdownWish;
 use crate::server::table::CommandTable;
 use crate::server::{Server, commands};
@@ -44,6 +44,12 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     let store = ConfigStore::new(loaded.config);
     store.on_apply(&["dir"], Box::new(|_, new| config_file::enter_dir(new)));
     let server = Server::leak(store, table, config_path, clock::unix_ms());
+    server.config.rewrite_with(Box::new(|config, force_all| {
+        let Some(file) = &server.config_file else { return Err("there is no file".into()) };
+        config_file::rewrite_file(file, config, &Extra::default(), force_all)
+    }));
+    server.declare_debug_commands(commands::debug::SUBCOMMANDS.to_vec());
+    process::observe(server);
     announce(server);
     std::thread::Builder::new()
         .name("lazyfree".into())

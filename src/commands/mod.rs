@@ -5,6 +5,7 @@ pub mod context;
 pub mod effects;
 pub mod error;
 pub mod flags;
+pub mod help;
 pub mod keyspec;
 pub mod scan;
 pub mod settings;

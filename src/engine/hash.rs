@@ -130,6 +130,11 @@ impl Hash {
 
 /// Reading.
 impl Hash {
+    /// Buckets by number of fields, if it is a table; for DEBUG HTSTATS-KEY.
+    pub fn chain_lengths(&self) -> Option<Vec<usize>> {
+        if let Form::Fields(fields) = self.form() { Some(fields.table().chain_lengths()) } else { None }
+    }
+
     #[inline]
     pub(super) fn form(&self) -> Form<'_> {
         match self.0.view() {

@@ -122,6 +122,11 @@ impl Set {
         }
     }
 
+    /// Buckets by number of members, if it is a table; for DEBUG HTSTATS-KEY.
+    pub fn chain_lengths(&self) -> Option<Vec<usize>> {
+        if let View::Third(table) = self.0.view() { Some(table.chain_lengths()) } else { None }
+    }
+
     /// Members in no particular order (an intset: ascending; a listpack: oldest first).
     pub fn iter(&self) -> Iter<'_> {
         match self.0.view() {

@@ -67,6 +67,15 @@ impl ZSet {
         self.len() == 0
     }
 
+    /// Buckets by number of members, if there is a table; for DEBUG HTSTATS-KEY.
+    pub fn chain_lengths(&self) -> Option<Vec<usize>> {
+        match self.0.view() {
+            View::First(_) => None,
+            View::Second(big) => Some(big.chain_lengths()),
+            View::Third(never) => match *never {},
+        }
+    }
+
     pub fn encoding(&self) -> &'static str {
         match self.0.view() {
             View::First(_) => "listpack",

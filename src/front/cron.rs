@@ -2,6 +2,7 @@
 //!
 //! Steps run on the main thread, which serves no connections; what takes long keeps a time budget of its own.
 
+use super::process;
 use crate::server::{Server, Worker, evict, expire_cycle};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,6 +19,7 @@ const STEPS: &[Step] = &[
     Step { every_ms: 0, run: expire_cycle::run },
     Step { every_ms: 0, run: evict::run },
     Step { every_ms: 100, run: |worker| crate::persistence::cron::run(worker.server) },
+    Step { every_ms: 100, run: sample },
 ];
 
 /// Runs for as long as the server does.
@@ -39,4 +41,10 @@ pub async fn run(server: &'static Server) {
             }
         }
     }
+}
+
+/// Figures that INFO shows as they were at the last sample.
+fn sample(worker: &mut Worker) {
+    worker.server.sample_rates(worker.now_ms);
+    process::sample(worker.server, worker.now_ms);
 }

@@ -5,5 +5,6 @@ pub mod cron;
 pub mod listener;
 pub mod log;
 pub mod pool;
+pub mod process;
 pub mod signals;
 pub mod stream;

@@ -21,6 +21,6 @@ pub async fn listen(server: &'static Server) -> std::io::Result<()> {
                 tracing::warn!("Received SIGINT scheduling shutdown...");
             }
         }
-        server.intents.wish_shutdown(ShutdownWish::default());
+        server.intents.wish_shutdown(ShutdownWish::default(), None);
     }
 }

@@ -156,6 +156,12 @@ impl Client {
         }
     }
 
+    /// Connected from this machine.
+    pub fn is_local(&self) -> bool {
+        self.has(flag::UNIX_SOCKET)
+            || ["127.", "[::1]", "[::ffff:127."].iter().any(|start| self.addr.starts_with(start))
+    }
+
     pub fn has(&self, flag: u32) -> bool {
         self.flags.load(Ordering::Relaxed) & flag != 0
     }

@@ -1,7 +1,9 @@
 //! Wishes that handlers leave for the tasks above (a shutdown, a save, a new primary). The task that owns the matter makes
 //! it true; `server` itself starts nothing.
 
+use super::clients::Client;
 use parking_lot::Mutex;
+use std::sync::Arc;
 use std::task::Waker;
 
 /// How a shutdown was asked for (SHUTDOWN's options, signals).
@@ -16,6 +18,10 @@ pub struct ShutdownWish {
 #[derive(Default)]
 struct Wishes {
     shutdown: Option<ShutdownWish>,
+    under_way: bool,
+    /// Until when the shutdown waits for replicas.
+    deadline_ms: Option<i64>,
+    requesters: Vec<Arc<Client>>,
     waker: Option<Waker>,
 }
 
@@ -23,9 +29,12 @@ struct Wishes {
 pub struct Intents(Mutex<Wishes>);
 
 impl Intents {
-    pub fn wish_shutdown(&self, wish: ShutdownWish) {
+    /// Asks for a shutdown, on behalf of a client or of a signal.
+    pub fn wish_shutdown(&self, wish: ShutdownWish, requester: Option<Arc<Client>>) {
         let mut wishes = self.0.lock();
         wishes.shutdown = Some(wish);
+        wishes.under_way = true;
+        wishes.requesters.extend(requester);
         if let Some(waker) = wishes.waker.take() {
             waker.wake();
         }
@@ -39,5 +48,42 @@ impl Intents {
             wishes.waker = Some(waker.clone());
         }
         wish
+    }
+
+    /// SHUTDOWN ABORT: false if no shutdown is under way. The task that shuts down asks `is_shutting_down` as it goes on.
+    pub fn abort_shutdown(&self) -> bool {
+        let was_under_way = self.0.lock().under_way;
+        if was_under_way {
+            tracing::warn!("Shutdown manually aborted.");
+            self.give_up_shutdown();
+        }
+        was_under_way
+    }
+
+    /// The shutdown failed or was aborted: whoever asked for it hears so.
+    pub fn give_up_shutdown(&self) {
+        let mut wishes = self.0.lock();
+        wishes.shutdown = None;
+        wishes.under_way = false;
+        wishes.deadline_ms = None;
+        let requesters = std::mem::take(&mut wishes.requesters);
+        drop(wishes);
+        for client in requesters {
+            client.send(bytes::Bytes::from_static(b"-ERR Errors trying to SHUTDOWN. Check logs.\r\n"));
+        }
+    }
+
+    /// The task that shuts down says how long it will wait for replicas.
+    pub fn set_shutdown_deadline(&self, until_ms: i64) {
+        self.0.lock().deadline_ms = Some(until_ms);
+    }
+
+    pub fn shutdown_deadline_ms(&self) -> Option<i64> {
+        self.0.lock().deadline_ms
+    }
+
+    /// A shutdown was asked for and neither aborted nor given up.
+    pub fn is_shutting_down(&self) -> bool {
+        self.0.lock().under_way
     }
 }

@@ -1,12 +1,14 @@
 //! Everything that workers share. One value, made by `boot`, alive until the process ends.
 
 use super::clients::Clients;
+use super::commands::debug::DebugCommand;
 use super::config::ConfigStore;
 use super::evict::Eviction;
 use super::expire_cycle::ExpireCycle;
 use super::intents::Intents;
 use super::journal::Journal;
 use super::lazyfree::LazyFree;
+use super::process::ProcessFacts;
 use super::pubsub::PubSub;
 use super::save_status::SaveStatus;
 use super::scripts::Scripts;
@@ -14,7 +16,7 @@ use super::stats::{ServerStats, WorkerStats};
 use super::table::CommandTable;
 use crate::commands::effects::Observers;
 use crate::engine::keyspace::Keyspace;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -52,11 +54,43 @@ pub struct Server {
     pub active_expire: AtomicBool,
     /// DEBUG PAUSE-CRON 1 stops all periodic work.
     pub cron_paused: AtomicBool,
+    /// What DEBUG switches, for tests.
+    pub switches: Switches,
+    /// DEBUG SLEEP holds it; every worker passes it on its next batch.
+    pub standstill: Mutex<()>,
+    debug_commands: OnceLock<Vec<&'static [DebugCommand]>>,
+    /// Facts of the process that no command can find out by itself: `front` fills them in.
+    pub process: ProcessFacts,
     /// Random identity of this run: 40 hexadecimal digits.
     pub run_id: String,
     pub started_ms: i64,
     /// Absolute path of the configuration file, if there is one.
     pub config_file: Option<std::path::PathBuf>,
+}
+
+/// DEBUG's switches.
+pub struct Switches {
+    /// RESTORE and the loading of RDB files do not look at checksums.
+    pub skip_checksums: AtomicBool,
+    /// Scripts may call commands flagged noscript.
+    pub disable_deny_scripts: AtomicBool,
+    pub reply_buffer_resizing: AtomicBool,
+    /// Milliseconds after which a client's reply buffer forgets its peak; -1: never.
+    pub reply_peak_reset_ms: AtomicI64,
+}
+
+/// DEBUG REPLYBUFFER PEAK-RESET-TIME RESET.
+pub const REPLY_PEAK_RESET_MS: i64 = 5000;
+
+impl Default for Switches {
+    fn default() -> Self {
+        Switches {
+            skip_checksums: AtomicBool::new(false),
+            disable_deny_scripts: AtomicBool::new(false),
+            reply_buffer_resizing: AtomicBool::new(true),
+            reply_peak_reset_ms: AtomicI64::new(REPLY_PEAK_RESET_MS),
+        }
+    }
 }
 
 impl Server {
@@ -94,6 +128,10 @@ impl Server {
             dirty: AtomicI64::new(0),
             active_expire: AtomicBool::new(true),
             cron_paused: AtomicBool::new(false),
+            switches: Switches::default(),
+            standstill: Mutex::default(),
+            debug_commands: OnceLock::new(),
+            process: ProcessFacts::default(),
             run_id,
             started_ms: now_ms,
             config_file,
@@ -114,6 +152,15 @@ impl Server {
 
     pub fn for_each_worker(&self, visit: impl FnMut(&Arc<WorkerStats>)) {
         self.worker_stats.read().iter().for_each(visit);
+    }
+
+    /// The subcommands of DEBUG, of all rooms; `boot` sets them once.
+    pub fn declare_debug_commands(&self, commands: Vec<&'static [DebugCommand]>) {
+        let _ = self.debug_commands.set(commands);
+    }
+
+    pub fn debug_commands(&self) -> impl Iterator<Item = &'static DebugCommand> {
+        self.debug_commands.get().into_iter().flatten().copied().flatten()
     }
 
     /// Who listens to changes right now.

@@ -143,6 +143,11 @@ impl CommandTable {
         self.entries.is_empty()
     }
 
+    /// All commands, without their subcommands.
+    pub fn top_level(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.parent.is_none())
+    }
+
     /// All entries, subcommands included.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter()

@@ -83,6 +83,10 @@ impl Worker {
         if config_generation != self.config_generation || settings_generation != self.settings_generation {
             self.config_generation = config_generation;
             self.settings_generation = settings_generation;
+            // Waits out a DEBUG SLEEP, which has raised the generation for this.
+            drop(self.server.standstill.lock());
+            self.now_ms = clock::unix_ms();
+            self.lap = self.stopwatch.raw();
             self.renew_settings();
         }
     }

@@ -48,6 +48,16 @@ pub enum NodeView<'a> {
     },
 }
 
+impl NodeView<'_> {
+    /// Bytes without compression.
+    pub fn raw_len(&self) -> usize {
+        match self {
+            NodeView::Pack(bytes) | NodeView::Plain(bytes) => bytes.len(),
+            NodeView::Squeezed { raw_len, .. } => *raw_len,
+        }
+    }
+}
+
 impl Node {
     pub(super) fn pack(pack: Listpack) -> Self {
         let count = pack.len() as u32;

@@ -28,6 +28,10 @@ impl BigZSet {
         self.tree.memory() + self.members.memory() + self.entry_bytes
     }
 
+    pub(super) fn chain_lengths(&self) -> Vec<usize> {
+        self.members.chain_lengths()
+    }
+
     pub(super) fn score(&self, member: &[u8]) -> Option<f64> {
         self.members.find(hash::bytes(member), member).map(ZEntry::score)
     }

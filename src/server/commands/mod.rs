@@ -3,13 +3,34 @@
 mod client;
 mod client_kill;
 pub mod client_list;
+mod command;
+mod command_docs;
+mod config;
 mod connection;
+pub mod debug;
+mod digest;
 pub mod help;
+mod info;
 mod keyspace;
+mod lolwut;
 mod scan;
+mod server;
+mod shutdown;
 
 use super::session::SessionCommand;
 
 /// Every session command of this room.
-pub const FAMILIES: &[&[SessionCommand]] =
-    &[super::multi::COMMANDS, client::COMMANDS, connection::COMMANDS, keyspace::COMMANDS, scan::COMMANDS];
+pub const FAMILIES: &[&[SessionCommand]] = &[
+    super::multi::COMMANDS,
+    client::COMMANDS,
+    command::COMMANDS,
+    config::COMMANDS,
+    connection::COMMANDS,
+    debug::COMMANDS,
+    info::COMMANDS,
+    keyspace::COMMANDS,
+    lolwut::COMMANDS,
+    scan::COMMANDS,
+    server::COMMANDS,
+    shutdown::COMMANDS,
+];

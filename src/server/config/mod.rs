@@ -38,7 +38,7 @@ pub use special::{
     BindAddresses, KeyspaceEvents, MemoryLimit, OomScoreAdjValues, OutputBufferLimit, OutputBufferLimits, Percentiles,
     PrimaryAddress, SavePoint, ShutdownFlags,
 };
-pub use store::{ApplyHook, Caller, ChangedHook, ConfigStore, SetError};
+pub use store::{ApplyHook, Caller, ChangedHook, ConfigStore, Rewriter, SetError};
 use value::Value;
 pub use value::{Kind, print_memory, read_memory};
 

@@ -3,8 +3,8 @@
 //! Workers keep an `Arc<Config>` and compare `generation` once per batch: one relaxed load where nothing changed.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -19,11 +19,15 @@ pub type ApplyHook = Box<dyn Fn(&Config, &mut Config) -> Result<(), String> + Se
 /// Told after a change is visible to all; cannot refuse.
 pub type ChangedHook = Box<dyn Fn(&Config, &Config) + Send + Sync>;
 
+/// Writes the configuration file anew; with `true` every directive goes into it. `boot` supplies it, since files are not of this room.
+pub type Rewriter = Box<dyn Fn(&Config, bool) -> Result<(), String> + Send + Sync>;
+
 pub struct ConfigStore {
     current: ArcSwap<Config>,
     generation: AtomicU64,
     /// Held while a change is prepared and applied: changes come one after another.
     hooks: Mutex<Hooks>,
+    rewriter: OnceLock<Rewriter>,
 }
 
 #[derive(Default)]
@@ -74,6 +78,7 @@ impl ConfigStore {
             current: ArcSwap::from_pointee(config),
             generation: AtomicU64::new(0),
             hooks: Mutex::new(Hooks::default()),
+            rewriter: OnceLock::new(),
         }
     }
 
@@ -95,6 +100,19 @@ impl ConfigStore {
     /// Registers what has to happen after a change of one of these directives.
     pub fn on_changed(&self, names: &'static [&'static str], hook: ChangedHook) {
         self.hooks.lock().changed.push((names, hook));
+    }
+
+    /// Says how CONFIG REWRITE reaches the file.
+    pub fn rewrite_with(&self, rewriter: Rewriter) {
+        // Set once, by `boot`.
+        let _ = self.rewriter.set(rewriter);
+    }
+
+    /// CONFIG REWRITE, one at a time and not while a change is under way.
+    pub fn rewrite(&self, force_all: bool) -> Result<(), String> {
+        let _one_at_a_time = self.hooks.lock();
+        let rewriter = self.rewriter.get().ok_or("nothing here writes files")?;
+        rewriter(&self.current(), force_all)
     }
 
     /// CONFIG SET: all pairs or none. Returns the names of the directives whose value changed.

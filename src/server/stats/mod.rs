@@ -1,14 +1,16 @@
 //! Counters: per worker where commands count, per server for what is rare. INFO adds them up.
 
 pub mod latency_histogram;
+pub mod rates;
 
+use super::state::Server;
 use crate::base::counter::Counter;
 use crate::commands::context::KeyStats;
 use latency_histogram::LatencyHistogram;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One command's figures on one worker.
 #[derive(Default)]
@@ -52,6 +54,32 @@ impl WorkerStats {
         }
     }
 
+    pub fn reset(&self) {
+        for command in &self.commands {
+            for counter in [&command.calls, &command.time_ns, &command.rejected, &command.failed] {
+                counter.reset();
+            }
+            if let Some(latency) = command.latency.get() {
+                latency.reset();
+            }
+        }
+        let KeyStats { hits, misses, expired } = &self.keys;
+        for counter in [
+            hits,
+            misses,
+            expired,
+            &self.commands_processed,
+            &self.reads_processed,
+            &self.writes_processed,
+            &self.input_bytes,
+            &self.output_bytes,
+            &self.error_replies,
+        ] {
+            counter.reset();
+        }
+        self.errors.lock().clear();
+    }
+
     pub fn count_error(&self, code: &str) {
         self.error_replies.add(1);
         *self.errors.lock().entry(code.to_owned()).or_default() += 1;
@@ -67,4 +95,29 @@ pub struct ServerStats {
     pub evicted_clients: AtomicU64,
     pub output_limit_disconnections: AtomicU64,
     pub query_limit_disconnections: AtomicU64,
+    pub rates: rates::Rates,
+}
+
+impl ServerStats {
+    fn reset(&self) {
+        for counter in [
+            &self.connections_received,
+            &self.connections_rejected,
+            &self.evicted_keys,
+            &self.evicted_clients,
+            &self.output_limit_disconnections,
+            &self.query_limit_disconnections,
+        ] {
+            counter.store(0, Ordering::Relaxed);
+        }
+        self.rates.reset();
+    }
+}
+
+impl Server {
+    /// CONFIG RESETSTAT.
+    pub fn reset_statistics(&self) {
+        self.for_each_worker(|stats| stats.reset());
+        self.stats.reset();
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Steps run on the main thread, which serves no connections; what takes long keeps a time budget of its own.
 
-use crate::server::{Server, Worker, evict, expire_cycle};
+use crate::server::{Server, Worker, client_limits, evict, expire_cycle};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -14,7 +14,11 @@ pub struct Step {
 }
 
 /// In the order in which they run.
-const STEPS: &[Step] = &[Step { every_ms: 0, run: expire_cycle::run }, Step { every_ms: 0, run: evict::run }];
+const STEPS: &[Step] = &[
+    Step { every_ms: 0, run: expire_cycle::run },
+    Step { every_ms: 0, run: evict::run },
+    Step { every_ms: 1000, run: client_limits::check_clients },
+];
 
 /// Runs for as long as the server does.
 pub async fn run(server: &'static Server) {

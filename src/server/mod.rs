@@ -6,6 +6,7 @@
 pub mod auth;
 pub mod blocking;
 pub mod call;
+pub mod client_limits;
 pub mod clients;
 pub mod commands;
 pub mod config;
@@ -15,8 +16,10 @@ pub mod expire_cycle;
 pub mod intents;
 pub mod journal;
 pub mod lazyfree;
+pub mod monitor;
 pub mod multi;
 pub mod notify;
+pub mod pause;
 pub mod plan;
 pub mod propagation;
 pub mod pubsub;

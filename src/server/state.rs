@@ -7,9 +7,12 @@ use super::expire_cycle::ExpireCycle;
 use super::intents::Intents;
 use super::journal::Journal;
 use super::lazyfree::LazyFree;
+use super::monitor::Monitors;
+use super::pause::Pauses;
 use super::pubsub::PubSub;
 use super::stats::{ServerStats, WorkerStats};
 use super::table::CommandTable;
+use super::tracking::Tracking;
 use crate::commands::effects::Observers;
 use crate::engine::keyspace::Keyspace;
 use parking_lot::RwLock;
@@ -25,6 +28,9 @@ pub struct Server {
     pub stats: ServerStats,
     pub intents: Intents,
     pub pubsub: PubSub,
+    pub tracking: Tracking,
+    pub monitors: Monitors,
+    pub pauses: Pauses,
     pub lazyfree: LazyFree,
     pub expire_cycle: ExpireCycle,
     pub eviction: Eviction,
@@ -71,6 +77,9 @@ impl Server {
             stats: ServerStats::default(),
             intents: Intents::default(),
             pubsub: PubSub::default(),
+            tracking: Tracking::default(),
+            monitors: Monitors::default(),
+            pauses: Pauses::default(),
             lazyfree: LazyFree::default(),
             expire_cycle: ExpireCycle::default(),
             eviction: Eviction::default(),

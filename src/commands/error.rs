@@ -31,6 +31,13 @@ impl CommandError {
         Self::new(format!("ERR invalid expire time in '{full_name}' command"))
     }
 
+    /// A subcommand that exists, with a number of arguments that it does not take.
+    pub fn unknown_subcommand_arity(name: &[u8], sub: &[u8]) -> Self {
+        let name = String::from_utf8_lossy(name).to_uppercase();
+        let sub = String::from_utf8_lossy(sub);
+        Self::new(format!("ERR unknown subcommand or wrong number of arguments for '{sub}'. Try {name} HELP."))
+    }
+
     pub fn unknown_subcommand(name: &[u8], sub: &[u8]) -> Self {
         let name = String::from_utf8_lossy(name).to_uppercase();
         let sub = String::from_utf8_lossy(sub).chars().take(128).collect::<String>();
@@ -58,6 +65,7 @@ pub const INVALID_DB: CommandError = CommandError::fixed("ERR invalid DB index")
 pub const DB_OUT_OF_RANGE: CommandError = CommandError::fixed("ERR DB index is out of range");
 pub const INVALID_CURSOR: CommandError = CommandError::fixed("ERR invalid cursor");
 pub const TIMEOUT_NOT_A_FLOAT: CommandError = CommandError::fixed("ERR timeout is not a float or out of range");
+pub const TIMEOUT_NOT_AN_INTEGER: CommandError = CommandError::fixed("ERR timeout is not an integer or out of range");
 pub const TIMEOUT_NEGATIVE: CommandError = CommandError::fixed("ERR timeout is negative");
 pub const TIMEOUT_OUT_OF_RANGE: CommandError = CommandError::fixed("ERR timeout is out of range");
 pub const NUMKEYS_NOT_POSITIVE: CommandError = CommandError::fixed("ERR numkeys should be greater than 0");

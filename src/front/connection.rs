@@ -14,6 +14,8 @@ use super::pool::Accepted;
 use super::stream::Stream;
 use crate::resp::{Batch, Limits, Reply, RequestParser};
 use crate::server::blocking::{self, Release};
+use crate::server::clients::OUTPUT_CHUNK;
+use crate::server::config::MemoryLimit;
 use crate::server::dispatch::{self, BATCH_MAX, BatchEnd};
 use crate::server::{Session, Worker};
 use std::cell::RefCell;
@@ -30,6 +32,10 @@ use std::time::Duration;
 const READ_BUFFER: usize = 64 * 1024;
 /// Replies are written in between once so many bytes have gathered.
 const REPLY_FLUSH: usize = 256 * 1024;
+/// Bytes of requests that a client may have waiting before it has authenticated.
+const UNAUTHENTICATED_QUERY_MAX: usize = 1 << 20;
+/// A postponed command looks at least so often whether the pause is over.
+const PAUSE_LOOK_MS: i64 = 1000;
 /// Reads of one connection before it lets others run.
 const READS_MAX: usize = 8;
 
@@ -106,15 +112,27 @@ impl Connection {
             return Poll::Ready(Ok(()));
         }
         self.take_outbox();
-        if self.session.blocked.is_none() && !self.input.is_empty() {
+        self.resume(context);
+        if !self.session.is_waiting() && !self.input.is_empty() {
             self.run_input();
         }
+        let result = self.work(context);
+        self.report();
+        result
+    }
+
+    /// Writes and reads by turns.
+    fn work(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         for _ in 0..READS_MAX {
             // A read may have blocked the session just now: its timer must be set before this task sleeps.
             if self.check_deadline(context) {
                 self.run_input();
             }
             self.flush(context)?;
+            if self.output.is_empty() && self.session.client.has_mail() {
+                self.take_outbox();
+                continue;
+            }
             if self.session.closing || self.peer_closed {
                 return if self.output.is_empty() || self.peer_closed { Poll::Ready(Ok(())) } else { Poll::Pending };
             }
@@ -146,6 +164,7 @@ impl Connection {
                 lent.worker.stats.reads_processed.add(1);
                 let rest = self.run(lent, &mut buffer[..len]);
                 self.input.extend_from_slice(&buffer[rest..len]);
+                self.check_query(lent);
                 Ok(Poll::Ready(len))
             }
         };
@@ -155,12 +174,6 @@ impl Connection {
 
     /// Reads on behind an unfinished request, into a buffer of the connection's own.
     fn read_more(&mut self, context: &mut Context<'_>, lent: &mut Lent) -> io::Result<Poll<usize>> {
-        let limit = lent.worker.config.client_query_buffer_limit;
-        if self.input.len() > limit {
-            lent.worker.server.stats.query_limit_disconnections.fetch_add(1, Ordering::Relaxed);
-            self.session.closing = true;
-            return Ok(Poll::Ready(1));
-        }
         let old = self.input.len();
         let wanted = self.parser.wanted().saturating_sub(old).clamp(READ_BUFFER / 4, 4 << 20);
         self.input.resize(old + wanted, 0);
@@ -176,9 +189,10 @@ impl Connection {
             Poll::Ready(Ok(len)) => {
                 lent.worker.stats.input_bytes.add(len as u64);
                 lent.worker.stats.reads_processed.add(1);
-                if self.session.blocked.is_none() {
+                if !self.session.is_waiting() {
                     self.run_own(lent);
                 }
+                self.check_query(lent);
                 Ok(Poll::Ready(len))
             }
         }
@@ -199,10 +213,30 @@ impl Connection {
         }
     }
 
+    /// Closes a connection whose unfinished or queued requests have grown too long.
+    fn check_query(&mut self, lent: &Lent) {
+        let client = &self.session.client;
+        let held = self.input.len() + client.multi_bytes.load(Ordering::Relaxed);
+        let limit = lent.worker.config.client_query_buffer_limit;
+        if held > limit || (held > UNAUTHENTICATED_QUERY_MAX && !self.session.authenticated) {
+            lent.worker.server.stats.query_limit_disconnections.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(
+                "Closing client that reached max query buffer length: id={} addr={} (qbuf {held} bytes)",
+                client.id,
+                client.addr
+            );
+            self.input = Vec::new();
+            self.session.closing = true;
+        }
+    }
+
     /// Parses and runs requests until the buffer is used up; returns where the unfinished rest begins.
     fn run(&mut self, lent: &mut Lent, buffer: &mut [u8]) -> usize {
         let mut start = 0;
-        while start < buffer.len() && self.session.blocked.is_none() && !self.session.closing {
+        let client = &self.session.client;
+        client.query_bytes.store(buffer.len(), Ordering::Relaxed);
+        client.query_free.store(READ_BUFFER.saturating_sub(buffer.len()), Ordering::Relaxed);
+        while start < buffer.len() && !self.session.is_waiting() && !self.session.closing {
             let limits =
                 Limits { bulk_len_max: lent.worker.settings.bulk_len_max, authenticated: self.session.authenticated };
             lent.batch.clear();
@@ -230,10 +264,57 @@ impl Connection {
             }
             if lent.reply.len() >= REPLY_FLUSH {
                 self.take_replies(lent);
+                self.check_output(lent);
+                if self.session.client.is_killed() {
+                    return buffer.len();
+                }
             }
         }
         self.take_replies(lent);
+        if self.output.len() > OUTPUT_CHUNK {
+            self.check_output(lent);
+        }
         start
+    }
+
+    /// Applies the output limits to what waits here and in the outbox.
+    fn check_output(&mut self, lent: &Lent) {
+        self.session.client.output_bytes.store(self.output.len() - self.written, Ordering::Relaxed);
+        lent.worker.server.check_output(&self.session.client, &lent.worker.config, lent.worker.now_ms);
+    }
+
+    /// Reports the buffers that stay with the connection while it sleeps.
+    fn report(&mut self) {
+        let client = &self.session.client;
+        client.query_bytes.store(self.input.len(), Ordering::Relaxed);
+        client.query_free.store(self.input.capacity() - self.input.len(), Ordering::Relaxed);
+        client.output_bytes.store(self.output.len() - self.written, Ordering::Relaxed);
+        let lent = self.shared.0.borrow();
+        let clients = &lent.worker.server.clients;
+        clients.count_memory(client);
+        if lent.worker.config.maxmemory_clients != MemoryLimit::Bytes(0) {
+            lent.worker.server.evict_clients(&lent.worker.config);
+        }
+    }
+
+    /// Runs the command that CLIENT PAUSE held back, if it no longer does; otherwise sees to it that somebody wakes the task.
+    fn resume(&mut self, context: &mut Context<'_>) {
+        if self.session.postponed.is_none() {
+            return;
+        }
+        let shared = Rc::clone(&self.shared);
+        let lent = &mut *shared.0.borrow_mut();
+        if dispatch::resume(&mut lent.worker, &mut self.session, &mut lent.reply) {
+            self.take_replies(lent);
+            self.deadline = None;
+            return;
+        }
+        let left = lent.worker.pause.until_ms.saturating_sub(lent.worker.now_ms).clamp(1, PAUSE_LOOK_MS);
+        let mut deadline = Box::pin(tokio::time::sleep(Duration::from_millis(left as u64)));
+        if deadline.as_mut().poll(context).is_ready() {
+            context.waker().wake_by_ref();
+        }
+        self.deadline = Some(deadline);
     }
 
     /// Moves the replies from the worker's buffer to the connection's, to be written by `flush`.
@@ -252,7 +333,14 @@ impl Connection {
     fn flush(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         while self.written < self.output.len() {
             match self.stream.poll_write(context, &self.output[self.written..]) {
-                Poll::Pending => return Ok(()),
+                Poll::Pending => {
+                    // What is written goes once it is most of the buffer: a slow reader must not keep it for ever.
+                    if self.written > OUTPUT_CHUNK && self.written > self.output.len() / 2 {
+                        self.output.drain(..self.written);
+                        self.written = 0;
+                    }
+                    return Ok(());
+                }
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(len)) => self.written += len,
                 Poll::Ready(Err(error)) => return Err(error),
@@ -273,8 +361,15 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes what others have sent to this client; a blocked command that was answered ends here.
+    /// Takes what others have sent to this client; a blocked command that was answered ends here. While the socket is
+    /// behind, messages stay where all listeners share their bytes.
     fn take_outbox(&mut self) {
+        if !self.session.client.has_mail() {
+            return;
+        }
+        if self.output.len() - self.written > OUTPUT_CHUNK && !self.session.client.is_unblocked() {
+            return;
+        }
         if self.session.client.take_outbox(&mut self.output) {
             self.session.blocked = None;
             self.deadline = None;

@@ -3,7 +3,7 @@
 //! Steps run on the main thread, which serves no connections; what takes long keeps a time budget of its own.
 
 use super::process;
-use crate::server::{Server, Worker, evict, expire_cycle};
+use crate::server::{Server, Worker, client_limits, evict, expire_cycle};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ const STEPS: &[Step] = &[
     Step { every_ms: 0, run: evict::run },
     Step { every_ms: 100, run: |worker| crate::persistence::cron::run(worker.server) },
     Step { every_ms: 100, run: sample },
+    Step { every_ms: 1000, run: client_limits::check_clients },
 ];
 
 /// Runs for as long as the server does.

@@ -196,7 +196,12 @@ fn serve(worker: &mut Worker, locked: &mut Locked, ticket: &Arc<Ticket>, kind: O
         return Served::Later;
     }
     let mut reply = Reply::new(waiting.resp3);
-    let caller = Caller { db: waiting.db, no_touch: waiting.no_touch, deny_blocking: false, is_replay: false };
+    let caller = Caller {
+        no_touch: waiting.no_touch,
+        deny_blocking: false,
+        client: waiting.client.id,
+        ..Caller::internal(waiting.db)
+    };
     worker.planned.clear();
     let args = waiting.args.as_args();
     let flow = call::execute_again(worker, locked, caller, waiting.entry, handler, args, &mut reply);

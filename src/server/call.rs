@@ -8,12 +8,15 @@
 //!                                                   finish_unit (journal, blocked clients), still under the locks
 //! ```
 
+use super::clients::flag;
 use super::plan;
 use super::propagation;
+use super::session::Session;
 use super::table::{Entry, Handler};
 use super::worker::Worker;
 use crate::commands::context::{KeyContext, KeyFlow, Keys};
 use crate::commands::error::CommandError;
+use crate::commands::flags::Flags;
 use crate::commands::spec::KeyHandler;
 use crate::engine::keyspace::{Locked, ShardSet, shard_of};
 use crate::resp::{Args, Reply};
@@ -26,6 +29,30 @@ pub struct Caller {
     pub deny_blocking: bool,
     /// Already in the stream (the link to the primary, loading the AOF): effects are not journaled again.
     pub is_replay: bool,
+    /// Id of the client; 0 for nobody in particular.
+    pub client: u64,
+    /// Keys that are read are remembered for client-side caching.
+    pub tracks: bool,
+}
+
+impl Caller {
+    /// A session's own command.
+    #[inline]
+    pub fn of(session: &Session) -> Self {
+        Caller {
+            db: session.db,
+            no_touch: session.client.has(flag::NO_TOUCH),
+            deny_blocking: session.is_primary_link,
+            is_replay: session.is_primary_link,
+            client: session.client.id,
+            tracks: session.receives_pushes && session.tracking.remembers_reads(),
+        }
+    }
+
+    /// The server itself.
+    pub fn internal(db: usize) -> Self {
+        Caller { db, no_touch: false, deny_blocking: true, is_replay: false, client: 0, tracks: false }
+    }
 }
 
 /// Runs one command on keys as a unit of its own. `hash` is that of its single key, if that is known already.
@@ -84,6 +111,10 @@ pub fn execute(
     reply: &mut Reply,
 ) -> KeyFlow {
     let result = run_handler(worker, locked, caller, entry, handler, args, reply);
+    if caller.tracks && entry.spec.flags.has(Flags::READONLY) {
+        worker.server.remember_reads(caller.client, entry, args);
+        worker.server.limit_tracked_keys(worker.config.tracking_table_max_keys);
+    }
     if let Ok(KeyFlow::Block(_)) = result {
         // The client goes to sleep: how long the command took is known when it is served.
         worker.lap_ns();

@@ -37,6 +37,9 @@ pub struct Client {
     pub fd: i32,
     pub created_ms: i64,
     outbox: Mutex<Outbox>,
+    /// Whether there is anything in the outbox, and how many bytes.
+    has_mail: AtomicBool,
+    mail_bytes: AtomicUsize,
     waker: AtomicWaker,
     /// The connection must close (CLIENT KILL, output limit).
     killed: AtomicBool,
@@ -64,6 +67,10 @@ pub struct Client {
     /// Replies that the connection holds because the socket has not taken them.
     pub output_bytes: AtomicUsize,
     pub redirect: AtomicI64,
+    /// Since when the output has been over its soft limit; 0 = it is not.
+    pub soft_since_ms: AtomicI64,
+    /// What `Clients::memory` holds of this client.
+    counted: AtomicUsize,
     pub commands: AtomicU64,
 }
 
@@ -85,6 +92,7 @@ pub mod flag {
     pub const NO_TOUCH: u32 = 1 << 13;
     pub const READONLY: u32 = 1 << 14;
     pub const INTERNAL: u32 = 1 << 15;
+    pub const TRACKING_NOLOOP: u32 = 1 << 16;
 }
 
 /// What limits and CLIENT's TYPE filters tell apart.
@@ -105,6 +113,9 @@ pub struct Output {
     pub chunks: usize,
     pub listed: usize,
 }
+
+/// What a connection costs besides its buffers: this part, the session, the task and its socket.
+const CONNECTION_BYTES: usize = size_of::<Client>() + 1024;
 
 /// Size of Redis's fixed reply buffer.
 pub const OUTPUT_CHUNK: usize = 16 * 1024;
@@ -136,7 +147,7 @@ impl Client {
         let load = |figure: &AtomicUsize| figure.load(Ordering::Relaxed);
         let buffers = load(&self.query_bytes) + load(&self.query_free) + load(&self.output_bytes) + self.outbox_bytes();
         let texts = self.addr.len() + self.laddr.len();
-        size_of::<Client>() + texts + buffers + load(&self.argument_bytes) + load(&self.multi_bytes)
+        CONNECTION_BYTES + texts + buffers + load(&self.argument_bytes) + load(&self.multi_bytes)
     }
 
     /// A client that has just been accepted.
@@ -174,13 +185,19 @@ impl Client {
         }
     }
 
-    /// Sends bytes that are not the reply to a request of this client.
-    pub fn send(&self, bytes: Bytes) {
+    /// Sends bytes that are not the reply to a request of this client; how many wait for it then.
+    pub fn send(&self, bytes: Bytes) -> usize {
+        if self.is_killed() {
+            return 0;
+        }
         let mut outbox = self.outbox.lock();
         outbox.bytes += bytes.len();
+        let waiting = outbox.bytes + self.output_bytes.load(Ordering::Relaxed);
         outbox.chunks.push_back(bytes);
+        self.note_mail(&outbox);
         drop(outbox);
         self.waker.wake();
+        waiting
     }
 
     /// Answers the command that the client is blocked in.
@@ -189,8 +206,20 @@ impl Client {
         outbox.bytes += reply.len();
         outbox.chunks.push_back(reply);
         outbox.unblocked = true;
+        self.note_mail(&outbox);
         drop(outbox);
         self.waker.wake();
+    }
+
+    fn note_mail(&self, outbox: &Outbox) {
+        self.mail_bytes.store(outbox.bytes, Ordering::Relaxed);
+        self.has_mail.store(true, Ordering::Release);
+    }
+
+    /// Whether `take_outbox` would find anything.
+    #[inline]
+    pub fn has_mail(&self) -> bool {
+        self.has_mail.load(Ordering::Acquire)
     }
 
     /// Takes what has been sent; the second value tells whether the blocked command was answered.
@@ -200,12 +229,23 @@ impl Client {
             into.extend_from_slice(&chunk);
         }
         outbox.bytes = 0;
+        self.mail_bytes.store(0, Ordering::Relaxed);
+        self.has_mail.store(false, Ordering::Relaxed);
         std::mem::take(&mut outbox.unblocked)
+    }
+
+    /// Whether a reply to a blocked command is in the outbox.
+    pub fn is_unblocked(&self) -> bool {
+        self.outbox.lock().unblocked
+    }
+
+    pub fn has_output_backlog(&self) -> bool {
+        self.output_bytes.load(Ordering::Relaxed) + self.outbox_bytes() > OUTPUT_CHUNK
     }
 
     /// Bytes that wait in the outbox.
     pub fn outbox_bytes(&self) -> usize {
-        self.outbox.lock().bytes
+        self.mail_bytes.load(Ordering::Relaxed)
     }
 
     pub fn kill(&self) {
@@ -232,6 +272,8 @@ impl Client {
 pub struct Clients {
     by_id: RwLock<BTreeMap<u64, Arc<Client>>>,
     next_id: AtomicU64,
+    /// Memory of all clients, as last reported.
+    memory: AtomicUsize,
     /// Clients whose blocked command waits.
     pub blocked: AtomicUsize,
 }
@@ -246,7 +288,29 @@ impl Clients {
     }
 
     pub fn remove(&self, id: u64) {
-        self.by_id.write().remove(&id);
+        if let Some(client) = self.by_id.write().remove(&id) {
+            self.uncount(&client);
+        }
+    }
+
+    /// Takes note of a client's memory if it has changed.
+    #[inline]
+    pub fn count_memory(&self, client: &Client) {
+        let memory = client.memory();
+        if memory != client.counted.load(Ordering::Relaxed) {
+            let before = client.counted.swap(memory, Ordering::Relaxed);
+            self.memory.fetch_add(memory.wrapping_sub(before), Ordering::Relaxed);
+        }
+    }
+
+    /// A client is gone, and its memory with it. Its own worker says so last.
+    pub fn uncount(&self, client: &Client) {
+        self.memory.fetch_sub(client.counted.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// Memory of all clients.
+    pub fn memory(&self) -> u64 {
+        self.memory.load(Ordering::Relaxed) as u64
     }
 
     /// Disconnects a client; it is gone for everybody at once, its task ends when it notices.

@@ -4,7 +4,9 @@ use super::blocking;
 use super::call::{self, Caller};
 use super::clients::flag;
 use super::evict;
+use super::monitor::Source;
 use super::multi;
+use super::pause::PauseMode;
 use super::plan;
 use super::propagation;
 use super::session::{ReplyMode, Session, SessionContext, SessionFlow, SessionHandler};
@@ -60,7 +62,7 @@ fn run_resolved(
 ) -> BatchEnd {
     for (index, known) in resolved.iter().enumerate() {
         run(worker, session, batch.args(index, buffer), *known, reply);
-        if session.blocked.is_some() || session.closing {
+        if session.is_waiting() || session.closing {
             return BatchEnd::Stopped(index + 1);
         }
     }
@@ -122,6 +124,76 @@ pub fn run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Re
             session.reply_mode = ReplyMode::Skip;
         }
     }
+    if session.receives_pushes {
+        finish_tracked(worker, session, reply);
+    }
+}
+
+/// After a command of a client that others send messages to: those caused by the command follow its reply at once.
+#[cold]
+fn finish_tracked(worker: &Worker, session: &mut Session, reply: &mut Reply) {
+    if session.tracking.caching && session.transaction.is_none() {
+        let last = session.client.last_command.load(Ordering::Relaxed);
+        let is_client = last > 0 && worker.server.table.entry(last - 1).full_name.starts_with("client|");
+        session.tracking.caching = is_client;
+    }
+    if session.blocked.is_none() && session.client.has_mail() {
+        session.client.take_outbox(reply.buffer_mut());
+    }
+}
+
+/// Runs the command that waited for the end of a pause, unless it has to wait on; true if it ran.
+pub fn resume(worker: &mut Worker, session: &mut Session, reply: &mut Reply) -> bool {
+    worker.refresh();
+    let Some(args) = session.postponed.take() else { return false };
+    let known = resolve(worker, args.as_args());
+    let still = find(worker, args.as_args(), known).is_ok_and(|entry| is_paused(worker, session, entry));
+    if still {
+        session.postponed = Some(args);
+        return false;
+    }
+    end_postponement(worker, session);
+    run(worker, session, args.as_args(), known, reply);
+    true
+}
+
+/// Whether CLIENT PAUSE or the like holds a command back.
+fn is_paused(worker: &Worker, session: &Session, entry: &Entry) -> bool {
+    if session.client.has(flag::REPLICA) {
+        return false;
+    }
+    let goes_out = |entry: &Entry| entry.writes || entry.spec.flags.has(Flags::MAY_REPLICATE);
+    match worker.pause.mode {
+        PauseMode::None => false,
+        PauseMode::All => true,
+        PauseMode::Writes if entry.full_name == "exec" => {
+            session.transaction.as_ref().is_some_and(|transaction| transaction.queue.iter().any(|(e, _)| goes_out(e)))
+        }
+        PauseMode::Writes => goes_out(entry),
+    }
+}
+
+fn postpone(worker: &Worker, session: &mut Session, args: Args<'_>) {
+    session.postponed = Some(args.to_owned());
+    session.client.argument_bytes.store(args.byte_len(), Ordering::Relaxed);
+    session.client.set(flag::BLOCKED, true);
+    worker.server.clients.blocked.fetch_add(1, Ordering::Relaxed);
+    worker.server.pauses.wait(&session.client);
+}
+
+fn end_postponement(worker: &Worker, session: &Session) {
+    session.client.argument_bytes.store(0, Ordering::Relaxed);
+    session.client.set(flag::BLOCKED, false);
+    worker.server.clients.blocked.fetch_sub(1, Ordering::Relaxed);
+    worker.server.pauses.forget(&session.client);
+}
+
+/// Tells MONITOR of a command that has run.
+#[inline]
+pub fn show_to_monitors(worker: &Worker, session: &Session, db: usize, entry: &Entry, args: Args<'_>) {
+    if worker.has_monitors {
+        worker.server.feed_monitors(db, Source::Client(&session.client), entry, args);
+    }
 }
 
 #[inline]
@@ -136,23 +208,24 @@ fn run_replying(worker: &mut Worker, session: &mut Session, args: Args<'_>, know
         worker.stats.commands[entry.id].rejected.add(1);
         return refuse_known(worker, session, entry, error, reply);
     }
+    if worker.pause.mode != PauseMode::None && is_paused(worker, session, entry) {
+        return postpone(worker, session, args);
+    }
     if session.transaction.is_some() && !runs_inside_multi(entry) {
         return queue(session, entry, args, reply);
     }
     match entry.handler {
         Handler::Key(handler) => {
-            let caller = Caller {
-                db: session.db,
-                no_touch: session.client.has(flag::NO_TOUCH),
-                deny_blocking: session.is_primary_link,
-                is_replay: session.is_primary_link,
-            };
+            let caller = Caller::of(session);
             if entry.spec.flags.has(Flags::BLOCKING) {
-                return run_blocking(worker, session, caller, entry, handler, args, reply);
+                run_blocking(worker, session, caller, entry, handler, args, reply);
+            } else {
+                call::call(worker, caller, entry, handler, args, known.hash, reply);
             }
-            call::call(worker, caller, entry, handler, args, known.hash, reply);
+            show_to_monitors(worker, session, caller.db, entry, args);
         }
         Handler::Session(handler) => {
+            let db = session.db;
             let mut locked = entry.spec.flags.has(Flags::ALL_SHARDS).then(|| worker.server.keyspace.lock_all());
             let mut context =
                 SessionContext { worker, session, reply, locked: locked.as_mut(), deny_blocking: false, entry };
@@ -164,6 +237,7 @@ fn run_replying(worker: &mut Worker, session: &mut Session, args: Args<'_>, know
             } else {
                 propagation::flush_unit(worker);
             }
+            show_to_monitors(worker, session, db, entry, args);
         }
         Handler::Container => {}
     }
@@ -257,8 +331,41 @@ pub fn admit(worker: &mut Worker, session: &Session, entry: &Entry, _args: Args<
     if session.transaction.is_some() && flags.has(Flags::NO_MULTI) {
         return Err(CommandError::fixed("ERR Command not allowed inside a transaction"));
     }
+    if session.receives_pushes {
+        admit_listener(session, entry)?;
+    }
     if worker.server.loading.load(Ordering::Relaxed) && !flags.has(Flags::LOADING) {
         return Err(CommandError::fixed("LOADING Redis is loading the dataset in memory"));
+    }
+    Ok(())
+}
+
+/// What a client that listens to others may run.
+fn admit_listener(session: &Session, entry: &Entry) -> Result<(), CommandError> {
+    let is_allowed = entry.parent.is_none()
+        && matches!(
+            entry.spec.name,
+            "ping"
+                | "subscribe"
+                | "ssubscribe"
+                | "psubscribe"
+                | "unsubscribe"
+                | "sunsubscribe"
+                | "punsubscribe"
+                | "quit"
+                | "reset"
+        );
+    if session.is_resp2_subscriber() && !is_allowed {
+        return Err(CommandError::new(format!(
+            "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
+             context",
+            entry.full_name
+        )));
+    }
+    let touches_keys =
+        entry.writes || entry.spec.flags.has(Flags::READONLY) || entry.spec.flags.has(Flags::MAY_REPLICATE);
+    if session.client.has(flag::MONITOR) && touches_keys {
+        return Err(CommandError::fixed("ERR Replica can't interact with the keyspace"));
     }
     Ok(())
 }
@@ -309,6 +416,13 @@ pub fn close_session(worker: &mut Worker, session: &mut Session) {
     if let Some(blocked) = session.blocked.take() {
         blocking::forget(worker.server, &blocked.ticket);
     }
+    if session.postponed.take().is_some() {
+        end_postponement(worker, session);
+    }
     multi::end(worker, session);
+    session.stop_tracking(worker.server);
+    session.unsubscribe_all(worker.server);
+    worker.server.remove_monitor(&session.client);
     worker.server.clients.remove(session.client.id);
+    worker.server.clients.uncount(&session.client);
 }

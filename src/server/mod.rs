@@ -6,6 +6,7 @@
 pub mod auth;
 pub mod blocking;
 pub mod call;
+pub mod client_limits;
 pub mod clients;
 pub mod commands;
 pub mod config;
@@ -16,8 +17,10 @@ pub mod info;
 pub mod intents;
 pub mod journal;
 pub mod lazyfree;
+pub mod monitor;
 pub mod multi;
 pub mod notify;
+pub mod pause;
 pub mod plan;
 pub mod process;
 pub mod propagation;

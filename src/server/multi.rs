@@ -107,6 +107,11 @@ fn watch(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, Co
     if ctx.session.transaction.is_some() {
         return Err(CommandError::fixed("ERR WATCH inside MULTI is not allowed"));
     }
+    if ctx.session.watch_flag.load(Ordering::Relaxed) {
+        // EXEC will fail whatever else is watched.
+        ctx.reply.ok();
+        return Ok(SessionFlow::Done);
+    }
     let (db, now_ms) = (ctx.session.db, ctx.worker.now_ms);
     for key in args.from(1).iter() {
         if ctx.session.watched.iter().any(|watched| watched.db == db && *watched.key == *key) {
@@ -114,6 +119,10 @@ fn watch(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, Co
         }
         let hash = Locked::hash(key);
         let mut locked = ctx.worker.server.keyspace.lock(ShardSet::one(shard_of(hash)));
+        // A key that has expired goes now, so that its removal later is no change of what is watched.
+        call::outside_commands(ctx.worker, &mut locked, db, &mut |keys| {
+            keys.exists(key);
+        });
         let found = locked.db(hash, db).and_then(|part| part.find(hash, key));
         let expired = found.and_then(|record| record.expiry()).is_some_and(|at| at < now_ms);
         locked.shard_mut(shard_of(hash)).watches.add(db, key, &ctx.session.watch_flag);
@@ -230,20 +239,19 @@ pub fn run_queued(
     }
     match entry.handler {
         Handler::Key(handler) => {
-            let caller = Caller {
-                db: session.db,
-                no_touch: session.client.has(flag::NO_TOUCH),
-                deny_blocking: true,
-                is_replay: session.is_primary_link,
-            };
+            let caller = Caller { deny_blocking: true, ..Caller::of(session) };
             let flow = call::execute(worker, locked, caller, entry, handler, args, reply);
             super::blocking::answer_denied(flow, reply);
+            super::dispatch::show_to_monitors(worker, session, caller.db, entry, args);
             SessionFlow::Done
         }
         Handler::Session(handler) => {
+            let db = session.db;
             let mut context =
                 SessionContext { worker, session, reply, locked: Some(locked), deny_blocking: true, entry };
-            super::dispatch::run_session(&mut context, handler, args)
+            let flow = super::dispatch::run_session(&mut context, handler, args);
+            super::dispatch::show_to_monitors(worker, session, db, entry, args);
+            flow
         }
         Handler::Container => SessionFlow::Done,
     }

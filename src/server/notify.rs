@@ -5,10 +5,10 @@ use crate::base::number::IntText;
 use crate::commands::effects::{Effects, EventClasses};
 
 impl Server {
-    /// Publishes the events of a command and invalidates caches of the keys it changed.
-    pub fn publish_effects(&self, effects: &Effects) {
-        for (db, key) in &effects.changed {
-            self.invalidate_key(*db, key);
+    /// Publishes the events of a command that client `by` has run, and invalidates caches of the keys it changed.
+    pub fn publish_effects(&self, effects: &Effects, by: u64) {
+        for (_, key) in &effects.changed {
+            self.invalidate_remembered(key, by);
         }
         if effects.events.is_empty() {
             return;
@@ -19,11 +19,11 @@ impl Server {
             let db = IntText::new(event.db as i64);
             if wanted.has(EventClasses::KEYSPACE) {
                 let channel = [b"__keyspace@", &*db, b"__:", &event.key].concat();
-                self.pubsub.publish(&channel, event.name.as_bytes());
+                self.publish(&channel, event.name.as_bytes());
             }
             if wanted.has(EventClasses::KEYEVENT) {
                 let channel = [b"__keyevent@", &*db, b"__:", event.name.as_bytes()].concat();
-                self.pubsub.publish(&channel, &event.key);
+                self.publish(&channel, &event.key);
             }
         }
     }

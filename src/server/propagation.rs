@@ -18,18 +18,18 @@ pub fn finish_command(worker: &mut Worker, locked: &mut Locked, caller: Caller, 
     if worker.server.journal.is_active() && !caller.is_replay {
         queue(worker, caller.db, entry, args);
     }
-    hand_out(worker, locked);
+    hand_out(worker, locked, caller.client);
 }
 
 /// After a change that no command has asked for: only what it says itself goes to the unit.
 pub fn finish_outside_commands(worker: &mut Worker, locked: &mut Locked) {
     worker.unit.append(&mut worker.effects.commands);
-    hand_out(worker, locked);
+    hand_out(worker, locked, 0);
 }
 
-/// All effects but the stream.
+/// All effects but the stream; `by` is the client that caused them.
 #[inline]
-fn hand_out(worker: &mut Worker, locked: &mut Locked) {
+fn hand_out(worker: &mut Worker, locked: &mut Locked, by: u64) {
     worker.server.dirty.fetch_add(worker.effects.dirty as i64, Ordering::Relaxed);
     if worker.effects.is_only_dirty() {
         worker.effects.clear();
@@ -40,7 +40,11 @@ fn hand_out(worker: &mut Worker, locked: &mut Locked) {
         touch_expired(worker, locked, db, key);
     }
     worker.ready.append(&mut effects.ready);
-    worker.server.publish_effects(&effects);
+    worker.server.publish_effects(&effects, by);
+    if worker.server.tracking.prefix_count() > 0 {
+        worker.broadcast_by = by;
+        worker.broadcast.extend(effects.changed.drain(..).map(|(_, key)| key));
+    }
     if !effects.garbage.is_empty() {
         worker.server.lazyfree.drop_records(std::mem::take(&mut effects.garbage));
     }
@@ -52,6 +56,11 @@ fn hand_out(worker: &mut Worker, locked: &mut Locked) {
 #[inline]
 pub fn finish_unit(worker: &mut Worker, locked: &mut Locked) {
     flush_unit(worker);
+    if !worker.broadcast.is_empty() {
+        let keys: Vec<&[u8]> = worker.broadcast.iter().map(|key| &**key).collect();
+        worker.server.broadcast_changes(&keys, worker.broadcast_by);
+        worker.broadcast.clear();
+    }
     if !worker.ready.is_empty() {
         blocking::serve_ready(worker, locked);
     }

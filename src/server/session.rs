@@ -3,12 +3,14 @@
 use super::blocking::Blocked;
 use super::clients::{Client, flag};
 use super::multi::Transaction;
+use super::pubsub::Subscriptions;
+use super::tracking::SessionTracking;
 use super::worker::Worker;
 use crate::commands::error::CommandError;
 use crate::commands::spec::Command;
 use crate::engine::keyspace::Locked;
 use crate::engine::keyspace::watch::WatchFlag;
-use crate::resp::{Args, Reply};
+use crate::resp::{Args, OwnedArgs, Reply};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -37,6 +39,12 @@ pub struct Session {
     pub blocked: Option<Blocked>,
     /// Nothing more is read; the connection ends when the replies are written.
     pub closing: bool,
+    pub subscriptions: Subscriptions,
+    pub tracking: SessionTracking,
+    /// Others send messages here (channels, invalidations, MONITOR): they go out between replies.
+    pub receives_pushes: bool,
+    /// A command that waits for the end of CLIENT PAUSE.
+    pub postponed: Option<OwnedArgs>,
     /// On the link to the primary: writes are allowed and expired keys still seen.
     pub is_primary_link: bool,
 }
@@ -60,6 +68,10 @@ impl Session {
             watch_flag: WatchFlag::default(),
             blocked: None,
             closing: false,
+            subscriptions: Subscriptions::default(),
+            tracking: SessionTracking::default(),
+            receives_pushes: false,
+            postponed: None,
             is_primary_link: false,
         }
     }
@@ -72,6 +84,17 @@ impl Session {
     pub fn set_resp3(&mut self, resp3: bool) {
         self.resp3 = resp3;
         self.client.resp.store(if resp3 { 3 } else { 2 }, Ordering::Relaxed);
+    }
+
+    /// To be called after a change of what is sent here.
+    pub fn note_pushes(&mut self) {
+        self.receives_pushes = !self.subscriptions.is_empty() || self.tracking.on || self.client.has(flag::MONITOR);
+    }
+
+    /// Whether the next command has to wait for something.
+    #[inline]
+    pub fn is_waiting(&self) -> bool {
+        self.blocked.is_some() || self.postponed.is_some()
     }
 
     /// In RESP2 a client that listens to channels can only change its subscriptions.

@@ -8,12 +8,15 @@ use super::expire_cycle::ExpireCycle;
 use super::intents::Intents;
 use super::journal::Journal;
 use super::lazyfree::LazyFree;
+use super::monitor::Monitors;
+use super::pause::Pauses;
 use super::process::ProcessFacts;
 use super::pubsub::PubSub;
 use super::save_status::SaveStatus;
 use super::scripts::Scripts;
 use super::stats::{ServerStats, WorkerStats};
 use super::table::CommandTable;
+use super::tracking::Tracking;
 use crate::commands::effects::Observers;
 use crate::engine::keyspace::Keyspace;
 use parking_lot::{Mutex, RwLock};
@@ -34,6 +37,9 @@ pub struct Server {
     pub allow_noscript: AtomicBool,
     /// Serves this thread's other clients while a busy script keeps it; placed by `boot`.
     pub busy_hook: OnceLock<fn(&'static Server)>,
+    pub tracking: Tracking,
+    pub monitors: Monitors,
+    pub pauses: Pauses,
     pub lazyfree: LazyFree,
     pub expire_cycle: ExpireCycle,
     pub eviction: Eviction,
@@ -116,6 +122,9 @@ impl Server {
             scripts: Scripts::default(),
             allow_noscript: AtomicBool::new(false),
             busy_hook: OnceLock::new(),
+            tracking: Tracking::default(),
+            monitors: Monitors::default(),
+            pauses: Pauses::default(),
             lazyfree: LazyFree::default(),
             expire_cycle: ExpireCycle::default(),
             eviction: Eviction::default(),

@@ -3,6 +3,7 @@
 use super::blocking::Release;
 use super::config::Config;
 use super::dispatch::Resolved;
+use super::pause::{Pause, PauseMode};
 use super::state::Server;
 use super::stats::WorkerStats;
 use crate::base::clock::{self, Stopwatch};
@@ -26,6 +27,9 @@ pub struct Worker {
     pub now_ms: i64,
     /// Stopwatch reading at which the last command ended; the next one's time counts from there.
     pub lap: u64,
+    /// CLIENT PAUSE, and whether MONITOR is in use; as of the beginning of the batch.
+    pub pause: Pause,
+    pub has_monitors: bool,
     config_generation: u64,
     settings_generation: u64,
     pub effects: Effects,
@@ -43,6 +47,10 @@ pub struct Worker {
     pub out_of_memory: bool,
     /// Hashes of the running command's keys, by address.
     pub planned: Vec<(usize, u64)>,
+    /// Changed keys of the running unit for clients that cache by prefix (BCAST).
+    pub broadcast: Vec<Box<[u8]>>,
+    /// Who changed them.
+    pub broadcast_by: u64,
 }
 
 impl Worker {
@@ -56,6 +64,8 @@ impl Worker {
             stopwatch: Stopwatch::new(),
             now_ms: clock::unix_ms(),
             lap: 0,
+            pause: Pause::default(),
+            has_monitors: false,
             config_generation: server.config.generation(),
             settings_generation: server.settings_generation.load(Ordering::Acquire),
             effects: Effects::default(),
@@ -67,6 +77,8 @@ impl Worker {
             eviction_pool: super::evict::Pool::default(),
             out_of_memory: false,
             planned: Vec::new(),
+            broadcast: Vec::new(),
+            broadcast_by: 0,
             config,
         };
         worker.renew_settings();
@@ -80,7 +92,9 @@ impl Worker {
         self.lap = self.stopwatch.raw();
         let config_generation = self.server.config.generation();
         let settings_generation = self.server.settings_generation.load(Ordering::Acquire);
-        if config_generation != self.config_generation || settings_generation != self.settings_generation {
+        let pause_over = self.pause.mode != PauseMode::None && self.pause.until_ms <= self.now_ms;
+        let changed = config_generation != self.config_generation || settings_generation != self.settings_generation;
+        if changed || pause_over {
             self.config_generation = config_generation;
             self.settings_generation = settings_generation;
             // Waits out a DEBUG SLEEP, which has raised the generation for this.
@@ -96,6 +110,8 @@ impl Worker {
     pub fn renew_settings(&mut self) {
         self.config = self.server.config.current();
         let config = &self.config;
+        self.pause = self.server.pauses.at(self.now_ms);
+        self.has_monitors = !self.server.monitors.is_empty();
         let is_replica = self.server.is_replica.load(Ordering::Acquire);
         self.settings = Settings {
             limits: Arc::clone(&config.limits),
@@ -105,7 +121,11 @@ impl Worker {
             shares_integers: config.maxmemory == 0 || !config.maxmemory_policy.needs_access_bits(),
             lfu_log_factor: config.lfu_log_factor,
             lfu_decay_minutes: config.lfu_decay_time,
-            on_expired: if is_replica { OnExpired::Hide } else { OnExpired::Remove },
+            on_expired: if is_replica || self.pause.mode != PauseMode::None {
+                OnExpired::Hide
+            } else {
+                OnExpired::Remove
+            },
             lazy_user_del: config.lazyfree_lazy_user_del,
             lazy_server_del: config.lazyfree_lazy_server_del,
             lazy_expire: config.lazyfree_lazy_expire,

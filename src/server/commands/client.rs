@@ -2,6 +2,8 @@
 
 use super::client_kill::kill;
 use super::client_list::{info, list};
+use super::client_pause::{pause, unpause};
+use super::client_tracking::{caching, getredir, tracking, trackinginfo};
 use super::connection::client_word;
 use super::help::help;
 use crate::commands::args;
@@ -29,6 +31,15 @@ const fn sub(name: &'static str, arity: i32, handler: SessionHandler) -> Session
 }
 
 const SUBCOMMANDS: &[SessionCommand] = &[
+    sub("caching", 3, caching)
+        .since("6.0.0")
+        .noscript()
+        .syntax("<YES | NO>")
+        .summary("Chooses whether the keys of the next command are tracked."),
+    sub("getredir", 2, getredir)
+        .since("6.0.0")
+        .noscript()
+        .summary("Answers the id of the client that gets the invalidations of this one."),
     sub("getname", 2, getname).since("2.6.9").noscript().summary("Answers the name of the connection."),
     sub("help", 2, help).since("5.0.0").summary("Explains the subcommands."),
     sub("id", 2, id).since("5.0.0").noscript().summary("Answers the id of the connection, which is never used again."),
@@ -66,6 +77,12 @@ const SUBCOMMANDS: &[SessionCommand] = &[
         .noscript()
         .syntax("<ON | OFF>")
         .summary("Leaves the access times of keys alone when this connection reads them."),
+    sub("pause", -3, pause)
+        .since("2.9.50")
+        .admin()
+        .noscript()
+        .syntax("timeout [WRITE | ALL]")
+        .summary("Makes commands of clients wait, all or only those that write."),
     sub("reply", 3, reply)
         .since("3.2.0")
         .noscript()
@@ -82,6 +99,18 @@ const SUBCOMMANDS: &[SessionCommand] = &[
         .noscript()
         .syntax("connection-name")
         .summary("Gives the connection a name."),
+    sub("tracking", -3, tracking)
+        .since("6.0.0")
+        .noscript()
+        .syntax(
+            "<ON | OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]",
+        )
+        .summary("Tells the connection which keys to drop from its cache.")
+        .complexity("O(1). Some options may introduce additional complexity."),
+    sub("trackinginfo", 2, trackinginfo)
+        .since("6.2.0")
+        .noscript()
+        .summary("Describes how this connection is told about its cache."),
     sub("unblock", -3, unblock)
         .since("5.0.0")
         .admin()
@@ -89,6 +118,12 @@ const SUBCOMMANDS: &[SessionCommand] = &[
         .syntax("client-id [TIMEOUT | ERROR]")
         .summary("Ends the wait of a client in a blocking command.")
         .complexity("O(log N) where N is the number of client connections"),
+    sub("unpause", 2, unpause)
+        .since("6.2.0")
+        .admin()
+        .noscript()
+        .summary("Ends CLIENT PAUSE.")
+        .complexity("O(N) Where N is the number of paused clients"),
 ];
 
 fn id(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, CommandError> {

@@ -171,6 +171,10 @@ fn reset(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, Comma
         return Err(CommandError::fixed("ERR can only reset normal client connections"));
     }
     multi::end(ctx.worker, ctx.session);
+    ctx.session.stop_tracking(ctx.worker.server);
+    ctx.session.unsubscribe_all(ctx.worker.server);
+    ctx.worker.server.remove_monitor(&client);
+    ctx.session.note_pushes();
     ctx.session.select(0);
     ctx.session.set_resp3(false);
     ctx.reply.set_resp3(false);

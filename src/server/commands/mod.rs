@@ -3,6 +3,8 @@
 mod client;
 mod client_kill;
 pub mod client_list;
+mod client_pause;
+mod client_tracking;
 mod command;
 mod command_docs;
 mod config;
@@ -13,6 +15,8 @@ pub mod help;
 mod info;
 mod keyspace;
 mod lolwut;
+mod monitor;
+mod pubsub;
 mod scan;
 mod server;
 mod shutdown;
@@ -33,4 +37,6 @@ pub const FAMILIES: &[&[SessionCommand]] = &[
     scan::COMMANDS,
     server::COMMANDS,
     shutdown::COMMANDS,
+    monitor::COMMANDS,
+    pubsub::COMMANDS,
 ];

@@ -10,17 +10,21 @@ pub mod scan;
 pub mod settings;
 pub mod spec;
 
+mod counter;
+mod counter_bounded;
 mod cursor;
 mod element;
 mod expire;
 mod generic;
 mod keyspace;
+mod lcs;
 mod list;
 mod list_blocking;
 mod list_move;
 mod object;
 mod sample;
 mod string;
+mod string_set;
 mod zset;
 mod zset_algebra;
 mod zset_pop;
@@ -35,17 +39,21 @@ pub use spec::{Command, Group, KeyCommand, Spec};
 
 /// Every command on keys, family by family.
 pub const FAMILIES: &[&[KeyCommand]] = &[
+    counter::COMMANDS,
+    counter_bounded::COMMANDS,
     expire::COMMANDS,
     generic::COMMANDS,
     keyspace::COMMANDS,
+    lcs::COMMANDS,
+    list::COMMANDS,
+    list_blocking::COMMANDS,
+    list_move::COMMANDS,
     object::COMMANDS,
     string::COMMANDS,
-    list::COMMANDS,
-    list_move::COMMANDS,
-    list_blocking::COMMANDS,
+    string_set::COMMANDS,
     zset::COMMANDS,
-    zset_range::COMMANDS,
-    zset_scan::COMMANDS,
     zset_algebra::COMMANDS,
     zset_pop::COMMANDS,
+    zset_range::COMMANDS,
+    zset_scan::COMMANDS,
 ];

@@ -31,6 +31,13 @@ pub enum OnExpired {
     Ignore,
 }
 
+/// What stood where a new string stands now.
+pub struct Displaced {
+    pub record: Record,
+    /// It was not overwritten but had expired before.
+    pub is_expired: bool,
+}
+
 #[derive(Default)]
 pub struct Db {
     table: Table<Record>,
@@ -136,7 +143,8 @@ impl Db {
         value: &[u8],
         expiry: NewExpiry,
         access: u32,
-    ) -> Option<Record> {
+        now_ms: i64,
+    ) -> Option<Displaced> {
         self.preserve(hash);
         let Some(place) = self.table.place(hash, key) else {
             let at = if let NewExpiry::At(at) = expiry { Some(at) } else { None };
@@ -148,18 +156,20 @@ impl Db {
         let record = self.table.entry_mut(place);
         let old_expiry = record.expiry();
         let fields_expired = record.fields_expire();
+        let is_expired = old_expiry.is_some_and(|at| at < now_ms);
         let new_expiry = match expiry {
             NewExpiry::Clear => None,
-            NewExpiry::Keep => old_expiry,
+            NewExpiry::Keep => old_expiry.filter(|_| !is_expired),
             NewExpiry::At(at) => Some(at),
         };
-        let displaced = if record.overwrite_string(value) {
+        let displaced = if !is_expired && record.overwrite_string(value) {
             if new_expiry != old_expiry {
                 record.set_expiry(new_expiry);
             }
             None
         } else {
-            Some(std::mem::replace(record, Record::string(key, value, new_expiry)))
+            let record = std::mem::replace(record, Record::string(key, value, new_expiry));
+            Some(Displaced { record, is_expired })
         };
         record.set_access(access);
         if old_expiry.is_some() != new_expiry.is_some() || fields_expired {
@@ -472,7 +482,7 @@ mod tests {
         db.insert(at, Record::with_value(b"h", Value::Hash(fields), None));
         assert_eq!(swept(&mut db), (0, 0, 0));
         set_expiry(&mut db, Some(50));
-        db.set_string(at, b"h", b"text", NewExpiry::Clear, 0);
+        db.set_string(at, b"h", b"text", NewExpiry::Clear, 0, 0);
         assert_eq!(swept(&mut db), (0, 0, 0));
     }
 
@@ -485,7 +495,7 @@ mod tests {
                     Some(None) => NewExpiry::Clear,
                     Some(Some(at)) => NewExpiry::At(at),
                 };
-                db.set_string(hash::bytes(&k), &k, v.as_bytes(), new, 1);
+                db.set_string(hash::bytes(&k), &k, v.as_bytes(), new, 1, 0);
                 let kept = model.get(&k).and_then(|(_, e)| *e);
                 model.insert(k, (v.into_bytes(), expiry.unwrap_or(kept)));
             }

@@ -13,6 +13,6 @@ pub mod snapshot;
 pub mod waiters;
 pub mod watch;
 
-pub use db::{Db, NewExpiry, OnExpired};
+pub use db::{Db, Displaced, NewExpiry, OnExpired};
 pub use lock::{Keyspace, Locked, SHARDS, ShardSet, shard_of};
 pub use shard::Shard;

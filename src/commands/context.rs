@@ -273,6 +273,14 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// Puts a value at a key, which loses its expiry, and tells of the key if it is new.
+    pub fn store(&mut self, key: &[u8], value: Value) {
+        if self.observers.notify.has(EventClasses::NEW) && !self.exists(key) {
+            self.notify(key, EventClasses::NEW, "new");
+        }
+        self.insert(key, value, None);
+    }
+
     /// Takes a key out; touches nothing.
     #[inline]
     pub fn take(&mut self, key: &[u8]) -> Option<Record> {

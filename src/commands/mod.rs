@@ -10,12 +10,15 @@ pub mod scan;
 pub mod settings;
 pub mod spec;
 
+mod bitfield;
+mod bitmap;
 mod counter;
 mod counter_bounded;
 mod cursor;
 mod element;
 mod expire;
 mod generic;
+mod hyperloglog;
 mod keyspace;
 mod lcs;
 mod list;
@@ -39,10 +42,13 @@ pub use spec::{Command, Group, KeyCommand, Spec};
 
 /// Every command on keys, family by family.
 pub const FAMILIES: &[&[KeyCommand]] = &[
+    bitfield::COMMANDS,
+    bitmap::COMMANDS,
     counter::COMMANDS,
     counter_bounded::COMMANDS,
     expire::COMMANDS,
     generic::COMMANDS,
+    hyperloglog::COMMANDS,
     keyspace::COMMANDS,
     lcs::COMMANDS,
     list::COMMANDS,

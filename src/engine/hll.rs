@@ -66,7 +66,7 @@ pub fn is_sparse(bytes: &[u8]) -> bool {
 
 /// The cardinality as it was computed last, if nothing has changed since.
 pub fn cached_cardinality(bytes: &[u8]) -> Option<u64> {
-    let card = u64::from_le_bytes(*bytes.get(8..HEADER)?.as_array()?);
+    let card = u64::from_le_bytes(*bytes.get(8..HEADER)?.first_chunk()?);
     (card >> 63 == 0).then_some(card)
 }
 

@@ -255,7 +255,7 @@ impl<'a> Keys<'a> {
         let access = fresh_access(self.settings, self.now_ms);
         // To the link from the primary nothing is expired before the primary says so.
         let now_ms = if self.settings.on_expired == OnExpired::Ignore { i64::MIN } else { self.now_ms };
-        match self.locked.db_mut(hash, self.db).set_string(hash, key, value, expiry, access, now_ms) {
+        match self.locked.db_mut(hash, self.db).set_string_at(hash, key, value, expiry, access, now_ms) {
             None => {}
             // A primary deletes an expired key first, as if it had looked it up; a replica leaves that to its primary.
             Some(Displaced { record, is_expired: true }) if !self.is_replica() => self.expired(record),

@@ -143,6 +143,19 @@ impl Db {
         value: &[u8],
         expiry: NewExpiry,
         access: u32,
+    ) -> Option<Record> {
+        self.set_string_at(hash, key, value, expiry, access, i64::MIN).map(|displaced| displaced.record)
+    }
+
+    /// The same at a certain time: the expiry of a key that has expired by then is not kept.
+    #[inline]
+    pub fn set_string_at(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        value: &[u8],
+        expiry: NewExpiry,
+        access: u32,
         now_ms: i64,
     ) -> Option<Displaced> {
         self.preserve(hash);
@@ -482,7 +495,7 @@ mod tests {
         db.insert(at, Record::with_value(b"h", Value::Hash(fields), None));
         assert_eq!(swept(&mut db), (0, 0, 0));
         set_expiry(&mut db, Some(50));
-        db.set_string(at, b"h", b"text", NewExpiry::Clear, 0, 0);
+        db.set_string(at, b"h", b"text", NewExpiry::Clear, 0);
         assert_eq!(swept(&mut db), (0, 0, 0));
     }
 
@@ -495,7 +508,7 @@ mod tests {
                     Some(None) => NewExpiry::Clear,
                     Some(Some(at)) => NewExpiry::At(at),
                 };
-                db.set_string(hash::bytes(&k), &k, v.as_bytes(), new, 1, 0);
+                db.set_string(hash::bytes(&k), &k, v.as_bytes(), new, 1);
                 let kept = model.get(&k).and_then(|(_, e)| *e);
                 model.insert(k, (v.into_bytes(), expiry.unwrap_or(kept)));
             }

@@ -234,14 +234,7 @@ mod tests {
                             _ => 0,
                         };
                         let text = (old + 1).to_string();
-                        locked.db_mut(hash, 0).set_string(
-                            hash,
-                            key.as_bytes(),
-                            text.as_bytes(),
-                            NewExpiry::Clear,
-                            0,
-                            0,
-                        );
+                        locked.db_mut(hash, 0).set_string(hash, key.as_bytes(), text.as_bytes(), NewExpiry::Clear, 0);
                     }
                 });
             }

@@ -69,6 +69,22 @@ impl From<i64> for LongDouble {
     }
 }
 
+impl From<f64> for LongDouble {
+    fn from(value: f64) -> Self {
+        let negative = value.is_sign_negative();
+        if value.is_nan() {
+            return LongDouble::NotANumber;
+        }
+        if value.is_infinite() {
+            return LongDouble::Infinite { negative };
+        }
+        let bits = value.to_bits();
+        let (exponent, fraction) = ((bits >> 52 & 0x7ff) as i32, bits & ((1 << 52) - 1));
+        let (mantissa, exponent) = if exponent == 0 { (fraction, -1074) } else { (fraction | 1 << 52, exponent - 1075) };
+        round(negative, u128::from(mantissa), false, exponent)
+    }
+}
+
 impl std::ops::Neg for LongDouble {
     type Output = LongDouble;
 
@@ -484,6 +500,14 @@ mod tests {
         for value in [0, 1, -1, i64::MAX, i64::MIN, 123_456_789_012_345_678] {
             assert_eq!(LongDouble::from(value).text(), value.to_string());
         }
+    }
+
+    #[test]
+    fn takes_over_doubles() {
+        for (value, text) in [(13.361_389_338_970_184, "13.36138933897018433"), (0.5, "0.5"), (-3.0, "-3"), (0.0, "0")] {
+            assert_eq!(LongDouble::from(value).text(), text);
+        }
+        assert!(!LongDouble::from(f64::NAN).is_finite());
     }
 
     #[test]

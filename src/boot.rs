@@ -103,6 +103,7 @@ async fn run(server: &'static Server) -> Result<(), String> {
         if persistence::shutdown::prepare(server, wish) {
             break;
         }
+        server.intents.give_up_shutdown();
     }
     if let Some(path) = &config.unixsocket {
         // The socket's file would keep the next start from binding.
@@ -127,7 +128,7 @@ async fn load(server: &'static Server) {
                 std::process::exit(1);
             }
         }
-        wish = wish => server.intents.wish_shutdown(wish),
+        wish = wish => server.intents.wish_shutdown(wish, None),
     }
 }
 

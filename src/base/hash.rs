@@ -12,3 +12,8 @@ pub fn bytes(data: &[u8]) -> u64 {
     hasher.write(data);
     hasher.finish()
 }
+
+/// XXH3, 64 bits: the digest of a value that DIGEST answers.
+pub fn xxh3(data: &[u8]) -> u64 {
+    twox_hash::XxHash3_64::oneshot(data)
+}

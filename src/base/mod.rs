@@ -5,6 +5,7 @@ pub mod counter;
 pub mod crc16;
 pub mod glob;
 pub mod hash;
+pub mod long_double;
 pub mod lzf;
 pub mod number;
 pub mod quoting;

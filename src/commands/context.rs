@@ -10,7 +10,7 @@ use super::settings::Settings;
 use crate::base::counter::Counter;
 use crate::base::random::Random;
 use crate::engine::hash::Hash;
-use crate::engine::keyspace::{Db, Locked, NewExpiry, OnExpired, shard_of};
+use crate::engine::keyspace::{Db, Displaced, Locked, NewExpiry, OnExpired, shard_of};
 use crate::engine::limits::Limits;
 use crate::engine::list::List;
 use crate::engine::record::Record;
@@ -228,6 +228,7 @@ impl<'a> Keys<'a> {
     pub fn string_block(&mut self, key: &[u8]) -> CommandResult<&mut StringBlock> {
         if self.write_string(key)?.is_none() {
             self.insert(key, Value::Block(StringBlock::with_capacity(0)), None);
+            self.notify(key, EventClasses::NEW, "new");
         }
         let hash = self.hash(key);
         self.locked.db_mut(hash, self.db).block_mut(hash, key).ok_or(error::WRONG_TYPE)
@@ -250,10 +251,17 @@ impl<'a> Keys<'a> {
     #[inline]
     pub fn set_string(&mut self, key: &[u8], value: &[u8], expiry: NewExpiry) {
         let hash = self.hash(key);
+        if self.observers.notify.has(EventClasses::NEW) && !self.exists(key) {
+            self.notify(key, EventClasses::NEW, "new");
+        }
         let access = fresh_access(self.settings, self.now_ms);
-        let displaced = self.locked.db_mut(hash, self.db).set_string(hash, key, value, expiry, access);
-        if let Some(record) = displaced {
-            self.discard(record);
+        // To the link from the primary nothing is expired before the primary says so.
+        let now_ms = if self.settings.on_expired == OnExpired::Ignore { i64::MIN } else { self.now_ms };
+        match self.locked.db_mut(hash, self.db).set_string_at(hash, key, value, expiry, access, now_ms) {
+            None => {}
+            // A primary deletes an expired key first, as if it had looked it up; a replica leaves that to its primary.
+            Some(Displaced { record, is_expired: true }) if !self.is_replica() => self.expired(record),
+            Some(Displaced { record, .. }) => self.discard(record),
         }
     }
 
@@ -265,6 +273,14 @@ impl<'a> Keys<'a> {
         if let Some(old) = self.locked.db_mut(hash, self.db).insert(hash, record) {
             self.discard(old);
         }
+    }
+
+    /// Puts a value at a key, which loses its expiry, and tells of the key if it is new.
+    pub fn store(&mut self, key: &[u8], value: Value) {
+        if self.observers.notify.has(EventClasses::NEW) && !self.exists(key) {
+            self.notify(key, EventClasses::NEW, "new");
+        }
+        self.insert(key, value, None);
     }
 
     /// Takes a key out; touches nothing.

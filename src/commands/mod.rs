@@ -11,6 +11,10 @@ pub mod scan;
 pub mod settings;
 pub mod spec;
 
+mod bitfield;
+mod bitmap;
+mod counter;
+mod counter_bounded;
 mod dump;
 mod element;
 mod expire;
@@ -20,7 +24,9 @@ mod hash;
 mod hash_ex;
 mod hash_expire;
 mod hash_scan;
+mod hyperloglog;
 mod keyspace;
+mod lcs;
 mod list;
 mod list_blocking;
 mod list_move;
@@ -31,6 +37,7 @@ mod set_algebra;
 mod set_random;
 mod sort;
 mod string;
+mod string_set;
 mod zset;
 mod zset_algebra;
 mod zset_pop;
@@ -53,6 +60,12 @@ pub const FAMILIES: &[&[KeyCommand]] = &[
     hash_expire::COMMANDS,
     hash_scan::COMMANDS,
     keyspace::COMMANDS,
+    bitfield::COMMANDS,
+    bitmap::COMMANDS,
+    counter::COMMANDS,
+    counter_bounded::COMMANDS,
+    hyperloglog::COMMANDS,
+    lcs::COMMANDS,
     list::COMMANDS,
     list_blocking::COMMANDS,
     list_move::COMMANDS,
@@ -62,6 +75,7 @@ pub const FAMILIES: &[&[KeyCommand]] = &[
     set_random::COMMANDS,
     sort::COMMANDS,
     string::COMMANDS,
+    string_set::COMMANDS,
     zset::COMMANDS,
     zset_algebra::COMMANDS,
     zset_pop::COMMANDS,

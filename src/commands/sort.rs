@@ -232,7 +232,7 @@ impl Items {
                         Some(value) => self.items[index].score = value.with_bytes(score).ok_or(NOT_A_SCORE)?,
                         None => {}
                     }
-                    Ok(())
+                    Ok::<(), CommandError>(())
                 })?,
             }
         }

@@ -1,10 +1,12 @@
 //! Level 1: data structures and the keyspace. No I/O, no wire format, no command; the only room with `unsafe`.
 
+pub mod bits;
 mod block;
 pub mod btree;
 mod distinct;
 pub mod hash;
 pub mod hash_expiry;
+pub mod hll;
 pub mod intset;
 pub mod keyspace;
 pub mod limits;

@@ -87,6 +87,13 @@ impl StringBlock {
         self.write_header(len, self.capacity());
     }
 
+    /// Shortens to `len`; the room stays.
+    pub fn truncate(&mut self, len: usize) {
+        if len < self.len() {
+            self.write_header(len, self.capacity());
+        }
+    }
+
     /// Grows by doubling below 1 MB and by 1 MB above, as Redis's strings do, so that appending is amortised.
     fn reserve(&mut self, len: usize) {
         let capacity = self.capacity();

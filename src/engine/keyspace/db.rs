@@ -31,6 +31,13 @@ pub enum OnExpired {
     Ignore,
 }
 
+/// What stood where a new string stands now.
+pub struct Displaced {
+    pub record: Record,
+    /// It was not overwritten but had expired before.
+    pub is_expired: bool,
+}
+
 #[derive(Default)]
 pub struct Db {
     table: Table<Record>,
@@ -137,6 +144,20 @@ impl Db {
         expiry: NewExpiry,
         access: u32,
     ) -> Option<Record> {
+        self.set_string_at(hash, key, value, expiry, access, i64::MIN).map(|displaced| displaced.record)
+    }
+
+    /// The same at a certain time: the expiry of a key that has expired by then is not kept.
+    #[inline]
+    pub fn set_string_at(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        value: &[u8],
+        expiry: NewExpiry,
+        access: u32,
+        now_ms: i64,
+    ) -> Option<Displaced> {
         self.preserve(hash);
         let Some(place) = self.table.place(hash, key) else {
             let at = if let NewExpiry::At(at) = expiry { Some(at) } else { None };
@@ -148,18 +169,20 @@ impl Db {
         let record = self.table.entry_mut(place);
         let old_expiry = record.expiry();
         let fields_expired = record.fields_expire();
+        let is_expired = old_expiry.is_some_and(|at| at < now_ms);
         let new_expiry = match expiry {
             NewExpiry::Clear => None,
-            NewExpiry::Keep => old_expiry,
+            NewExpiry::Keep => old_expiry.filter(|_| !is_expired),
             NewExpiry::At(at) => Some(at),
         };
-        let displaced = if record.overwrite_string(value) {
+        let displaced = if !is_expired && record.overwrite_string(value) {
             if new_expiry != old_expiry {
                 record.set_expiry(new_expiry);
             }
             None
         } else {
-            Some(std::mem::replace(record, Record::string(key, value, new_expiry)))
+            let record = std::mem::replace(record, Record::string(key, value, new_expiry));
+            Some(Displaced { record, is_expired })
         };
         record.set_access(access);
         if old_expiry.is_some() != new_expiry.is_some() || fields_expired {

@@ -14,7 +14,7 @@ pub mod snapshot;
 pub mod waiters;
 pub mod watch;
 
-pub use db::{Db, NewExpiry, OnExpired};
+pub use db::{Db, Displaced, NewExpiry, OnExpired};
 pub use figures::DbFigures;
 pub use lock::{Keyspace, Locked, SHARDS, ShardSet, shard_of};
 pub use shard::Shard;

@@ -63,11 +63,12 @@ impl WorkerStats {
                 latency.reset();
             }
         }
-        let KeyStats { hits, misses, expired } = &self.keys;
+        let KeyStats { hits, misses, expired, expired_fields } = &self.keys;
         for counter in [
             hits,
             misses,
             expired,
+            expired_fields,
             &self.commands_processed,
             &self.reads_processed,
             &self.writes_processed,

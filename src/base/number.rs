@@ -38,7 +38,16 @@ pub fn parse_u64(text: &[u8]) -> Option<u64> {
 
 /// Parses a double as Redis does, with C's `strtod`: decimal or hexadecimal, `inf`, no surrounding space, no NaN, nothing that
 /// is too large or too small for a double.
+#[inline]
 pub fn parse_f64(text: &[u8]) -> Option<f64> {
+    // Most scores are small whole numbers.
+    match if text.len() <= 15 { parse_i64(text) } else { None } {
+        Some(whole) => Some(whole as f64),
+        None => parse_any_f64(text),
+    }
+}
+
+fn parse_any_f64(text: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(text).ok()?;
     let digits = text.trim_start_matches(['+', '-']);
     if let Some(hex) = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
@@ -120,66 +129,104 @@ impl std::ops::Deref for IntText {
 ///
 /// Whole numbers and short fractions are written out, very large and very small ones with an exponent (`1e+20`, `1.5e-9`).
 pub struct DoubleText {
-    text: String,
+    bytes: [u8; DOUBLE_MAX],
+    len: u8,
 }
+
+/// Longest text of a double: sign, seventeen digits, seven zeros (or point and exponent).
+const DOUBLE_MAX: usize = 32;
 
 impl DoubleText {
     pub fn new(value: f64) -> Self {
-        DoubleText { text: double_text(value) }
+        let mut text = DoubleText { bytes: [0; DOUBLE_MAX], len: 0 };
+        let whole = value as i64;
+        if whole as f64 == value && whole.unsigned_abs() <= 1 << 62 && (whole != 0 || value.is_sign_positive()) {
+            text.push(&IntText::new(whole));
+        } else if value.is_nan() {
+            text.push(b"nan");
+        } else if value.is_infinite() {
+            text.push(if value > 0.0 { b"inf" } else { b"-inf" });
+        } else if value == 0.0 {
+            text.push(b"-0");
+        } else {
+            text.push_shortest(value);
+        }
+        text
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        let len = usize::from(self.len);
+        self.bytes[len..len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len() as u8;
+    }
+
+    fn push_zeros(&mut self, count: usize) {
+        self.push(&b"000000000000000000000000"[..count]);
+    }
+
+    /// A number that is neither whole (or too large for that), nor zero, nor special.
+    fn push_shortest(&mut self, value: f64) {
+        use std::io::Write;
+        // Rust's scientific form holds the shortest digits: `d.ddde-9`.
+        let mut scientific = [0u8; DOUBLE_MAX];
+        let mut rest = &mut scientific[..];
+        write!(rest, "{:e}", value.abs()).expect("a double has at most 17 digits");
+        let written = DOUBLE_MAX - rest.len();
+        let mark = scientific[..written].iter().position(|byte| *byte == b'e').unwrap_or(written);
+        let exponent = parse_i64(&scientific[(mark + 1).min(written)..written]).unwrap_or(0) as i32;
+        // The digits without their point.
+        let (mut digits, mut count) = ([0u8; DOUBLE_MAX], 0);
+        for digit in scientific[..mark].iter().filter(|byte| **byte != b'.') {
+            digits[count] = *digit;
+            count += 1;
+        }
+        let digits = &digits[..count];
+        if value < 0.0 {
+            self.push(b"-");
+        }
+        // `scale` is the power of ten of the last digit.
+        let scale = exponent - (count as i32 - 1);
+        if scale >= 0 && exponent < count as i32 + 7 {
+            self.push(digits);
+            self.push_zeros(scale as usize);
+        } else if scale < 0 && (scale > -7 || exponent.abs() < 4) {
+            let point = count as i32 + scale;
+            if point <= 0 {
+                self.push(b"0.");
+                self.push_zeros(point.unsigned_abs() as usize);
+                self.push(digits);
+            } else {
+                let (whole, fraction) = digits.split_at(point as usize);
+                self.push(whole);
+                self.push(b".");
+                self.push(fraction);
+            }
+        } else {
+            let (first, others) = digits.split_at(1);
+            self.push(first);
+            if !others.is_empty() {
+                self.push(b".");
+                self.push(others);
+            }
+            self.push(if exponent < 0 { b"e-" } else { b"e+" });
+            self.push(&IntText::new(i64::from(exponent.abs())));
+        }
     }
 }
 
 impl std::ops::Deref for DoubleText {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
-        self.text.as_bytes()
+        &self.bytes[..usize::from(self.len)]
     }
-}
-
-fn double_text(value: f64) -> String {
-    if value.is_nan() {
-        return "nan".into();
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "inf" } else { "-inf" }.into();
-    }
-    if value == 0.0 {
-        return if value.is_sign_negative() { "-0" } else { "0" }.into();
-    }
-    let whole = value as i64;
-    if whole as f64 == value && whole.unsigned_abs() <= 1 << 62 {
-        return whole.to_string();
-    }
-    let scientific = format!("{:e}", value.abs());
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let digits: String = mantissa.chars().filter(|c| *c != '.').collect();
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    let sign = if value < 0.0 { "-" } else { "" };
-    // `scale` is the power of ten of the last digit.
-    let scale = exponent - (digits.len() as i32 - 1);
-    if scale >= 0 && exponent < digits.len() as i32 + 7 {
-        return format!("{sign}{digits}{}", "0".repeat(scale as usize));
-    }
-    if scale < 0 && (scale > -7 || exponent.abs() < 4) {
-        let point = digits.len() as i32 + scale;
-        return if point <= 0 {
-            format!("{sign}0.{}{digits}", "0".repeat(point.unsigned_abs() as usize))
-        } else {
-            let (whole, fraction) = digits.split_at(point as usize);
-            format!("{sign}{whole}.{fraction}")
-        };
-    }
-    let (first, rest) = digits.split_at(1);
-    let point = if rest.is_empty() { "" } else { "." };
-    let exponent_sign = if exponent < 0 { '-' } else { '+' };
-    format!("{sign}{first}{point}{rest}e{exponent_sign}{}", exponent.abs())
 }
 
 /// Appends a double as C's `%.{digits}g` does.
 pub fn write_general(out: &mut String, value: f64, digits: usize) {
     if !value.is_finite() {
-        out.push_str(&double_text(value));
+        out.push_str(&String::from_utf8_lossy(&DoubleText::new(value)));
         return;
     }
     if value == 0.0 {
@@ -278,8 +325,28 @@ mod tests {
             (f64::INFINITY, "inf"),
             (f64::NEG_INFINITY, "-inf"),
             (17179869184.0, "17179869184"),
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (f64::NAN, "nan"),
+            (-1.25e-7, "-1.25e-7"),
+            (0.00001, "0.00001"),
+            (123456.789, "123456.789"),
+            (-0.1 - 0.2, "-0.30000000000000004"),
+            (f64::MAX, "1.7976931348623157e+308"),
+            (f64::MIN, "-1.7976931348623157e+308"),
+            (f64::MIN_POSITIVE, "2.2250738585072014e-308"),
+            (5e-324, "5e-324"),
+            (1e300, "1e+300"),
+            (-12345678901234567890.0, "-12345678901234567000"),
+            (1.2345678901234567e22, "12345678901234567000000"),
         ] {
             assert_eq!(String::from_utf8_lossy(&DoubleText::new(value)), text);
+        }
+        let mut random = super::super::random::Random::seeded(3);
+        for _ in 0..2000 {
+            let value = f64::from_bits(random.next_u64());
+            let text = DoubleText::new(value);
+            assert!(value.is_nan() || parse_f64(&text) == Some(value), "{value:e}");
         }
     }
 

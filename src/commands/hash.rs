@@ -14,6 +14,7 @@ use crate::resp::Args;
 
 pub const COMMANDS: &[KeyCommand] = &[
     KeyCommand::new("hset", -4, hset)
+        .member(2)
         .since("2.0.0")
         .group(Group::Hash)
         .write()
@@ -44,6 +45,7 @@ pub const COMMANDS: &[KeyCommand] = &[
         .summary("Sets a field of a hash unless it is there already.")
         .complexity("O(1)"),
     KeyCommand::new("hget", 3, hget)
+        .member(2)
         .since("2.0.0")
         .group(Group::Hash)
         .readonly()
@@ -62,6 +64,7 @@ pub const COMMANDS: &[KeyCommand] = &[
         .summary("Returns the values of several fields of a hash.")
         .complexity("O(N) where N is the number of fields being requested."),
     KeyCommand::new("hdel", -3, hdel)
+        .member(2)
         .since("2.0.0")
         .group(Group::Hash)
         .write()
@@ -89,6 +92,7 @@ pub const COMMANDS: &[KeyCommand] = &[
         .summary("Returns how long the value of a field is.")
         .complexity("O(1)"),
     KeyCommand::new("hexists", 3, hexists)
+        .member(2)
         .since("2.0.0")
         .group(Group::Hash)
         .readonly()
@@ -125,6 +129,7 @@ pub const COMMANDS: &[KeyCommand] = &[
         .summary("Returns the value of every field of a hash.")
         .complexity("O(N) where N is the size of the hash."),
     KeyCommand::new("hincrby", 4, hincrby)
+        .member(2)
         .since("2.0.0")
         .group(Group::Hash)
         .write()

@@ -12,6 +12,7 @@ use crate::resp::{Args, Reply};
 
 pub const COMMANDS: &[KeyCommand] = &[
     KeyCommand::new("sadd", -3, sadd)
+        .member(2)
         .group(Group::Set)
         .write()
         .denyoom()
@@ -21,6 +22,7 @@ pub const COMMANDS: &[KeyCommand] = &[
         .summary("Adds members to a set; counts those that are new.")
         .complexity("O(1) for each element added, so O(N) to add N elements when the command is called with multiple arguments."),
     KeyCommand::new("srem", -3, srem)
+        .member(2)
         .group(Group::Set)
         .write()
         .fast()
@@ -37,6 +39,7 @@ pub const COMMANDS: &[KeyCommand] = &[
         .summary("Moves a member from one set to another.")
         .complexity("O(1)"),
     KeyCommand::new("sismember", 3, sismember)
+        .member(2)
         .group(Group::Set)
         .readonly()
         .fast()

@@ -70,6 +70,8 @@ pub struct Spec {
     pub syntax: &'static str,
     pub summary: &'static str,
     pub complexity: &'static str,
+    /// The argument that names a member (or field) of the collection at the only key, to look it up ahead.
+    pub member: Option<usize>,
     /// The keys, where specifications cannot tell: visits argument indexes.
     pub key_finder: Option<fn(Args<'_>) -> Vec<usize>>,
     /// Whether a request may touch keys that nothing can tell beforehand: then it runs with every shard locked.
@@ -172,6 +174,11 @@ impl<H: Copy + 'static> Command<H> {
         self
     }
 
+    pub const fn member(mut self, index: usize) -> Self {
+        self.spec.member = Some(index);
+        self
+    }
+
     pub const fn syntax(mut self, syntax: &'static str) -> Self {
         self.spec.syntax = syntax;
         self
@@ -202,6 +209,7 @@ impl Spec {
             syntax: "",
             summary: "",
             complexity: "",
+            member: None,
             key_finder: None,
             every_shard_if: None,
         }

@@ -20,6 +20,7 @@ pub const REMOVE: &[KeySpec] = &[KeySpec::at(1).rw().delete()];
 
 pub const COMMANDS: &[KeyCommand] = &[
     KeyCommand::new("zadd", -4, zadd)
+        .member(3)
         .group(Group::SortedSet)
         .since("1.2.0")
         .write()
@@ -30,6 +31,7 @@ pub const COMMANDS: &[KeyCommand] = &[
         .summary("Adds members to a sorted set, or gives them new scores.")
         .complexity("O(log(N)) for each member, where N is the size of the sorted set"),
     KeyCommand::new("zincrby", 4, zincrby)
+        .member(3)
         .group(Group::SortedSet)
         .since("1.2.0")
         .write()
@@ -44,18 +46,22 @@ pub const COMMANDS: &[KeyCommand] = &[
         .summary("Counts the members of a sorted set.")
         .complexity("O(1)"),
     zset_reader("zscore", 3, zscore, "1.2.0", READ)
+        .member(2)
         .syntax("key member")
         .summary("Returns the score of a member.")
         .complexity("O(1)"),
     zset_reader("zmscore", -3, zmscore, "6.2.0", READ)
+        .member(2)
         .syntax("key member [member ...]")
         .summary("Returns the scores of several members.")
         .complexity("O(N) where N is the number of members asked for"),
     zset_reader("zrank", -3, zrank, "2.0.0", READ)
+        .member(2)
         .syntax("key member [WITHSCORE]")
         .summary("Returns the rank of a member, counted from the lowest score.")
         .complexity("O(log(N))"),
     zset_reader("zrevrank", -3, zrevrank, "2.0.0", READ)
+        .member(2)
         .syntax("key member [WITHSCORE]")
         .summary("Returns the rank of a member, counted from the highest score.")
         .complexity("O(log(N))"),
@@ -68,6 +74,7 @@ pub const COMMANDS: &[KeyCommand] = &[
         .summary("Counts the members that lie in a lexicographical range.")
         .complexity("O(log(N)) where N is the size of the sorted set"),
     KeyCommand::new("zrem", -3, zrem)
+        .member(2)
         .group(Group::SortedSet)
         .since("1.2.0")
         .write()

@@ -23,6 +23,7 @@ use crate::engine::listpack::{self, Element, Listpack};
 use crate::engine::memory::size_class;
 use crate::engine::table::{self, Entry as _};
 use crate::engine::tagged::{Boxed, Tagged, View, ViewMut};
+use crate::engine::value::Ahead;
 use field::Field;
 use fields::Fields;
 
@@ -141,6 +142,14 @@ impl Hash {
             View::First(pairs) => Form::Pairs(pairs),
             View::Second(triples) => Form::Triples(triples),
             View::Third(fields) => Form::Fields(fields),
+        }
+    }
+
+    /// See `ValueRef::prefetch_member`.
+    #[inline]
+    pub fn prefetch(&self, hash: u64, step: Ahead) {
+        if let Form::Fields(fields) = self.form() {
+            fields.table().prefetch(hash, step);
         }
     }
 

@@ -22,6 +22,7 @@ use crate::engine::listpack::{self, Element, Listpack};
 use crate::engine::memory::size_class;
 use crate::engine::table::{self, Entry, Table};
 use crate::engine::tagged::{Boxed, Tagged, View, ViewMut};
+use crate::engine::value::Ahead;
 
 type Members = Boxed<Table<Member>, 2>;
 type Forms = Tagged<Listpack, Intset, Members>;
@@ -111,6 +112,14 @@ impl Set {
             View::First(packed) => packed.find(member, None, 0).is_some(),
             View::Second(integers) => parse_i64(member).is_some_and(|value| integers.contains(value)),
             View::Third(table) => table.find(hash::bytes(member), member).is_some(),
+        }
+    }
+
+    /// See `ValueRef::prefetch_member`.
+    #[inline]
+    pub fn prefetch(&self, hash: u64, step: Ahead) {
+        if let View::Third(table) = self.0.view() {
+            table.prefetch(hash, step);
         }
     }
 

@@ -20,6 +20,7 @@
 //! together, so an entry present throughout is returned at least once however the table grows or shrinks between calls.
 
 use crate::base::{hash, random::Random};
+use crate::engine::value::Ahead;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -236,6 +237,14 @@ impl<E: Entry> Table<E> {
         debug_assert!(index < self.buckets());
         // SAFETY: `index` is below `buckets()`, and the chunks hold at least that many buckets.
         unsafe { self.chunks.get_unchecked(index / CHUNK).add(index % CHUNK) }
+    }
+
+    #[inline]
+    pub fn prefetch(&self, hash: u64, step: Ahead) {
+        match step {
+            Ahead::Bucket => self.prefetch_bucket(hash),
+            Ahead::Entry => self.prefetch_entry(hash),
+        }
     }
 
     /// Starts to bring the bucket of `hash` into the cache.

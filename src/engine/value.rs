@@ -68,7 +68,26 @@ pub enum ValueMut<'a> {
     Hash(&'a mut Hash),
 }
 
+/// A step of a look-up that can be done ahead: what it touches is brought into the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ahead {
+    Bucket,
+    /// The entry that the bucket (now in the cache) most likely means.
+    Entry,
+}
+
 impl ValueRef<'_> {
+    /// Brings a member of a big collection closer; `hash` is that of its text.
+    #[inline]
+    pub fn prefetch_member(&self, hash: u64, step: Ahead) {
+        match self {
+            ValueRef::Set(set) => set.prefetch(hash, step),
+            ValueRef::ZSet(zset) => zset.prefetch(hash, step),
+            ValueRef::Hash(fields) => fields.prefetch(hash, step),
+            ValueRef::String(_) | ValueRef::List(_) => {}
+        }
+    }
+
     /// How many allocations dropping the value frees, roughly: above some number that is left to the background.
     pub fn free_effort(&self) -> usize {
         match self {

@@ -13,6 +13,7 @@ use std::ops::Range;
 use super::limits::Limits;
 use super::listpack::{Element, Listpack};
 use super::tagged::{Boxed, Tagged, View, ViewMut};
+use super::value::Ahead;
 use big::BigZSet;
 pub use range::{LexBound, LexRange, ScoreBound, ScoreRange};
 
@@ -99,6 +100,14 @@ impl ZSet {
             View::First(pack) => Some(pack),
             View::Second(_) => None,
             View::Third(never) => match *never {},
+        }
+    }
+
+    /// See `ValueRef::prefetch_member`.
+    #[inline]
+    pub fn prefetch(&self, hash: u64, step: Ahead) {
+        if let View::Second(big) = self.0.view() {
+            big.prefetch(hash, step);
         }
     }
 

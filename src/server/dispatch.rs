@@ -17,6 +17,7 @@ use crate::commands::error::CommandError;
 use crate::commands::flags::Flags;
 use crate::engine::keyspace::Locked;
 use crate::engine::keyspace::shard_of;
+use crate::engine::value::Ahead;
 use crate::resp::{Args, Batch, Reply};
 use std::sync::atomic::Ordering;
 
@@ -46,6 +47,7 @@ pub fn run_batch(
     resolved.extend((0..batch.len()).map(|index| resolve(worker, batch.args(index, buffer))));
     if resolved.len() >= 3 {
         look_ahead(worker, session.db, &resolved);
+        look_ahead_of_members(worker, session.db, &resolved, |index| batch.args(index, buffer));
     }
     let end = run_resolved(worker, session, batch, buffer, &resolved, reply);
     worker.resolved = resolved;
@@ -98,6 +100,22 @@ fn look_ahead(worker: &Worker, db: usize, resolved: &[Resolved]) {
         for hash in hashes() {
             if let Some(locked) = keyspace.try_lock(shard_of(hash)) {
                 stage(&locked, hash, db);
+            }
+        }
+    }
+}
+
+/// The same one level deeper: the members that the requests name in big collections.
+fn look_ahead_of_members<'a>(worker: &Worker, db: usize, resolved: &[Resolved], args: impl Fn(usize) -> Args<'a>) {
+    for step in [Ahead::Bucket, Ahead::Entry] {
+        for (index, request) in resolved.iter().enumerate() {
+            let Some((entry, hash)) = request.entry.zip(request.hash) else { continue };
+            let Some((key_at, member_at)) = entry.single_key.zip(entry.spec.member) else { continue };
+            let args = args(index);
+            let Some((key, member)) = args.get(key_at).zip(args.get(member_at)) else { continue };
+            let Some(locked) = worker.server.keyspace.try_lock(shard_of(hash)) else { continue };
+            if let Some(record) = locked.db(hash, db).and_then(|part| part.find(hash, key)) {
+                record.value().prefetch_member(Locked::hash(member), step);
             }
         }
     }

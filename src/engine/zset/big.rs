@@ -5,6 +5,7 @@ use super::{Change, Element};
 use crate::base::hash;
 use crate::engine::btree::{self, Ranked, Tree};
 use crate::engine::table::Table;
+use crate::engine::value::Ahead;
 
 /// Every block in `members` is in `tree` under its present score, and nothing else is: a block leaves the tree before it
 /// leaves the table, and its score changes only while it is out of the tree or keeps its place there.
@@ -30,6 +31,11 @@ impl BigZSet {
 
     pub(super) fn chain_lengths(&self) -> Vec<usize> {
         self.members.chain_lengths()
+    }
+
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64, step: Ahead) {
+        self.members.prefetch(hash, step);
     }
 
     pub(super) fn score(&self, member: &[u8]) -> Option<f64> {

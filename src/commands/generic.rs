@@ -166,6 +166,9 @@ fn put(ctx: &mut KeyContext<'_>, key: &[u8], record: Record) {
 }
 
 fn move_(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandError> {
+    if ctx.keys.settings.cluster_enabled {
+        return Err(CommandError::fixed("ERR MOVE is not allowed in cluster mode"));
+    }
     let (key, source) = (&args[1], ctx.keys.db);
     let target = database(ctx, &args[2])?;
     if target == source {
@@ -203,6 +206,9 @@ fn copy(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandErro
             return Err(error::SYNTAX);
         }
         index += 1;
+    }
+    if ctx.keys.settings.cluster_enabled && target != 0 {
+        return Err(CommandError::fixed("ERR Copying to another database is not allowed in cluster mode"));
     }
     if target == ctx.keys.db && key == new_key {
         return Err(error::SAME_OBJECT);

@@ -8,6 +8,8 @@ use std::sync::Arc;
 pub struct Settings {
     pub limits: Arc<Limits>,
     pub databases: usize,
+    /// In a cluster there is only database 0.
+    pub cluster_enabled: bool,
     /// Longest string that a command may make.
     pub bulk_len_max: usize,
     /// An LFU policy is set: the access bits hold a counter instead of a clock.
@@ -33,6 +35,7 @@ impl Default for Settings {
         Settings {
             limits: Arc::new(Limits::default()),
             databases: 16,
+            cluster_enabled: false,
             bulk_len_max: 512 << 20,
             lfu: false,
             shares_integers: true,

@@ -116,6 +116,7 @@ impl Worker {
         self.settings = Settings {
             limits: Arc::clone(&config.limits),
             databases: self.server.keyspace.databases(),
+            cluster_enabled: config.cluster_enabled,
             bulk_len_max: config.proto_max_bulk_len,
             lfu: config.maxmemory_policy.is_lfu(),
             shares_integers: config.maxmemory == 0 || !config.maxmemory_policy.needs_access_bits(),

@@ -134,6 +134,9 @@ fn dbsize(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, Comm
 }
 
 fn swapdb(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, CommandError> {
+    if ctx.worker.config.cluster_enabled {
+        return Err(CommandError::fixed("ERR SWAPDB is not allowed in cluster mode"));
+    }
     let first = database(&args[1], "ERR invalid first DB index")?;
     let second = database(&args[2], "ERR invalid second DB index")?;
     let databases = ctx.worker.server.keyspace.databases() as i64;

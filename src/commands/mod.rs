@@ -23,6 +23,7 @@ mod generic;
 mod hash;
 mod hash_ex;
 mod hash_expire;
+mod hash_float;
 mod hash_scan;
 mod hyperloglog;
 mod keyspace;
@@ -58,6 +59,7 @@ pub const FAMILIES: &[&[KeyCommand]] = &[
     hash::COMMANDS,
     hash_ex::COMMANDS,
     hash_expire::COMMANDS,
+    hash_float::COMMANDS,
     hash_scan::COMMANDS,
     keyspace::COMMANDS,
     bitfield::COMMANDS,

@@ -196,6 +196,8 @@ impl<'a> Options<'a> {
 struct Items {
     bytes: Vec<u8>,
     items: Vec<Item>,
+    /// They come from a list: what BY ... ALPHA finds equal stays in its order. Sets have none that replicas would share.
+    are_listed: bool,
 }
 
 struct Item {
@@ -240,17 +242,20 @@ impl Items {
     }
 
     /// Puts the elements of a range in order; the others may stand anywhere.
-    fn order(&mut self, descending: bool, range: &std::ops::Range<usize>) {
-        let bytes = &self.bytes;
+    fn order(&mut self, options: &Options<'_>, range: &std::ops::Range<usize>) {
+        let (bytes, are_listed) = (&self.bytes, self.are_listed);
         let text = |range: &std::ops::Range<usize>| &bytes[range.clone()];
-        let ascending = |a: &Item, b: &Item| {
-            a.score
-                .total_cmp(&b.score)
-                .then_with(|| a.by.as_ref().map(text).cmp(&b.by.as_ref().map(text)))
-                // Equals are ordered, too, so that replicas agree.
-                .then_with(|| text(&a.element).cmp(text(&b.element)))
+        let by_element = |a: &Item, b: &Item| text(&a.element).cmp(text(&b.element));
+        // Equals are ordered, too, so that replicas agree.
+        let compare = |a: &Item, b: &Item| -> Ordering {
+            let ascending = if options.alpha {
+                a.by.as_ref().map(text).cmp(&b.by.as_ref().map(text))
+            } else {
+                a.score.total_cmp(&b.score).then_with(|| by_element(a, b))
+            };
+            let order = if options.descending { ascending.reverse() } else { ascending };
+            order.then_with(|| if are_listed { a.element.start.cmp(&b.element.start) } else { by_element(a, b) })
         };
-        let compare = |a: &Item, b: &Item| -> Ordering { if descending { ascending(b, a) } else { ascending(a, b) } };
         let end = range.end;
         if end < self.items.len() {
             self.items.select_nth_unstable_by(end, compare);
@@ -299,7 +304,7 @@ fn run(ctx: &mut KeyContext<'_>, key: &[u8], mut options: Options<'_>) -> Result
     let range = collect(value, &options, as_it_is, &mut items)?;
     if !as_it_is {
         items.weigh(&mut ctx.keys, options.by, options.alpha)?;
-        items.order(options.descending, &range);
+        items.order(&options, &range);
     }
     match options.store {
         Some(target) => store(ctx, target, &options, &items, range),
@@ -344,6 +349,7 @@ fn collect(
         }
         Some(ValueRef::List(list)) => {
             list.for_each(|element| items.push(element));
+            items.are_listed = true;
             Ok(options.range(list.len()))
         }
         Some(ValueRef::ZSet(zset)) => {
@@ -482,12 +488,14 @@ mod tests {
             }
             items
         };
-        for descending in [false, true] {
+        for line in ["SORT k", "SORT k DESC"] {
+            let line = args(line);
+            let options = Options::parse(line.as_args(), true).expect("well formed");
             let seed = random.clone();
             let mut whole = build(&mut random);
-            whole.order(descending, &(0..100));
+            whole.order(&options, &(0..100));
             let mut part = build(&mut seed.clone());
-            part.order(descending, &(20..30));
+            part.order(&options, &(20..30));
             let texts =
                 |items: &Items| items.items[20..30].iter().map(|item| items.element(item).to_vec()).collect::<Vec<_>>();
             assert_eq!(texts(&whole), texts(&part));

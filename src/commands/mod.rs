@@ -20,6 +20,8 @@ mod element;
 mod expire;
 pub mod field_expiry;
 mod generic;
+mod geo;
+mod geo_search;
 mod hash;
 mod hash_ex;
 mod hash_expire;
@@ -56,6 +58,8 @@ pub const FAMILIES: &[&[KeyCommand]] = &[
     dump::COMMANDS,
     expire::COMMANDS,
     generic::COMMANDS,
+    geo::COMMANDS,
+    geo_search::COMMANDS,
     hash::COMMANDS,
     hash_ex::COMMANDS,
     hash_expire::COMMANDS,

@@ -205,7 +205,7 @@ impl AddOptions {
     }
 }
 
-fn zadd(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandError> {
+pub fn zadd(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandError> {
     let (options, first) = AddOptions::parse(args)?;
     if options.increment {
         let increment = args::float(&args[first])?;

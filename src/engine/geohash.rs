@@ -34,10 +34,7 @@ impl Position {
     pub fn from_score(score: f64) -> Self {
         let area = Cell { bits: score as u64, step: STEP_MAX }.area();
         let middle = |range: Span, limit: f64| ((range.min + range.max) / 2.0).clamp(-limit, limit);
-        Position {
-            longitude: middle(area.longitude, LONGITUDE_MAX),
-            latitude: middle(area.latitude, LATITUDE_MAX),
-        }
+        Position { longitude: middle(area.longitude, LONGITUDE_MAX), latitude: middle(area.latitude, LATITUDE_MAX) }
     }
 
     /// The usual text of eleven characters. It counts latitudes from the poles, unlike the scores.
@@ -79,11 +76,22 @@ fn latitude_distance(from: f64, to: f64) -> f64 {
 /// What to search in, in metres and degrees.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Shape {
-    Circle { centre: Position, radius: f64 },
+    Circle {
+        centre: Position,
+        radius: f64,
+    },
     /// Sides along the meridians and parallels.
-    Box { centre: Position, width: f64, height: f64 },
+    Box {
+        centre: Position,
+        width: f64,
+        height: f64,
+    },
     /// Vertices in order; the last is joined to the first. The centre is that of its bounding box.
-    Polygon { centre: Position, vertices: Vec<Position>, bounds: Area },
+    Polygon {
+        centre: Position,
+        vertices: Vec<Position>,
+        bounds: Area,
+    },
 }
 
 impl Shape {
@@ -132,8 +140,7 @@ impl Shape {
         };
         let latitude_delta = degrees(half_height / EARTH_RADIUS_M);
         let outward = if centre.latitude < 0.0 { -latitude_delta } else { latitude_delta };
-        let longitude_delta =
-            degrees(half_width / EARTH_RADIUS_M / radians(centre.latitude + outward).cos());
+        let longitude_delta = degrees(half_width / EARTH_RADIUS_M / radians(centre.latitude + outward).cos());
         Area {
             longitude: Span { min: centre.longitude - longitude_delta, max: centre.longitude + longitude_delta },
             latitude: Span { min: centre.latitude - latitude_delta, max: centre.latitude + latitude_delta },

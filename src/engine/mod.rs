@@ -4,6 +4,7 @@ pub mod bits;
 mod block;
 pub mod btree;
 mod distinct;
+pub mod geohash;
 pub mod hash;
 pub mod hash_expiry;
 pub mod hll;

@@ -112,7 +112,6 @@ impl Connection {
             return Poll::Ready(Ok(()));
         }
         self.take_outbox();
-        self.resume(context);
         if !self.session.is_waiting() && !self.input.is_empty() {
             self.run_input();
         }
@@ -127,6 +126,12 @@ impl Connection {
             // A read may have blocked the session just now: its timer must be set before this task sleeps.
             if self.check_deadline(context) {
                 self.run_input();
+            }
+            if self.session.postponed.is_some() {
+                self.resume(context);
+                if !self.session.is_waiting() && !self.input.is_empty() {
+                    self.run_input();
+                }
             }
             self.flush(context)?;
             if self.output.is_empty() && self.session.client.has_mail() {

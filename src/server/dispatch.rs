@@ -130,21 +130,25 @@ pub fn run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Re
     if !worker.overdue.is_empty() || !worker.releases.is_empty() {
         blocking::finish_deferred(worker);
     }
-    match session.reply_mode {
-        ReplyMode::On => {}
-        ReplyMode::Off => reply.truncate(start),
-        ReplyMode::Skip => {
-            reply.truncate(start);
-            session.reply_mode = ReplyMode::On;
-        }
-        ReplyMode::SkipNext => {
-            reply.truncate(start);
-            session.reply_mode = ReplyMode::Skip;
-        }
+    if session.reply_mode != ReplyMode::On {
+        silence(session, start, reply);
     }
     if session.receives_pushes {
         finish_tracked(worker, session, reply);
     }
+}
+
+/// CLIENT REPLY: drops the reply behind `start`, unless it was a message rather than an answer.
+#[cold]
+fn silence(session: &mut Session, start: usize, reply: &mut Reply) {
+    if !std::mem::take(&mut session.replied_by_push) {
+        reply.truncate(start);
+    }
+    session.reply_mode = match session.reply_mode {
+        ReplyMode::SkipNext => ReplyMode::Skip,
+        ReplyMode::Skip | ReplyMode::On => ReplyMode::On,
+        ReplyMode::Off => ReplyMode::Off,
+    };
 }
 
 /// After a command of a client that others send messages to: those caused by the command follow its reply at once.

@@ -43,6 +43,8 @@ pub struct Session {
     pub tracking: SessionTracking,
     /// Others send messages here (channels, invalidations, MONITOR): they go out between replies.
     pub receives_pushes: bool,
+    /// The running command has answered with messages, which CLIENT REPLY does not silence.
+    pub replied_by_push: bool,
     /// A command that waits for the end of CLIENT PAUSE.
     pub postponed: Option<OwnedArgs>,
     /// On the link to the primary: writes are allowed and expired keys still seen.
@@ -71,6 +73,7 @@ impl Session {
             subscriptions: Subscriptions::default(),
             tracking: SessionTracking::default(),
             receives_pushes: false,
+            replied_by_push: false,
             postponed: None,
             is_primary_link: false,
         }

@@ -7,7 +7,7 @@ use crate::commands::keyspec::KeySpec;
 use crate::commands::spec::Group;
 use crate::resp::{Args, OwnedArgs, Reply};
 use crate::server::pubsub::Kind;
-use crate::server::session::{SessionCommand, SessionContext, SessionFlow, SessionHandler};
+use crate::server::session::{ReplyMode, SessionCommand, SessionContext, SessionFlow, SessionHandler};
 
 const fn command(name: &'static str, arity: i32, handler: SessionHandler) -> SessionCommand {
     SessionCommand::new(name, arity, handler).group(Group::PubSub).flag(Flags::PUBSUB).loading_stale()
@@ -139,6 +139,7 @@ fn ssubscribe(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn listen(ctx: &mut SessionContext<'_>, args: Args<'_>, kind: Kind, verb: &str) -> Outcome {
+    ctx.session.replied_by_push = ctx.session.reply_mode != ReplyMode::On;
     for name in args.from(1).iter() {
         ctx.session.subscribe(ctx.worker.server, kind, name);
         confirm(ctx.reply, verb, Some(name), ctx.session.subscriptions.count(kind));
@@ -159,6 +160,7 @@ fn sunsubscribe(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn leave(ctx: &mut SessionContext<'_>, args: Args<'_>, kind: Kind, verb: &str) -> Outcome {
+    ctx.session.replied_by_push = ctx.session.reply_mode != ReplyMode::On;
     let names: Vec<Box<[u8]>> = if args.len() > 1 {
         args.from(1).iter().map(Box::from).collect()
     } else {

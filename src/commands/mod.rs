@@ -33,7 +33,7 @@ mod lcs;
 mod list;
 mod list_blocking;
 mod list_move;
-mod object;
+pub mod object;
 mod sample;
 mod set;
 mod set_algebra;

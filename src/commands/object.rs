@@ -3,9 +3,10 @@
 use super::context::{self, KeyContext, KeyFlow};
 use super::error::{CommandError, CommandResult};
 use super::keyspec::KeySpec;
+use super::settings::Settings;
 use super::spec::{Group, KeyCommand, KeyHandler};
 use crate::engine::record::Record;
-use crate::engine::value::StringRef;
+use crate::engine::value::{StringRef, ValueRef};
 use crate::resp::Args;
 
 pub const COMMANDS: &[KeyCommand] = &[KeyCommand::container(
@@ -47,9 +48,20 @@ const SHARED_INTEGERS: i64 = 10_000;
 /// The reference count of a shared object.
 const SHARED_REFCOUNT: i64 = i32::MAX as i64;
 
+/// The encoding by the name that the directive `encoding-names` asks for: Redis 7.0 had neither packed lists nor packed sets.
+pub fn encoding_name(record: &Record, settings: &Settings) -> &'static str {
+    let name = record.encoding();
+    match record.value() {
+        ValueRef::List(_) if settings.old_encoding_names => "quicklist",
+        ValueRef::Set(_) if settings.old_encoding_names && name == "listpack" => "hashtable",
+        ValueRef::String(_) | ValueRef::List(_) | ValueRef::Set(_) | ValueRef::ZSet(_) | ValueRef::Hash(_) => name,
+    }
+}
+
 fn encoding(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandError> {
+    let settings = ctx.keys.settings;
     match ctx.keys.peek(&args[2]) {
-        Some(record) => ctx.reply.bulk(record.encoding().as_bytes()),
+        Some(record) => ctx.reply.bulk(encoding_name(record, settings).as_bytes()),
         None => ctx.reply.null(),
     }
     Ok(KeyFlow::Done)

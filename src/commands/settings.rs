@@ -10,6 +10,8 @@ pub struct Settings {
     pub databases: usize,
     /// In a cluster there is only database 0.
     pub cluster_enabled: bool,
+    /// OBJECT ENCODING answers the names of Redis 7.0, which had no packed lists and sets.
+    pub old_encoding_names: bool,
     /// Longest string that a command may make.
     pub bulk_len_max: usize,
     /// An LFU policy is set: the access bits hold a counter instead of a clock.
@@ -36,6 +38,7 @@ impl Default for Settings {
             limits: Arc::new(Limits::default()),
             databases: 16,
             cluster_enabled: false,
+            old_encoding_names: true,
             bulk_len_max: 512 << 20,
             lfu: false,
             shares_integers: true,

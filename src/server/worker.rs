@@ -1,7 +1,7 @@
 //! A worker: one thread's share of the server. It serves its connections' commands from start to end by itself.
 
 use super::blocking::Release;
-use super::config::Config;
+use super::config::{Config, EncodingNames};
 use super::dispatch::Resolved;
 use super::pause::{Pause, PauseMode};
 use super::state::Server;
@@ -117,6 +117,7 @@ impl Worker {
             limits: Arc::clone(&config.limits),
             databases: self.server.keyspace.databases(),
             cluster_enabled: config.cluster_enabled,
+            old_encoding_names: config.encoding_names == EncodingNames::Redis70,
             bulk_len_max: config.proto_max_bulk_len,
             lfu: config.maxmemory_policy.is_lfu(),
             shares_integers: config.maxmemory == 0 || !config.maxmemory_policy.needs_access_bits(),

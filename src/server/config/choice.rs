@@ -37,6 +37,8 @@ macro_rules! choices {
 }
 
 choices! {
+    /// Whose names OBJECT ENCODING answers.
+    EncodingNames { Redis70 = "redis-7.0", Redis72 = "redis-7.2" }
     MaxmemoryPolicy {
         VolatileLru = "volatile-lru",
         VolatileLfu = "volatile-lfu",

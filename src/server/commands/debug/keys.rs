@@ -3,6 +3,7 @@
 use super::{ANY, DebugCommand};
 use crate::commands::args;
 use crate::commands::error::{self, CommandError};
+use crate::commands::object::encoding_name;
 use crate::engine::keyspace::db::NewExpiry;
 use crate::engine::keyspace::{Locked, SHARDS};
 use crate::engine::record::Record;
@@ -61,7 +62,7 @@ fn find<'a>(locked: &'a Locked, db: usize, key: &[u8]) -> Option<&'a Record> {
 fn object(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, CommandError> {
     let lfu = ctx.worker.settings.lfu;
     let now_s = ctx.worker.now_ms / 1000;
-    let limits = std::sync::Arc::clone(&ctx.worker.settings.limits);
+    let settings = &ctx.worker.settings;
     let record = find(keyspace::all(&mut ctx.locked)?, ctx.session.db, &args[2]).ok_or(error::NO_SUCH_KEY)?;
     let access = record.access();
     // The LRU clock is the lower 24 bits of the time in seconds.
@@ -69,18 +70,16 @@ fn object(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, C
     let mut text = format!(
         "Value at:{:#x} refcount:1 encoding:{} serializedlength:{} lru:{access} lru_seconds_idle:{idle}",
         record.address(),
-        record.encoding(),
+        encoding_name(record, settings),
         serialized_len(record),
     );
-    if let ValueRef::List(list) = record.value()
-        && list.encoding() == "quicklist"
-    {
+    if let ValueRef::List(list) = record.value() {
         let nodes = list.nodes().len();
         text.push_str(&format!(
             " ql_nodes:{nodes} ql_avg_node:{:.2} ql_listpack_max:{} ql_compressed:{} ql_uncompressed_size:{}",
             list.len() as f64 / nodes.max(1) as f64,
-            limits.list_max_listpack_size,
-            u8::from(limits.list_compress_depth > 0),
+            settings.limits.list_max_listpack_size,
+            u8::from(settings.limits.list_compress_depth > 0),
             list.nodes().map(|node| node.raw_len()).sum::<usize>(),
         ));
     }

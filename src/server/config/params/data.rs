@@ -25,6 +25,8 @@ group! { $ data_params {
         "Bytes of a node of a stream; 0 for no limit.";
     stream_node_max_entries: usize = 100, "stream-node-max-entries", Kind::integer(0, i64::MAX), [],
         "Entries of a node of a stream; 0 for no limit.";
+    encoding_names: EncodingNames = EncodingNames::Redis70, "encoding-names", EncodingNames::KIND, [],
+        "Names of OBJECT ENCODING: redis-7.0 calls every list quicklist and every set without numbers hashtable, as 7.0 does; redis-7.2 names the packed forms, too.";
     notify_keyspace_events: KeyspaceEvents = KeyspaceEvents(0), "notify-keyspace-events", Kind::Special("letters of KEg$lshzxetdnmA"), [],
         "Events that are published: K and/or E, and classes; A is g$lshzxetd.";
 } }

@@ -309,6 +309,36 @@ fn a_muted_client_is_served_in_silence() {
     assert_eq!(server.client().line("EXISTS q").integer(), 0);
 }
 
+#[test]
+fn a_wait_ended_by_another_client() {
+    let server = Server::start(&[]);
+    let mut other = server.client();
+    let mut waiter = server.client();
+    let id = waiter.line("CLIENT ID").integer();
+    let unblock = |other: &mut Client, how: &str| other.line(&format!("CLIENT UNBLOCK {id}{how}"));
+    assert_eq!(unblock(&mut other, ""), Reply::Integer(0));
+    waiter.send(&["BLPOP", "q", "r", "0"]).expect("sent");
+    await_blocked(&server, 1);
+    assert_eq!(unblock(&mut other, ""), Reply::Integer(1));
+    assert_eq!(waiter.reply().expect("a reply"), Reply::Nil);
+    waiter.send(&["BLMOVE", "q", "r", "LEFT", "LEFT", "0"]).expect("sent");
+    await_blocked(&server, 1);
+    assert_eq!(unblock(&mut other, " ERROR"), Reply::Integer(1));
+    assert!(waiter.reply().expect("a reply").is_error("UNBLOCKED client unblocked via CLIENT UNBLOCK"));
+    // Inside a transaction that holds other shards, and others of the same.
+    for key in ["other", "q"] {
+        waiter.send(&["BLPOP", "q", "r", "0"]).expect("sent");
+        await_blocked(&server, 1);
+        other.line("MULTI");
+        other.line(&format!("SET {key} x"));
+        unblock(&mut other, " TIMEOUT");
+        assert_eq!(other.line("EXEC").items()[1], Reply::Integer(1));
+        assert_eq!(waiter.reply().expect("a reply"), Reply::Nil);
+        other.line(&format!("DEL {key}"));
+    }
+    await_blocked(&server, 0);
+}
+
 /// Producers and consumers of all kinds at once: every element is consumed exactly once, and whatever one producer gave to one
 /// queue is taken by each consumer in the order in which it was given.
 #[test]

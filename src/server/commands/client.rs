@@ -210,7 +210,8 @@ fn unblock(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, 
     let id = args::integer(&args[2])?;
     let client = u64::try_from(id).ok().and_then(|id| server.clients.find(id));
     let ticket = client.and_then(|client| client.waiting.lock().clone());
-    let released = ticket.is_some_and(|ticket| blocking::release(server, &ticket, how));
+    let held = ctx.locked.as_deref_mut();
+    let released = ticket.is_some_and(|ticket| blocking::release_from(ctx.worker, held, &ticket, how));
     ctx.reply.integer(i64::from(released));
     Ok(SessionFlow::Done)
 }

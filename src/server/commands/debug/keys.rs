@@ -72,9 +72,7 @@ fn object(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, C
         record.encoding(),
         serialized_len(record),
     );
-    if let ValueRef::List(list) = record.value()
-        && list.encoding() == "quicklist"
-    {
+    if let ValueRef::List(list) = record.value() {
         let nodes = list.nodes().len();
         text.push_str(&format!(
             " ql_nodes:{nodes} ql_avg_node:{:.2} ql_listpack_max:{} ql_compressed:{} ql_uncompressed_size:{}",

@@ -45,13 +45,15 @@ impl List {
         self.len() == 0
     }
 
-    /// Redis's name of the encoding (7.2 and later; 7.0 calls every list a quicklist).
+    /// Redis's name of the encoding. 7.0 calls every list a quicklist, and its suite insists; a small one is a single listpack all
+    /// the same.
     pub fn encoding(&self) -> &'static str {
-        match self.0.view() {
-            View::First(_) => "listpack",
-            View::Second(_) => "quicklist",
-            View::Third(never) => match *never {},
-        }
+        "quicklist"
+    }
+
+    /// Whether it is one listpack.
+    pub fn is_packed(&self) -> bool {
+        matches!(self.0.view(), View::First(_))
     }
 
     /// Bytes taken from the allocator, without the word itself.

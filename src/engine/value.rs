@@ -92,7 +92,7 @@ impl ValueRef<'_> {
     pub fn free_effort(&self) -> usize {
         match self {
             ValueRef::String(_) => 1,
-            ValueRef::List(list) if list.encoding() == "quicklist" => list.len() / 64,
+            ValueRef::List(list) if !list.is_packed() => list.len() / 64,
             ValueRef::List(_) => 1,
             ValueRef::Set(set) if set.encoding() == "hashtable" => set.len(),
             ValueRef::Set(_) => 1,

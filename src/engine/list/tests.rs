@@ -159,18 +159,18 @@ fn encodings_change_at_the_limits_of_redis() {
     let limits = Limits { list_max_listpack_size: 4, ..Limits::default() };
     let mut list = List::new();
     for i in 0..5 {
-        assert_eq!(list.encoding(), "listpack");
+        assert!(list.is_packed());
         list.push(End::Tail, i.to_string().as_bytes(), &limits);
     }
-    assert_eq!(list.encoding(), "quicklist");
+    assert!(!list.is_packed());
     assert_eq!(list.nodes().len(), 2);
     // One node is left with one element, then it has shrunk to half of four.
     for _ in 0..2 {
         list.pop(End::Tail, &limits, |_| ());
     }
-    assert_eq!((list.len(), list.encoding()), (3, "quicklist"));
+    assert_eq!((list.len(), list.is_packed()), (3, false));
     list.pop(End::Head, &limits, |_| ());
-    assert_eq!((list.len(), list.encoding()), (2, "listpack"));
+    assert_eq!((list.len(), list.is_packed()), (2, true));
 }
 
 #[test]

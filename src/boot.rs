@@ -50,6 +50,8 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     }));
     server.declare_debug_commands(commands::debug::SUBCOMMANDS.to_vec());
     process::observe(server);
+    // Placed once, before anything is loaded.
+    let _ = server.save_status.compile_library.set(script::functions::compile);
     announce(server);
     std::thread::Builder::new()
         .name("lazyfree".into())

@@ -46,6 +46,11 @@ impl CommandError {
 }
 
 pub const OUT_OF_MEMORY: CommandError = CommandError::fixed("OOM command not allowed when used memory > 'maxmemory'.");
+pub const MISCONF_RDB: CommandError = CommandError::fixed(
+    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may \
+     modify the data set are disabled, because this instance is configured to report errors during writes if RDB \
+     snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error.",
+);
 pub const SYNTAX: CommandError = CommandError::fixed("ERR syntax error");
 pub const WRONG_TYPE: CommandError =
     CommandError::fixed("WRONGTYPE Operation against a key holding the wrong kind of value");

@@ -17,7 +17,7 @@ use crate::server::blocking::{self, Release};
 use crate::server::clients::OUTPUT_CHUNK;
 use crate::server::config::MemoryLimit;
 use crate::server::dispatch::{self, BATCH_MAX, BatchEnd};
-use crate::server::{Session, Worker};
+use crate::server::{Server, Session, Worker};
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -63,6 +63,9 @@ impl Shared {
 
 struct Connection {
     shared: Rc<Shared>,
+    server: &'static Server,
+    /// Journal offset that must be on disk before the output may go (appendfsync always).
+    durable_mark: Option<u64>,
     stream: Stream,
     session: Session,
     parser: RequestParser,
@@ -89,6 +92,8 @@ pub async fn serve(shared: Rc<Shared>, accepted: Accepted) {
     let authenticated = shared.with_worker(|worker| worker.server.config.current().requirepass.is_none());
     let mut connection = Connection {
         shared: Rc::clone(&shared),
+        server: shared.with_worker(|worker| worker.server),
+        durable_mark: None,
         stream,
         session: Session::new(Arc::clone(&client), authenticated),
         parser: RequestParser::default(),
@@ -113,6 +118,10 @@ impl Connection {
         }
         self.take_outbox();
         if !self.session.is_waiting() && !self.input.is_empty() {
+        if self.waits_for_disk(context) {
+            return Poll::Pending;
+        }
+        if self.session.blocked.is_none() && !self.input.is_empty() {
             self.run_input();
         }
         let result = self.work(context);
@@ -123,6 +132,10 @@ impl Connection {
     /// Writes and reads by turns.
     fn work(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         for _ in 0..READS_MAX {
+            // Under appendfsync always nothing is said, and nothing more is run, before the disk has it.
+            if self.waits_for_disk(context) {
+                return Poll::Pending;
+            }
             // A read may have blocked the session just now: its timer must be set before this task sleeps.
             if self.check_deadline(context) {
                 self.run_input();
@@ -332,6 +345,26 @@ impl Connection {
             self.output.extend_from_slice(replies);
         }
         replies.clear();
+        self.mark_replies();
+    }
+
+    /// Whether the replies that wait belong to writes (or to reads of writes) that are not yet on disk.
+    #[inline]
+    fn waits_for_disk(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(mark) = self.durable_mark else { return false };
+        let waits = !self.server.journal.is_durable(mark, context.waker());
+        if !waits {
+            self.durable_mark = None;
+        }
+        waits
+    }
+
+    /// To be called when replies have come: they may go once what they tell of is on disk.
+    #[inline]
+    fn mark_replies(&mut self) {
+        if self.server.journal.is_sync_always() && !self.output.is_empty() {
+            self.durable_mark = Some(self.server.journal.end());
+        }
     }
 
     /// Writes what the socket takes.
@@ -378,6 +411,7 @@ impl Connection {
         if self.session.client.take_outbox(&mut self.output) {
             self.session.blocked = None;
             self.deadline = None;
+            self.mark_replies();
         }
     }
 

@@ -1,6 +1,6 @@
-//! SAVE, BGSAVE, LASTSAVE.
+//! SAVE, BGSAVE, BGREWRITEAOF, LASTSAVE.
 
-use super::rdb_save;
+use super::{aof_rewrite, rdb_save};
 use crate::commands::error::{self, CommandError};
 use crate::commands::flags::Flags;
 use crate::commands::spec::Group;
@@ -28,6 +28,13 @@ pub const COMMANDS: &[SessionCommand] = &[
         .syntax("[SCHEDULE]")
         .since("1.0.0")
         .summary("Writes the data set to disk in the background.")
+        .complexity("O(1)"),
+    SessionCommand::new("bgrewriteaof", 1, bgrewriteaof)
+        .group(Group::Server)
+        .admin()
+        .noscript()
+        .flag(Flags::NO_ASYNC_LOADING)
+        .summary("Rewrites the append-only file in the background.")
         .complexity("O(1)"),
     SessionCommand::new("lastsave", 1, lastsave)
         .group(Group::Server)
@@ -83,6 +90,25 @@ fn bgsave(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, C
                  schedule a BGSAVE whenever possible.",
             ));
         }
+    }
+    Ok(SessionFlow::Done)
+}
+
+fn bgrewriteaof(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, CommandError> {
+    let server = ctx.worker.server;
+    let status = &server.save_status;
+    if status.is_rewriting_aof() {
+        return Err(CommandError::fixed("ERR Background append only file rewriting already in progress"));
+    }
+    if !ctx.deny_blocking
+        && status.activity() == Activity::None
+        && aof_rewrite::start(server, ctx.locked.as_deref_mut())
+    {
+        ctx.reply.simple("Background append only file rewriting started");
+    } else {
+        status.aof.rewrite_scheduled.store(true, Ordering::Release);
+        status.aof.rewrites_consecutive_failures.store(0, Ordering::Relaxed);
+        ctx.reply.simple("Background append only file rewriting scheduled");
     }
     Ok(SessionFlow::Done)
 }

@@ -1,6 +1,6 @@
-//! What saving does by itself: save points, scheduled saves.
+//! What saving does by itself: save points, scheduled saves and rewrites.
 
-use super::rdb_save;
+use super::{aof_rewrite, rdb_save};
 use crate::base::clock;
 use crate::server::Server;
 use crate::server::save_status::Activity;
@@ -12,7 +12,12 @@ const RETRY_SECONDS: i64 = 5;
 /// To be called a few times per second.
 pub fn run(server: &'static Server) {
     let status = &server.save_status;
+    server.journal.collect();
     if server.loading.load(Ordering::Acquire) || status.activity() != Activity::None {
+        return;
+    }
+    if status.aof.rewrite_scheduled.load(Ordering::Acquire) && may_rewrite(server) {
+        aof_rewrite::start(server, None);
         return;
     }
     if status.bgsave_scheduled.load(Ordering::Acquire) && may_try(server) {
@@ -27,7 +32,22 @@ pub fn run(server: &'static Server) {
     if let Some(point) = due.filter(|_| may_try(server)) {
         tracing::info!("{} changes in {} seconds. Saving...", point.changes, point.seconds);
         rdb_save::start(server, None);
+        return;
     }
+    if status.aof.enabled.load(Ordering::Acquire) && may_rewrite(server) && aof_rewrite::is_due(server) {
+        aof_rewrite::start(server, None);
+    }
+}
+
+/// Rewrites that fail again and again are tried ever more seldom: after 1, 2, 4 … 60 minutes.
+fn may_rewrite(server: &Server) -> bool {
+    let status = &server.save_status;
+    let failures = status.aof.rewrites_consecutive_failures.load(Ordering::Relaxed);
+    if failures < 3 {
+        return true;
+    }
+    let minutes = (1i64 << (failures - 3).min(6)).min(60);
+    clock::unix_ms() / 1000 - status.activity_started_s.load(Ordering::Relaxed) >= minutes * 60
 }
 
 fn may_try(server: &Server) -> bool {

@@ -6,6 +6,10 @@
 //!   rdb_load   file ─► rdb::Reader (one thread) ─► batches ─► decode and insert (several threads)
 //! ```
 
+pub mod aof;
+pub mod aof_load;
+pub mod aof_manifest;
+pub mod aof_rewrite;
 pub mod commands;
 pub mod commands_base;
 pub mod config_file;

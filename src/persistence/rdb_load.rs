@@ -17,7 +17,9 @@ use crate::rdb::format::Lineage;
 use crate::rdb::reader::{Access, KeyItem, LoadError};
 use crate::rdb::{Item, Reader, value};
 use crate::server::Server;
+use bytes::Bytes;
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::ops::Range;
 use std::sync::Arc;
@@ -47,8 +49,9 @@ pub struct Summary {
     pub repl_id: Option<String>,
     pub repl_offset: Option<i64>,
     pub repl_stream_db: Option<usize>,
-    pub functions: Vec<Box<[u8]>>,
-    /// Where the file ends within the bytes that were read; what follows.
+    pub functions: Vec<Bytes>,
+    /// Where the RDB part ends, and what was read beyond it.
+    pub end: u64,
     pub rest: Vec<u8>,
 }
 
@@ -248,6 +251,7 @@ fn read(
         }
     }
     deliver(batch);
+    summary.end = reader.offset();
     summary.rest = reader.rest().to_vec();
     Ok(summary)
 }
@@ -293,7 +297,7 @@ fn note_aux(server: &'static Server, key: &[u8], text: &str, summary: &mut Summa
     }
 }
 
-fn finish(server: &Server, shared: &Shared, result: Result<Summary, LoadError>) -> Result<Summary, LoadError> {
+fn finish(server: &'static Server, shared: &Shared, result: Result<Summary, LoadError>) -> Result<Summary, LoadError> {
     let summary = result?;
     if let Some(error) = shared.error.lock().take() {
         return Err(error);
@@ -313,8 +317,25 @@ fn finish(server: &Server, shared: &Shared, result: Result<Summary, LoadError>) 
     } else {
         tracing::info!("Done loading RDB, keys loaded: {loaded}, keys expired: {expired}.");
     }
-    *server.save_status.functions.lock() = summary.functions.clone();
+    load_functions(server, &summary)?;
     Ok(summary)
+}
+
+/// The libraries of the file take the place of those that were there.
+fn load_functions(server: &'static Server, summary: &Summary) -> Result<(), LoadError> {
+    let fail =
+        |what: String| LoadError { offset: 0, fault: Fault::Damaged(format!("Failed loading library, {what}").into()) };
+    let mut libraries = BTreeMap::new();
+    for code in &summary.functions {
+        let compile =
+            server.save_status.compile_library.get().ok_or_else(|| fail("there is no interpreter".to_owned()))?;
+        let library = compile(server, code).map_err(|error| fail(error.0.into_owned()))?;
+        if let Some(twice) = libraries.insert(library.name.clone(), library) {
+            return Err(fail(format!("Library {} already exists", twice.name)));
+        }
+    }
+    server.scripts.set_libraries(libraries);
+    Ok(())
 }
 
 impl Batch {

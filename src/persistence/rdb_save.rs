@@ -44,8 +44,8 @@ pub fn writer(server: &Server, purpose: Purpose) -> Writer {
     writer.aux("ctime", (now_ms / 1000).to_string().as_bytes());
     writer.aux("used-mem", memory::used().to_string().as_bytes());
     writer.aux("aof-base", if purpose == Purpose::AofBase { b"1" } else { b"0" });
-    for code in server.save_status.functions.lock().iter() {
-        writer.function(code);
+    for library in server.scripts.libraries().values() {
+        writer.function(&library.code);
     }
     writer
 }

@@ -1,6 +1,6 @@
 //! The last save.
 
-use super::rdb_save;
+use super::{aof, rdb_save};
 use crate::server::Server;
 use crate::server::intents::ShutdownWish;
 use crate::server::save_status::Activity;
@@ -17,6 +17,15 @@ pub fn prepare(server: &'static Server, wish: ShutdownWish) -> bool {
     stop_snapshot(server);
     let wanted = wish.save.unwrap_or(!server.config.current().save.is_empty());
     let locked = server.keyspace.lock_all();
+    if let Some(aof) = aof::get().filter(|aof| aof.is_enabled()) {
+        tracing::info!("Calling fsync() on the AOF file.");
+        if !aof.flush(Duration::from_secs(10)) {
+            tracing::warn!("Fail to fsync the AOF file: it takes too long");
+            if !wish.force {
+                return false;
+            }
+        }
+    }
     if wanted {
         tracing::info!("Saving the final RDB snapshot before exiting.");
         if rdb_save::save(server, &locked).is_err() && !wish.force {

@@ -1,5 +1,9 @@
 //! The first load: an append-only file if that is on, else the RDB file. Clients are answered meanwhile (-LOADING).
 
+use super::aof;
+use super::aof_load::{self, Loaded};
+use super::aof_manifest::{Manifest, Part};
+use super::files::TempFile;
 use super::rdb_load::{self, Rules};
 use crate::base::clock;
 use crate::rdb::reader::LoadError;
@@ -11,9 +15,116 @@ use std::time::Instant;
 
 /// Loads what is on disk. An error means that the server must not start.
 pub fn load(server: &'static Server) -> Result<(), String> {
-    let result = load_rdb(server);
+    let config = server.config.current();
+    let manifest = read_manifest(server)?;
+    let manifest = if config.appendonly { load_aof(server, manifest)? } else { load_rdb(server).map(|()| manifest)? };
+    aof::start(server, manifest)?;
     end(server);
-    result
+    Ok(())
+}
+
+/// The manifest, if there is one. It is read even if the file is off: turning it on later must not reuse its numbers.
+fn read_manifest(server: &Server) -> Result<Manifest, String> {
+    let config = server.config.current();
+    let path = Path::new(&config.appenddirname).join(format!("{}.manifest", config.appendfilename));
+    let text = match std::fs::read(&path) {
+        Ok(text) => String::from_utf8_lossy(&text).into_owned(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Manifest::default()),
+        Err(error) => return Err(format!("Fatal error: can't open the AOF manifest file {}: {error}", path.display())),
+    };
+    Manifest::parse(&text).map_err(|error| {
+        tracing::warn!("\n*** FATAL AOF MANIFEST FILE ERROR ***\n");
+        if error.line_number > 0 {
+            tracing::warn!("Reading the manifest file, at line {}\n", error.line_number);
+            tracing::warn!(">>> '{}'\n", error.line);
+        }
+        error.what.to_owned()
+    })
+}
+
+/// Takes over the single file of a server before 7.0: it becomes the base.
+fn adopt_old_file(server: &Server, manifest: &mut Manifest) -> Result<(), String> {
+    let config = server.config.current();
+    let (old, dir) = (Path::new(&config.appendfilename), Path::new(&config.appenddirname));
+    let interrupted = manifest.incr.is_empty()
+        && manifest
+            .base
+            .as_ref()
+            .is_some_and(|base| base.name == config.appendfilename && !dir.join(&base.name).exists());
+    if !old.exists() || !(!dir.is_dir() || manifest.is_empty() || interrupted) {
+        return Ok(());
+    }
+    let fail = |error: std::io::Error| {
+        format!("Error trying to move the old AOF file {} into dir {}: {error}", old.display(), dir.display())
+    };
+    if !dir.is_dir() {
+        std::fs::create_dir(dir).map_err(fail)?;
+    }
+    if !interrupted {
+        *manifest = Manifest {
+            base: Some(Part { name: config.appendfilename.clone(), seq: 1 }),
+            base_seq: 1,
+            ..Manifest::default()
+        };
+        let path = dir.join(format!("{}.manifest", config.appendfilename));
+        let write = || {
+            let mut file =
+                TempFile::create(path.with_file_name(format!("temp-{}.manifest", config.appendfilename)), false)?;
+            file.write(manifest.text().as_bytes())?;
+            file.commit(&path)
+        };
+        write().map_err(fail)?;
+    }
+    std::fs::rename(old, dir.join(old)).map_err(fail)?;
+    tracing::info!(
+        "Successfully migrated an old-style AOF file ({}) into the AOF directory ({}).",
+        old.display(),
+        dir.display()
+    );
+    Ok(())
+}
+
+/// Base, then incr files in order. Only the last may lack its end.
+fn load_aof(server: &'static Server, mut manifest: Manifest) -> Result<Manifest, String> {
+    adopt_old_file(server, &mut manifest)?;
+    let config = server.config.current();
+    let dir = Path::new(&config.appenddirname);
+    let parts: Vec<&Part> = manifest.base.iter().chain(&manifest.incr).collect();
+    let mut total = 0;
+    for part in &parts {
+        match std::fs::metadata(dir.join(&part.name)) {
+            Ok(metadata) => total += metadata.len(),
+            Err(error) => {
+                let reason = aof_load::plain(&error);
+                return Err(format!("Unable to obtain the AOF file {} length. stat: {reason}", part.name));
+            }
+        }
+    }
+    if total == 0 {
+        return Ok(manifest);
+    }
+    begin(server, total);
+    let start = Instant::now();
+    for (index, part) in parts.iter().enumerate() {
+        let file_start = Instant::now();
+        let is_base = manifest.base.as_ref() == Some(*part);
+        let old_style = part.name == config.appendfilename;
+        let loaded = aof_load::load_file(server, &dir.join(&part.name), &part.name, old_style)
+            .map_err(|_| "Fatal error loading the append only file. Exiting.".to_owned())?;
+        if loaded == Loaded::Truncated && index + 1 < parts.len() {
+            return Err("Fatal error: the truncated file is not the last file".to_owned());
+        }
+        if loaded != Loaded::Empty {
+            let kind = if is_base { "base" } else { "incr" };
+            tracing::info!(
+                "DB loaded from {kind} file {}: {:.3} seconds",
+                part.name,
+                file_start.elapsed().as_secs_f64()
+            );
+        }
+    }
+    tracing::info!("DB loaded from append only file: {:.3} seconds", start.elapsed().as_secs_f64());
+    Ok(manifest)
 }
 
 fn load_rdb(server: &'static Server) -> Result<(), String> {

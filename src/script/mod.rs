@@ -6,7 +6,7 @@ mod cmsgpack;
 pub mod commands;
 mod convert;
 mod flags;
-mod functions;
+pub mod functions;
 mod interpreter;
 mod libraries;
 mod run;

@@ -13,7 +13,7 @@ use super::session::{ReplyMode, Session, SessionContext, SessionFlow, SessionHan
 use super::table::{Entry, Handler};
 use super::worker::Worker;
 use crate::commands::context::KeyFlow;
-use crate::commands::error::CommandError;
+use crate::commands::error::{self, CommandError};
 use crate::commands::flags::Flags;
 use crate::engine::keyspace::Locked;
 use crate::engine::keyspace::shard_of;
@@ -86,6 +86,12 @@ fn resolve(worker: &Worker, args: Args<'_>) -> Resolved {
     let entry = worker.server.table.find(&args[0]);
     let key = entry.and_then(|entry| entry.single_key).and_then(|at| args.get(at));
     Resolved { entry, hash: key.map(Locked::hash) }
+}
+
+/// Runs one request that comes from elsewhere than a batch (the append-only file, a primary).
+pub fn run_one(worker: &mut Worker, session: &mut Session, args: Args<'_>, reply: &mut Reply) {
+    let known = resolve(worker, args);
+    run(worker, session, args, known, reply);
 }
 
 /// Brings the buckets and then the records of the batch's keys into the cache, so that the misses of all of them overlap
@@ -357,7 +363,11 @@ pub fn admit(worker: &mut Worker, session: &Session, entry: &Entry, _args: Args<
         admit_listener(session, entry)?;
     }
     if worker.server.loading.load(Ordering::Relaxed) && !flags.has(Flags::LOADING) {
+    if worker.server.loading.load(Ordering::Relaxed) && !flags.has(Flags::LOADING) && !session.is_primary_link {
         return Err(CommandError::fixed("LOADING Redis is loading the dataset in memory"));
+    }
+    if worker.server.save_status.is_alarmed() && (entry.writes || entry.spec.name == "ping") {
+        refuse_unsaved(worker, session)?;
     }
     Ok(())
 }
@@ -390,6 +400,26 @@ fn admit_listener(session: &Session, entry: &Entry) -> Result<(), CommandError> 
         return Err(CommandError::fixed("ERR Replica can't interact with the keyspace"));
     }
     Ok(())
+/// Refuses a write that could not be saved.
+#[cold]
+fn refuse_unsaved(worker: &Worker, session: &Session) -> Result<(), CommandError> {
+    let (server, config) = (worker.server, &worker.config);
+    if session.is_primary_link || server.is_replica.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    let status = &server.save_status;
+    let bgsave_failed = status.last_bgsave_failed.load(Ordering::Relaxed);
+    if bgsave_failed && config.stop_writes_on_bgsave_error && !config.save.is_empty() {
+        return Err(error::MISCONF_RDB);
+    }
+    match status.aof.write_error.load(Ordering::Relaxed) {
+        0 => Ok(()),
+        errno => {
+            let reason = std::io::Error::from_raw_os_error(errno as i32).to_string();
+            let reason = reason.split(" (os error").next().unwrap_or_default().to_owned();
+            Err(CommandError::new(format!("MISCONF Errors writing to the AOF file: {reason}")))
+        }
+    }
 }
 
 /// Counts and writes the refusal of a command of a transaction that is already running.

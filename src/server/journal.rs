@@ -9,12 +9,14 @@
 //! no reader the journal is off, and asking costs one relaxed load.
 
 use crate::base::number::IntText;
+use crate::engine::keyspace::Locked;
 use crate::resp::OwnedArgs;
 use atomic_waker::AtomicWaker;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Waker;
 
 const CHUNK: usize = 64 * 1024;
 
@@ -26,14 +28,29 @@ struct Stream {
     end: u64,
     /// The database that the last command in the stream went to.
     selected: Option<usize>,
-    readers: Vec<Arc<AtomicWaker>>,
+    readers: Vec<Arc<JournalReader>>,
+}
+
+/// Somebody who follows the stream: where he is, and how he is woken.
+#[derive(Default)]
+pub struct JournalReader {
+    pub waker: AtomicWaker,
+    /// Everything before this offset may go.
+    pub position: AtomicU64,
 }
 
 #[derive(Default)]
 pub struct Journal {
     active: AtomicBool,
     end: AtomicU64,
+    /// Bytes behind the end that are kept although nobody waits for them (the replication backlog).
+    retain: AtomicU64,
     stream: Mutex<Stream>,
+    /// Replies wait for the disk (appendfsync always).
+    sync_always: AtomicBool,
+    /// Offset up to which the append-only file is on disk.
+    durable: AtomicU64,
+    sync_waiters: Mutex<Vec<(u64, Waker)>>,
 }
 
 /// The bytes asked for are no longer, or not yet, there.
@@ -121,7 +138,7 @@ impl Journal {
         }
         self.end.store(stream.end, Ordering::Release);
         for reader in &stream.readers {
-            reader.wake();
+            reader.waker.wake();
         }
     }
 
@@ -155,13 +172,90 @@ impl Journal {
         }
     }
 
-    /// Registers a waker that every append wakes.
-    pub fn add_reader(&self, waker: &Arc<AtomicWaker>) {
-        self.stream.lock().readers.push(Arc::clone(waker));
+    /// Registers a reader, whom every append wakes, and turns the journal on. To be called with every shard locked. The
+    /// next command is preceded by SELECT. Returns the offset at which he begins.
+    pub fn add_reader(&self, reader: &Arc<JournalReader>, _all_shards: &Locked) -> u64 {
+        let mut stream = self.stream.lock();
+        stream.selected = None;
+        reader.position.store(stream.end, Ordering::Release);
+        stream.readers.push(Arc::clone(reader));
+        self.active.store(true, Ordering::Release);
+        stream.end
     }
 
-    pub fn remove_reader(&self, waker: &Arc<AtomicWaker>) {
-        self.stream.lock().readers.retain(|other| !Arc::ptr_eq(other, waker));
+    /// Removes a reader; the last one turns the journal off, unless a backlog is kept.
+    pub fn remove_reader(&self, reader: &Arc<JournalReader>) {
+        let mut stream = self.stream.lock();
+        stream.readers.retain(|other| !Arc::ptr_eq(other, reader));
+        if stream.readers.is_empty() && self.retain.load(Ordering::Acquire) == 0 {
+            self.active.store(false, Ordering::Release);
+        }
+    }
+
+    /// How much of the past is kept for replicas that come back.
+    pub fn set_retained(&self, bytes: u64) {
+        self.retain.store(bytes, Ordering::Release);
+    }
+
+    /// Lets go of what no reader needs and no backlog keeps.
+    pub fn collect(&self) {
+        let slowest = {
+            let stream = self.stream.lock();
+            let backlog = stream.end.saturating_sub(self.retain.load(Ordering::Acquire));
+            stream.readers.iter().map(|reader| reader.position.load(Ordering::Acquire)).fold(backlog, u64::min)
+        };
+        self.trim(slowest);
+    }
+
+    /// Whether replies wait until the file is on disk up to their mark.
+    #[inline]
+    pub fn is_sync_always(&self) -> bool {
+        self.sync_always.load(Ordering::Relaxed)
+    }
+
+    /// Turns waiting on or off; off wakes everybody.
+    pub fn set_sync_always(&self, on: bool) {
+        self.sync_always.store(on, Ordering::Release);
+        if !on {
+            self.wake_waiters(u64::MAX);
+        }
+    }
+
+    /// Whether everything up to the mark is on disk; if not, the waker is called when it is.
+    pub fn is_durable(&self, mark: u64, waker: &Waker) -> bool {
+        let reached = || self.durable.load(Ordering::Acquire) >= mark || !self.is_sync_always();
+        if reached() {
+            return true;
+        }
+        let mut waiters = self.sync_waiters.lock();
+        // The writer advances the mark before it takes this lock.
+        if reached() {
+            return true;
+        }
+        waiters.push((mark, waker.clone()));
+        false
+    }
+
+    /// The file is on disk up to this offset.
+    pub fn set_durable(&self, offset: u64) {
+        self.durable.store(offset, Ordering::Release);
+        self.wake_waiters(offset);
+    }
+
+    /// Offset up to which the file is on disk.
+    pub fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    fn wake_waiters(&self, offset: u64) {
+        let ready: Vec<Waker> = {
+            let mut waiters = self.sync_waiters.lock();
+            let (ready, rest) = std::mem::take(&mut *waiters).into_iter().partition(|(mark, _)| *mark <= offset);
+            *waiters = rest;
+            let ready: Vec<(u64, Waker)> = ready;
+            ready.into_iter().map(|(_, waker)| waker).collect()
+        };
+        ready.into_iter().for_each(Waker::wake);
     }
 
     /// Bytes of memory.

@@ -1,7 +1,13 @@
 //! What is known of saving and loading: plain data that INFO and admission read, and `persistence` keeps true.
 
-use parking_lot::Mutex;
+use super::scripts::Library;
+use super::state::Server;
+use crate::commands::error::CommandError;
+use bytes::Bytes;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
+
+pub type CompileLibrary = fn(&'static Server, &Bytes) -> Result<Library, CommandError>;
 
 /// Which snapshot is being written; there is one at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +58,8 @@ pub struct AofStatus {
     pub rewrites: AtomicU64,
     pub rewrites_consecutive_failures: AtomicU64,
     pub rewrite_scheduled: AtomicBool,
+    /// CONFIG SET appendonly is being made true; on its way on, this counts as a rewrite.
+    pub changing: AtomicBool,
     pub delayed_fsync: AtomicU64,
     /// Bytes written but not yet synced, and whether a sync is under way.
     pub pending_fsync: AtomicBool,
@@ -80,8 +88,8 @@ pub struct SaveStatus {
     alarm: AtomicU8,
     /// DEBUG SET-SKIP-CHECKSUM-VALIDATION.
     pub skip_checksum: AtomicBool,
-    /// Code of function libraries that a file held; written back with the next.
-    pub functions: Mutex<Vec<Box<[u8]>>>,
+    /// Compiles a function library that a file holds; put here by `boot`, since scripts live above.
+    pub compile_library: OnceLock<CompileLibrary>,
 }
 
 impl Default for SaveStatus {
@@ -102,7 +110,7 @@ impl Default for SaveStatus {
             aof: AofStatus { last_rewrite_seconds: AtomicI64::new(-1), ..AofStatus::default() },
             alarm: AtomicU8::new(0),
             skip_checksum: AtomicBool::new(false),
-            functions: Mutex::default(),
+            compile_library: OnceLock::new(),
         }
     }
 }
@@ -113,6 +121,11 @@ const ALARM_AOF: u8 = 2;
 impl SaveStatus {
     pub fn activity(&self) -> Activity {
         Activity::from_u8(self.activity.load(Ordering::Acquire))
+    }
+
+    /// `aof_rewrite_in_progress`.
+    pub fn is_rewriting_aof(&self) -> bool {
+        self.activity() == Activity::AofRewrite || self.aof.changing.load(Ordering::Acquire)
     }
 
     /// Claims the right to write a snapshot; false while another is being written.

@@ -1,0 +1,176 @@
+//! BGREWRITEAOF: a new base from a snapshot, after which the old files go.
+//!
+//! ```text
+//!   cut ─┬─ the writer goes on to incr n+1          manifest: base m, incr …n, incr n+1
+//!        └─ snapshot ─► temp file ─► base m+1       manifest: base m+1, incr n+1     (the rest is history)
+//! ```
+
+use super::aof::{self, Aof};
+use super::aof_load::plain;
+use super::commands_base::CommandWriter;
+use super::files::TempFile;
+use super::rdb_save::{self, Purpose};
+use super::snapshot::{self, Serializer, Sink, Stopped};
+use crate::base::clock;
+use crate::engine::keyspace::Locked;
+use crate::server::Server;
+use crate::server::save_status::Activity;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+fn serializer(server: &Server) -> (Serializer, bool) {
+    let rdb = server.config.current().aof_use_rdb_preamble;
+    let serializer = if rdb {
+        Serializer::Rdb(Box::new(rdb_save::writer(server, Purpose::AofBase)))
+    } else {
+        Serializer::Commands(CommandWriter::default())
+    };
+    (serializer, rdb)
+}
+
+/// A base of what is there now, under locks that the caller holds (the first file of a new server).
+pub fn write_base_locked(server: &'static Server, locked: &Locked, target: &Path) -> io::Result<()> {
+    let (serializer, _) = serializer(server);
+    let mut file = TempFile::create(target.with_file_name(temp_name()), false)?;
+    snapshot::run_locked(server, locked, serializer, |bytes| file.write(bytes))?;
+    file.commit(target)
+}
+
+fn temp_name() -> String {
+    format!("temp-rewriteaof-bg-{}.aof", std::process::id())
+}
+
+/// Starts a rewrite; false if another snapshot is being written.
+pub fn start(server: &'static Server, locked: Option<&mut Locked>) -> bool {
+    let Some(aof) = aof::get() else { return false };
+    start_with(server, aof, locked, |aof, _| {
+        if aof.is_enabled() {
+            aof.rotate_here();
+        }
+    })
+}
+
+/// Turns the file on: its first base is a rewrite, and the first commands come after the cut.
+pub fn start_first(server: &'static Server, aof: &'static Aof) -> bool {
+    start_with(server, aof, None, |aof, locked| aof.enable_locked(locked))
+}
+
+fn start_with(
+    server: &'static Server,
+    aof: &'static Aof,
+    locked: Option<&mut Locked>,
+    at_cut: impl FnOnce(&Aof, &Locked),
+) -> bool {
+    let status = &server.save_status;
+    if !status.begin(Activity::AofRewrite, clock::unix_ms() / 1000) {
+        return false;
+    }
+    status.aof.rewrite_scheduled.store(false, Ordering::Release);
+    status.aof.rewrites.fetch_add(1, Ordering::Relaxed);
+    let (serializer, rdb) = serializer(server);
+    let cut = |locked: &mut Locked| {
+        at_cut(aof, locked);
+        snapshot::begin(server, locked, serializer)
+    };
+    let sink = match locked {
+        Some(locked) => cut(locked),
+        None => cut(&mut server.keyspace.lock_all()),
+    };
+    tracing::info!("Background append only file rewriting started by pid {}", std::process::id());
+    let spawned = std::thread::Builder::new().name("aof-rewrite".into()).spawn(move || run(server, aof, &sink, rdb));
+    if let Err(error) = spawned {
+        tracing::warn!("Can't rewrite append only file in background: {error}");
+        note(server, true);
+        status.end();
+    }
+    true
+}
+
+fn run(server: &'static Server, aof: &'static Aof, sink: &Arc<Sink>, rdb: bool) {
+    let status = &server.save_status;
+    let result = rewrite(server, aof, sink, rdb);
+    let seconds = clock::unix_ms() / 1000 - status.activity_started_s.load(Ordering::Relaxed);
+    status.aof.last_rewrite_seconds.store(seconds, Ordering::Relaxed);
+    match result {
+        Ok(()) => {
+            tracing::info!("Background AOF rewrite finished successfully");
+            note(server, false);
+        }
+        Err(Stopped::Cancelled) => tracing::warn!("Background AOF rewrite terminated by signal 10"),
+        Err(Stopped::Io(error)) => {
+            tracing::warn!("Write error writing append only file on disk: {}", plain(&error));
+            tracing::warn!("Background AOF rewrite terminated with error");
+            note(server, true);
+        }
+    }
+    // A file that was just turned on has no base yet: it must be tried again.
+    if aof.files.lock().unlisted.is_some() {
+        status.aof.rewrite_scheduled.store(true, Ordering::Release);
+    }
+    status.end();
+}
+
+fn note(server: &Server, failed: bool) {
+    let aof = &server.save_status.aof;
+    aof.last_rewrite_failed.store(failed, Ordering::Relaxed);
+    if failed {
+        aof.rewrites_consecutive_failures.fetch_add(1, Ordering::Relaxed);
+    } else {
+        aof.rewrites_consecutive_failures.store(0, Ordering::Relaxed);
+    }
+}
+
+fn rewrite(server: &'static Server, aof: &Aof, sink: &Sink, rdb: bool) -> Result<(), Stopped> {
+    let opened = aof
+        .create_dir()
+        .and_then(|()| std::env::current_dir())
+        .and_then(|dir| TempFile::create(dir.join(temp_name()), server.config.current().aof_rewrite_incremental_fsync));
+    let mut file = match opened {
+        Ok(file) => file,
+        Err(error) => {
+            // The walk must end anyway, so that tables may grow again.
+            server.save_status.cancel();
+            let _ = snapshot::run(server, sink, |_| Ok(()));
+            return Err(Stopped::Io(error));
+        }
+    };
+    snapshot::run(server, sink, |bytes| file.write(bytes))?;
+    tracing::info!("Successfully created the temporary AOF base file {}", temp_name());
+    while aof.is_enabled() && !aof.has_rotated() {
+        if server.save_status.is_cancelled() {
+            return Err(Stopped::Cancelled);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    tracing::info!("Background AOF rewrite terminated with success");
+    let mut files = aof.files.lock();
+    let mut manifest = files.manifest.clone();
+    let base = manifest.replace_base(&aof.stem, rdb);
+    let kept = if aof.is_enabled() { aof.rotated_to.load(Ordering::Acquire) } else { i64::MAX };
+    manifest.retire_incr_before(kept);
+    manifest.incr.extend(files.unlisted.clone());
+    file.commit(&aof.path(&base.name))?;
+    aof.persist(&mut manifest)?;
+    files.manifest = manifest;
+    files.unlisted = None;
+    aof.measure(&files);
+    Ok(())
+}
+
+/// Whether the file has grown enough since the last rewrite.
+pub fn is_due(server: &Server) -> bool {
+    let (config, aof) = (server.config.current(), &server.save_status.aof);
+    let (size, base) = (aof.current_size.load(Ordering::Relaxed), aof.base_size.load(Ordering::Relaxed).max(1));
+    if config.auto_aof_rewrite_percentage == 0 || size <= config.auto_aof_rewrite_min_size {
+        return false;
+    }
+    let growth = (size * 100 / base).saturating_sub(100);
+    if growth < u64::from(config.auto_aof_rewrite_percentage) {
+        return false;
+    }
+    tracing::info!("Starting automatic rewriting of AOF on {growth}% growth");
+    true
+}

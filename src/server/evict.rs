@@ -12,6 +12,7 @@
 //! looks (redis.io, "Key eviction"). Every worker has a pool of its own; a candidate that is gone is passed over.
 
 use super::call;
+use super::pause::PauseMode;
 use super::plan;
 use super::session::Session;
 use super::state::Server;
@@ -184,7 +185,9 @@ pub fn make_room(worker: &mut Worker) -> Room {
 fn is_allowed(worker: &Worker) -> bool {
     let server = worker.server;
     let is_copy = server.is_replica.load(Ordering::Relaxed) && worker.config.replica_ignore_maxmemory;
-    !is_copy && !server.loading.load(Ordering::Relaxed)
+    // While clients are paused the data stays as it is.
+    let is_paused = worker.pause.mode != PauseMode::None;
+    !is_copy && !is_paused && !server.loading.load(Ordering::Relaxed)
 }
 
 /// Bytes above the limit.

@@ -46,8 +46,6 @@ pub struct Db {
     expiring_hashes: usize,
     /// The bucket at which the active expire cycle goes on.
     sweep: usize,
-    /// Running average of the time to live of keys with an expiry, as the active cycle sees them.
-    ttl_average_ms: i64,
     snapshot: Option<Box<Progress>>,
 }
 
@@ -69,21 +67,6 @@ impl Db {
     /// Hashes with fields that expire, or that had some when they were last looked at (INFO's `subexpiry`).
     pub fn expiring_hashes(&self) -> usize {
         self.expiring_hashes
-    }
-
-    /// Average time to live in milliseconds, an estimate; 0 with no expiry known.
-    pub fn ttl_average_ms(&self) -> i64 {
-        if self.volatile == 0 { 0 } else { self.ttl_average_ms }
-    }
-
-    /// Takes a sample of times to live into the running average, with a weight of 2 %.
-    pub fn note_ttl(&mut self, sum_ms: i64, samples: i64) {
-        if samples == 0 {
-            return;
-        }
-        let sample = sum_ms / samples;
-        let old = if self.ttl_average_ms == 0 { sample } else { self.ttl_average_ms };
-        self.ttl_average_ms = old / 50 * 49 + sample / 50;
     }
 
     pub fn table(&self) -> &Table<Record> {
@@ -271,7 +254,6 @@ impl Db {
         self.volatile = 0;
         self.expiring_hashes = 0;
         self.sweep = 0;
-        self.ttl_average_ms = 0;
         let mut table = Table::new();
         table.pause_resize(self.snapshot.is_some());
         if let Some(progress) = self.snapshot.as_deref_mut() {

@@ -7,7 +7,6 @@
 //! a key (`waiters`) or watches it (`watch`) is registered in the key's shard, under the same lock as the key.
 
 pub mod db;
-pub mod figures;
 pub mod lock;
 pub mod shard;
 pub mod snapshot;
@@ -15,6 +14,5 @@ pub mod waiters;
 pub mod watch;
 
 pub use db::{Db, Displaced, NewExpiry, OnExpired};
-pub use figures::DbFigures;
 pub use lock::{Keyspace, Locked, SHARDS, ShardSet, shard_of};
 pub use shard::Shard;

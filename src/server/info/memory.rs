@@ -2,6 +2,7 @@
 
 use super::view::load_u64;
 use super::{Field, Figure, View};
+use crate::server::evict;
 
 pub const FIELDS: &[Field] = &[
     Field::new("used_memory", |view| view.used.into()),
@@ -46,7 +47,7 @@ pub const FIELDS: &[Field] = &[
     Field::new("rss_overhead_bytes", |view| difference(view.rss(), view.allocator().resident).into()),
     Field::new("mem_fragmentation_ratio", |view| Figure::Ratio(ratio(view.rss(), view.used))),
     Field::new("mem_fragmentation_bytes", |view| difference(view.rss(), view.used).into()),
-    Field::new("mem_not_counted_for_evict", |view| (view.clients().replica_bytes).into()),
+    Field::new("mem_not_counted_for_evict", |view| evict::not_counted(view.server).into()),
     Field::new("mem_replication_backlog", |view| view.memory().backlog.into()),
     Field::new("mem_total_replication_buffers", |view| (view.memory().backlog + view.clients().replica_bytes).into()),
     Field::new("mem_clients_slaves", |view| view.clients().replica_bytes.into()),

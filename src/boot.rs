@@ -3,7 +3,7 @@
 use crate::base::clock;
 use crate::cli::{self, Invocation};
 use crate::front::pool::Pool;
-use crate::front::{cron, listener, process, signals};
+use crate::front::{crash, cron, listener, log, process, signals};
 use crate::persistence::{self, config_file};
 use crate::script;
 use crate::server::config::{Arguments, Checks, Config, ConfigStore, Extra, REDIS_VERSION};
@@ -36,7 +36,9 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
         return Err(problem.fatal_text());
     }
     config_file::enter_dir(&mut loaded.config)?;
-    crate::front::log::start(&loaded.config);
+    process::daemonize(&loaded.config)?;
+    crash::block_signals();
+    log::start(&loaded.config);
     let table = CommandTable::leak(
         crate::commands::FAMILIES,
         &[commands::FAMILIES, &[persistence::commands::COMMANDS, script::commands::COMMANDS]].concat(),
@@ -52,6 +54,10 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     process::observe(server);
     // Placed once, before anything is loaded.
     let _ = server.save_status.compile_library.set(script::functions::compile);
+    log::follow(server);
+    crash::watch(server).map_err(|error| error.to_string())?;
+    follow_oom_score(server);
+    process::write_pidfile(&server.config.current());
     announce(server);
     std::thread::Builder::new()
         .name("lazyfree".into())
@@ -60,6 +66,17 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     runtime.block_on(run(server))
+}
+
+/// The kernel's view of the process follows the settings.
+fn follow_oom_score(server: &'static Server) {
+    let is_replica = || server.is_replica.load(Ordering::Relaxed);
+    // Told in the log; the server runs without it.
+    let _ = process::set_oom_score(&server.config.current(), is_replica());
+    server.config.on_apply(
+        &["oom-score-adj", "oom-score-adj-values"],
+        Box::new(move |_, new| process::set_oom_score(new, is_replica())),
+    );
 }
 
 /// The first lines of the log, which tools and tests wait for.
@@ -96,6 +113,7 @@ async fn run(server: &'static Server) -> Result<(), String> {
     tokio::spawn(cron::run(server));
     load(server).await;
     tracing::info!("Ready to accept connections");
+    process::notify_supervisor(&config, "READY=1\nSTATUS=Ready to accept connections");
     loop {
         let wish: ShutdownWish = std::future::poll_fn(|context| match server.intents.poll_shutdown(context.waker()) {
             Some(wish) => std::task::Poll::Ready(wish),
@@ -111,6 +129,8 @@ async fn run(server: &'static Server) -> Result<(), String> {
         // The socket's file would keep the next start from binding.
         let _ = std::fs::remove_file(path);
     }
+    process::notify_supervisor(&config, "STOPPING=1");
+    process::remove_pidfile(&config);
     tracing::warn!("Redis is now ready to exit, bye bye...");
     std::process::exit(0)
 }

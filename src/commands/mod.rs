@@ -10,6 +10,7 @@ pub mod keyspec;
 pub mod scan;
 pub mod settings;
 pub mod spec;
+pub mod syntax;
 
 mod bitfield;
 mod bitmap;

@@ -29,6 +29,22 @@ pub fn used() -> usize {
     usize::try_from(sum).unwrap_or(0)
 }
 
+/// Makes jemalloc return the pages that it keeps for later: every arena is told to keep none, then to go on as before.
+pub fn purge() {
+    let arenas = tikv_jemalloc_ctl::arenas::narenas::read().unwrap_or(0);
+    for arena in 0..arenas {
+        let name = format!("arena.{arena}.dirty_decay_ms\0");
+        for decay_ms in [0isize, DIRTY_DECAY_MS] {
+            // SAFETY: the name ends in a zero byte, and jemalloc documents its value as an ssize_t. An arena that was never
+            // used answers an error, which is of no interest.
+            let _ = unsafe { tikv_jemalloc_ctl::raw::write(name.as_bytes(), decay_ms) };
+        }
+    }
+}
+
+/// jemalloc's default.
+const DIRTY_DECAY_MS: isize = 10_000;
+
 #[inline]
 fn count(delta: isize) {
     let mut index = COUNTER.get();

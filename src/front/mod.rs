@@ -1,6 +1,7 @@
 //! Level 8: accepting connections, the connection loop, periodic work, signals. No rules of Redis.
 
 pub mod connection;
+pub mod crash;
 pub mod cron;
 pub mod listener;
 pub mod log;

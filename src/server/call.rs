@@ -95,6 +95,9 @@ pub fn execute_again(
     let ns = worker.lap_ns();
     if !matches!(result, Ok(KeyFlow::Block(_))) {
         count_time(worker, entry, ns, result.as_ref().err());
+        if ns >= worker.slow_ns {
+            worker.server.note_slow(entry, args, caller.client, ns);
+        }
     }
     result.unwrap_or(KeyFlow::Done)
 }
@@ -120,7 +123,7 @@ pub fn execute(
         worker.lap_ns();
         count_call(worker, entry);
     } else {
-        finish_statistics(worker, entry, result.as_ref().err());
+        finish_statistics(worker, entry, args, caller.client, result.as_ref().err());
     }
     result.unwrap_or(KeyFlow::Done)
 }
@@ -188,10 +191,19 @@ pub fn within_unit(worker: &mut Worker, locked: &mut Locked, db: usize, change: 
 
 /// Counts a command that has run.
 #[inline]
-pub fn finish_statistics(worker: &mut Worker, entry: &Entry, error: Option<&CommandError>) {
+pub fn finish_statistics(
+    worker: &mut Worker,
+    entry: &Entry,
+    args: Args<'_>,
+    client: u64,
+    error: Option<&CommandError>,
+) {
     let ns = worker.lap_ns();
     count_call(worker, entry);
     count_time(worker, entry, ns, error);
+    if ns >= worker.slow_ns {
+        worker.server.note_slow(entry, args, client, ns);
+    }
 }
 
 #[inline]

@@ -302,7 +302,7 @@ pub fn run_session(context: &mut SessionContext<'_>, handler: SessionHandler, ar
         context.reply.truncate(start);
         context.reply.error(&error.0);
     }
-    call::finish_statistics(context.worker, entry, result.as_ref().err());
+    call::finish_statistics(context.worker, entry, args, context.session.client.id, result.as_ref().err());
     result.unwrap_or(SessionFlow::Done)
 }
 

@@ -7,6 +7,7 @@ use super::evict::Eviction;
 use super::expire_cycle::ExpireCycle;
 use super::intents::Intents;
 use super::journal::Journal;
+use super::latency::LatencyMonitor;
 use super::lazyfree::LazyFree;
 use super::monitor::Monitors;
 use super::pause::Pauses;
@@ -14,6 +15,7 @@ use super::process::ProcessFacts;
 use super::pubsub::PubSub;
 use super::save_status::SaveStatus;
 use super::scripts::Scripts;
+use super::slowlog::SlowLog;
 use super::stats::{ServerStats, WorkerStats};
 use super::table::CommandTable;
 use super::tracking::Tracking;
@@ -30,6 +32,8 @@ pub struct Server {
     pub clients: Clients,
     pub journal: Journal,
     pub stats: ServerStats,
+    pub slowlog: SlowLog,
+    pub latency: LatencyMonitor,
     pub intents: Intents,
     pub pubsub: PubSub,
     pub scripts: Scripts,
@@ -76,10 +80,6 @@ pub struct Server {
 
 /// DEBUG's switches.
 pub struct Switches {
-    /// RESTORE and the loading of RDB files do not look at checksums.
-    pub skip_checksums: AtomicBool,
-    /// Scripts may call commands flagged noscript.
-    pub disable_deny_scripts: AtomicBool,
     pub reply_buffer_resizing: AtomicBool,
     /// Milliseconds after which a client's reply buffer forgets its peak; -1: never.
     pub reply_peak_reset_ms: AtomicI64,
@@ -91,8 +91,6 @@ pub const REPLY_PEAK_RESET_MS: i64 = 5000;
 impl Default for Switches {
     fn default() -> Self {
         Switches {
-            skip_checksums: AtomicBool::new(false),
-            disable_deny_scripts: AtomicBool::new(false),
             reply_buffer_resizing: AtomicBool::new(true),
             reply_peak_reset_ms: AtomicI64::new(REPLY_PEAK_RESET_MS),
         }
@@ -117,6 +115,8 @@ impl Server {
             clients: Clients::default(),
             journal: Journal::default(),
             stats: ServerStats::default(),
+            slowlog: SlowLog::default(),
+            latency: LatencyMonitor::default(),
             intents: Intents::default(),
             pubsub: PubSub::default(),
             scripts: Scripts::default(),

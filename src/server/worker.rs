@@ -27,6 +27,8 @@ pub struct Worker {
     pub now_ms: i64,
     /// Stopwatch reading at which the last command ended; the next one's time counts from there.
     pub lap: u64,
+    /// Commands that take so long are looked at by the slow log and the latency monitor.
+    pub slow_ns: u64,
     /// CLIENT PAUSE, and whether MONITOR is in use; as of the beginning of the batch.
     pub pause: Pause,
     pub has_monitors: bool,
@@ -64,6 +66,7 @@ impl Worker {
             stopwatch: Stopwatch::new(),
             now_ms: clock::unix_ms(),
             lap: 0,
+            slow_ns: u64::MAX,
             pause: Pause::default(),
             has_monitors: false,
             config_generation: server.config.generation(),
@@ -110,6 +113,12 @@ impl Worker {
     pub fn renew_settings(&mut self) {
         self.config = self.server.config.current();
         let config = &self.config;
+        let slowlog_ns = u64::try_from(config.slowlog_log_slower_than).map_or(u64::MAX, |us| us.saturating_mul(1000));
+        let latency_ns = match config.latency_monitor_threshold {
+            0 => u64::MAX,
+            ms => ms.saturating_mul(1_000_000),
+        };
+        self.slow_ns = slowlog_ns.min(latency_ns);
         self.pause = self.server.pauses.at(self.now_ms);
         self.has_monitors = !self.server.monitors.is_empty();
         let is_replica = self.server.is_replica.load(Ordering::Acquire);

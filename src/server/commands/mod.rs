@@ -14,12 +14,15 @@ mod digest;
 pub mod help;
 mod info;
 mod keyspace;
+mod latency;
 mod lolwut;
+mod memory;
 mod monitor;
 mod pubsub;
 mod scan;
 mod server;
 mod shutdown;
+mod slowlog;
 
 use super::session::SessionCommand;
 
@@ -33,7 +36,10 @@ pub const FAMILIES: &[&[SessionCommand]] = &[
     debug::COMMANDS,
     info::COMMANDS,
     keyspace::COMMANDS,
+    latency::COMMANDS,
     lolwut::COMMANDS,
+    memory::COMMANDS,
+    slowlog::COMMANDS,
     scan::COMMANDS,
     server::COMMANDS,
     shutdown::COMMANDS,

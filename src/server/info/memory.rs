@@ -23,19 +23,19 @@ pub const FIELDS: &[Field] = &[
     Field::new("allocator_muzzy", |_| 0u64.into()),
     Field::new("total_system_memory", |view| view.total_memory().into()),
     Field::new("total_system_memory_human", |view| Figure::Human(view.total_memory())),
-    Field::new("used_memory_lua", |_| 0u64.into()),
-    Field::new("used_memory_vm_eval", |_| 0u64.into()),
-    Field::new("used_memory_lua_human", |_| Figure::Human(0)),
-    Field::new("used_memory_scripts_eval", |_| 0u64.into()),
-    Field::new("number_of_cached_scripts", |_| 0u64.into()),
-    Field::new("number_of_functions", |_| 0u64.into()),
-    Field::new("number_of_libraries", |_| 0u64.into()),
+    Field::new("used_memory_lua", |view| load_u64(&view.server.scripts.interpreter_bytes).into()),
+    Field::new("used_memory_vm_eval", |view| load_u64(&view.server.scripts.interpreter_bytes).into()),
+    Field::new("used_memory_lua_human", |view| Figure::Human(load_u64(&view.server.scripts.interpreter_bytes))),
+    Field::new("used_memory_scripts_eval", |view| view.server.scripts.cached().1.into()),
+    Field::new("number_of_cached_scripts", |view| view.server.scripts.cached().0.into()),
+    Field::new("number_of_functions", |view| view.functions().into()),
+    Field::new("number_of_libraries", |view| view.server.scripts.libraries().len().into()),
     Field::new("used_memory_vm_functions", |_| 0u64.into()),
-    Field::new("used_memory_vm_total", |_| 0u64.into()),
-    Field::new("used_memory_vm_total_human", |_| Figure::Human(0)),
+    Field::new("used_memory_vm_total", |view| load_u64(&view.server.scripts.interpreter_bytes).into()),
+    Field::new("used_memory_vm_total_human", |view| Figure::Human(load_u64(&view.server.scripts.interpreter_bytes))),
     Field::new("used_memory_functions", |_| 0u64.into()),
-    Field::new("used_memory_scripts", |_| 0u64.into()),
-    Field::new("used_memory_scripts_human", |_| Figure::Human(0)),
+    Field::new("used_memory_scripts", |view| view.server.scripts.cached().1.into()),
+    Field::new("used_memory_scripts_human", |view| Figure::Human(view.server.scripts.cached().1 as u64)),
     Field::new("maxmemory", |view| view.config.maxmemory.into()),
     Field::new("maxmemory_human", |view| Figure::Human(view.config.maxmemory)),
     Field::new("maxmemory_policy", |view| view.setting("maxmemory-policy").into()),
@@ -71,6 +71,10 @@ impl View<'_> {
     /// Of what was added to an empty server.
     pub fn dataset_percent(&self) -> f64 {
         percent(self.dataset(), self.used.saturating_sub(self.startup())).min(100.0)
+    }
+
+    fn functions(&self) -> usize {
+        self.server.scripts.libraries().values().map(|library| library.functions.len()).sum()
     }
 
     pub fn total_memory(&self) -> u64 {

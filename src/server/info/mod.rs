@@ -15,6 +15,7 @@ mod stats;
 mod tables;
 mod view;
 
+pub use memory::{difference, ratio};
 pub use view::{MemoryView, View};
 
 use std::fmt::Write;

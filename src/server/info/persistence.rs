@@ -1,7 +1,9 @@
 //! INFO persistence.
 
-use super::{Field, Figure};
-use std::sync::atomic::Ordering;
+use super::view::load_u64;
+use super::{Field, Figure, View};
+use crate::server::save_status::{Activity, AofStatus, Loading, SaveStatus};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 pub const FIELDS: &[Field] = &[
     Field::new("loading", |view| view.is_loading().into()),
@@ -10,29 +12,85 @@ pub const FIELDS: &[Field] = &[
     Field::new("current_cow_peak", |_| 0u64.into()),
     Field::new("current_cow_size", |_| 0u64.into()),
     Field::new("current_cow_size_age", |_| 0u64.into()),
-    Field::new("current_fork_perc", |_| Figure::Ratio(0.0)),
-    Field::new("current_save_keys_processed", |_| 0u64.into()),
-    Field::new("current_save_keys_total", |_| 0u64.into()),
+    Field::new("current_fork_perc", |view| Figure::Ratio(saved_percent(view))),
+    Field::new("current_save_keys_processed", |view| load_u64(&view.save().keys_processed).into()),
+    Field::new("current_save_keys_total", |view| load_u64(&view.save().keys_total).into()),
     Field::new("rdb_changes_since_last_save", |view| view.server.dirty.load(Ordering::Relaxed).into()),
-    Field::new("rdb_bgsave_in_progress", |_| false.into()),
-    Field::new("rdb_last_save_time", |view| (view.server.started_ms / 1000).into()),
-    Field::new("rdb_last_bgsave_status", |_| "ok".into()),
-    Field::new("rdb_last_bgsave_time_sec", |_| (-1i64).into()),
-    Field::new("rdb_current_bgsave_time_sec", |_| (-1i64).into()),
-    Field::new("rdb_saves", |_| 0u64.into()),
+    Field::new("rdb_bgsave_in_progress", |view| (view.save().activity() == Activity::Rdb).into()),
+    Field::new("rdb_last_save_time", |view| load_i64(&view.save().last_save_s).into()),
+    Field::new("rdb_last_bgsave_status", |view| status(load_bool(&view.save().last_bgsave_failed))),
+    Field::new("rdb_last_bgsave_time_sec", |view| load_i64(&view.save().last_bgsave_seconds).into()),
+    Field::new("rdb_current_bgsave_time_sec", |view| running_s(view, Activity::Rdb).into()),
+    Field::new("rdb_saves", |view| load_u64(&view.save().rdb_saves).into()),
     Field::new("rdb_last_cow_size", |_| 0u64.into()),
-    Field::new("rdb_last_load_keys_expired", |_| 0u64.into()),
-    Field::new("rdb_last_load_keys_loaded", |_| 0u64.into()),
+    Field::new("rdb_last_load_keys_expired", |view| load_u64(&view.save().loading.keys_expired).into()),
+    Field::new("rdb_last_load_keys_loaded", |view| load_u64(&view.save().loading.keys_loaded).into()),
     Field::new("aof_enabled", |view| view.config.appendonly.into()),
-    Field::new("aof_rewrite_in_progress", |_| false.into()),
-    Field::new("aof_rewrite_scheduled", |_| false.into()),
-    Field::new("aof_last_rewrite_time_sec", |_| (-1i64).into()),
-    Field::new("aof_current_rewrite_time_sec", |_| (-1i64).into()),
-    Field::new("aof_last_bgrewrite_status", |_| "ok".into()),
-    Field::new("aof_rewrites", |_| 0u64.into()),
-    Field::new("aof_rewrites_consecutive_failures", |_| 0u64.into()),
-    Field::new("aof_last_write_status", |_| "ok".into()),
+    Field::new("aof_rewrite_in_progress", |view| (view.save().activity() == Activity::AofRewrite).into()),
+    Field::new("aof_rewrite_scheduled", |view| load_bool(&view.save().aof.rewrite_scheduled).into()),
+    Field::new("aof_last_rewrite_time_sec", |view| load_i64(&view.save().aof.last_rewrite_seconds).into()),
+    Field::new("aof_current_rewrite_time_sec", |view| running_s(view, Activity::AofRewrite).into()),
+    Field::new("aof_last_bgrewrite_status", |view| status(load_bool(&view.save().aof.last_rewrite_failed))),
+    Field::new("aof_rewrites", |view| load_u64(&view.save().aof.rewrites).into()),
+    Field::new("aof_rewrites_consecutive_failures", |view| load_u64(&view.save().aof.rewrites_consecutive_failures).into()),
+    Field::new("aof_last_write_status", |view| status(load_i64(&view.save().aof.write_error) != 0)),
     Field::new("aof_last_cow_size", |_| 0u64.into()),
+    Field::new("aof_current_size", |view| aof_only(view, |aof| load_u64(&aof.current_size))),
+    Field::new("aof_base_size", |view| aof_only(view, |aof| load_u64(&aof.base_size))),
+    Field::new("aof_pending_rewrite", |view| aof_only(view, |aof| load_bool(&aof.rewrite_scheduled).into())),
+    Field::new("aof_buffer_length", |view| aof_only(view, |_| 0)),
+    Field::new("aof_pending_bio_fsync", |view| aof_only(view, |aof| load_bool(&aof.pending_fsync).into())),
+    Field::new("aof_delayed_fsync", |view| aof_only(view, |aof| load_u64(&aof.delayed_fsync))),
+    Field::new("loading_start_time", |view| loading_only(view, |loading| load_i64(&loading.started_s) as u64)),
+    Field::new("loading_total_bytes", |view| loading_only(view, |loading| load_u64(&loading.total_bytes))),
+    Field::new("loading_rdb_used_mem", |view| loading_only(view, |loading| load_u64(&loading.file_used_memory))),
+    Field::new("loading_loaded_bytes", |view| loading_only(view, |loading| load_u64(&loading.loaded_bytes))),
     Field::new("module_fork_in_progress", |_| false.into()),
     Field::new("module_fork_last_cow_size", |_| 0u64.into()),
 ];
+
+impl View<'_> {
+    fn save(&self) -> &SaveStatus {
+        &self.server.save_status
+    }
+}
+
+fn load_i64(value: &AtomicI64) -> i64 {
+    value.load(Ordering::Relaxed)
+}
+
+fn load_bool(value: &AtomicBool) -> bool {
+    value.load(Ordering::Relaxed)
+}
+
+fn status(failed: bool) -> Figure {
+    if failed { "err" } else { "ok" }.into()
+}
+
+/// Seconds since the running activity began, -1 if it is not that one.
+fn running_s(view: &View<'_>, activity: Activity) -> i64 {
+    if view.save().activity() != activity {
+        return -1;
+    }
+    (view.now_us / 1_000_000 - load_i64(&view.save().activity_started_s)).max(0)
+}
+
+/// How much of a running snapshot is written.
+fn saved_percent(view: &View<'_>) -> f64 {
+    let total = load_u64(&view.save().keys_total);
+    if view.save().activity() == Activity::None || total == 0 {
+        return 0.0;
+    }
+    load_u64(&view.save().keys_processed) as f64 * 100.0 / total as f64
+}
+
+/// Lines that are there only with an append-only file.
+fn aof_only(view: &View<'_>, figure: fn(&AofStatus) -> u64) -> Figure {
+    let aof = &view.save().aof;
+    if load_bool(&aof.enabled) { figure(aof).into() } else { Figure::Absent }
+}
+
+/// Lines that are there only while a data set is loaded.
+fn loading_only(view: &View<'_>, figure: fn(&Loading) -> u64) -> Figure {
+    if view.is_loading() { figure(&view.save().loading).into() } else { Figure::Absent }
+}

@@ -32,7 +32,7 @@ pub const FIELDS: &[Field] = &[
     Field::new("expire_cycle_cpu_milliseconds", |view| (load_u64(&view.server.expire_cycle.time_us) / 1000).into()),
     Field::new("evicted_keys", |view| load_u64(&view.server.stats.evicted_keys).into()),
     Field::new("evicted_clients", |view| load_u64(&view.server.stats.evicted_clients).into()),
-    Field::new("evicted_scripts", |_| 0u64.into()),
+    Field::new("evicted_scripts", |view| load_u64(&view.server.scripts.evicted).into()),
     Field::new("total_eviction_exceeded_time", |view| (view.server.eviction.total_exceeded_us() / 1000).into()),
     Field::new("current_eviction_exceeded_time", |view| (view.server.eviction.current_exceeded_us() / 1000).into()),
     Field::new("keyspace_hits", |view| view.sum(|stats| stats.keys.hits.value()).into()),

@@ -12,6 +12,10 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// Scripts can answer errors of any code; beyond so many, further ones are not told apart.
+const ERROR_CODES_MAX: usize = 128;
+const ERRORS_DISABLED: &str = "ERRORSTATS_DISABLED";
+
 /// One command's figures on one worker.
 #[derive(Default)]
 pub struct CommandStats {
@@ -83,7 +87,20 @@ impl WorkerStats {
 
     pub fn count_error(&self, code: &str) {
         self.error_replies.add(1);
-        *self.errors.lock().entry(code.to_owned()).or_default() += 1;
+        let mut errors = self.errors.lock();
+        if let Some(count) = errors.get_mut(code) {
+            *count += 1;
+        } else if errors.len() < ERROR_CODES_MAX {
+            errors.insert(code.to_owned(), 1);
+        } else if !errors.contains_key(ERRORS_DISABLED) {
+            let codes: Vec<&str> = errors.keys().map(String::as_str).collect();
+            tracing::warn!(
+                "Errorstats stopped adding new errors because the number of errors reached the limit ({ERROR_CODES_MAX}). \
+                 Current errors code list: {}",
+                codes.join(", ")
+            );
+            errors.insert(ERRORS_DISABLED.to_owned(), 1);
+        }
     }
 }
 

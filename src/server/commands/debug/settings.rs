@@ -73,12 +73,13 @@ fn pause_cron(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlo
 }
 
 fn skip_checksums(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, CommandError> {
-    ctx.worker.server.switches.skip_checksums.store(switch(args, 2)?, Ordering::Relaxed);
+    ctx.worker.server.save_status.skip_checksum.store(switch(args, 2)?, Ordering::Release);
+    ctx.worker.server.renew_settings();
     done(ctx)
 }
 
 fn disable_deny_scripts(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, CommandError> {
-    ctx.worker.server.switches.disable_deny_scripts.store(switch(args, 2)?, Ordering::Relaxed);
+    ctx.worker.server.allow_noscript.store(switch(args, 2)?, Ordering::Relaxed);
     done(ctx)
 }
 

@@ -285,6 +285,11 @@ impl Connection {
     /// Applies the output limits to what waits here and in the outbox.
     fn check_output(&mut self, lent: &Lent) {
         self.session.client.output_bytes.store(self.output.len() - self.written, Ordering::Relaxed);
+        if !self.session.authenticated && self.session.client.output().listed > 0 {
+            // Nobody may make the server keep replies before saying who he is.
+            lent.worker.server.stats.output_limit_disconnections.fetch_add(1, Ordering::Relaxed);
+            return lent.worker.server.clients.kill(&self.session.client);
+        }
         lent.worker.server.check_output(&self.session.client, &lent.worker.config, lent.worker.now_ms);
     }
 

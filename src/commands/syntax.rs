@@ -158,8 +158,9 @@ fn kind_of(name: &str) -> &'static str {
         "pattern" => "pattern",
         "timeout" | "longitude" | "latitude" | "radius" | "width" | "height" | "score" => "double",
         "unix-time-seconds" | "unix-time-milliseconds" => "unix-time",
-        "seconds" | "milliseconds" | "count" | "index" | "offset" | "numkeys" | "start" | "stop" | "end" | "increment"
-        | "decrement" | "cursor" | "db" | "rank" | "limit" | "port" | "length" | "bit" | "len" | "version" => "integer",
+        "seconds" | "milliseconds" | "count" | "index" | "offset" | "numkeys" | "start" | "stop" | "end"
+        | "increment" | "decrement" | "cursor" | "db" | "rank" | "limit" | "port" | "length" | "bit" | "len"
+        | "version" => "integer",
         _ => "string",
     }
 }

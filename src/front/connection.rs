@@ -117,11 +117,10 @@ impl Connection {
             return Poll::Ready(Ok(()));
         }
         self.take_outbox();
-        if !self.session.is_waiting() && !self.input.is_empty() {
         if self.waits_for_disk(context) {
             return Poll::Pending;
         }
-        if self.session.blocked.is_none() && !self.input.is_empty() {
+        if !self.session.is_waiting() && !self.input.is_empty() {
             self.run_input();
         }
         let result = self.work(context);
@@ -298,6 +297,11 @@ impl Connection {
     /// Applies the output limits to what waits here and in the outbox.
     fn check_output(&mut self, lent: &Lent) {
         self.session.client.output_bytes.store(self.output.len() - self.written, Ordering::Relaxed);
+        if !self.session.authenticated && self.session.client.output().listed > 0 {
+            // Nobody may make the server keep replies before saying who he is.
+            lent.worker.server.stats.output_limit_disconnections.fetch_add(1, Ordering::Relaxed);
+            return lent.worker.server.clients.kill(&self.session.client);
+        }
         lent.worker.server.check_output(&self.session.client, &lent.worker.config, lent.worker.now_ms);
     }
 

@@ -45,7 +45,11 @@ fn wait(server: &Server) {
             continue;
         }
         if server.config.current().crash_log_enabled {
-            report(&format!("Redis {} crashed by signal: {}, si_code: 0", crate::server::config::REDIS_VERSION, signal as i32));
+            report(&format!(
+                "Redis {} crashed by signal: {}, si_code: 0",
+                crate::server::config::REDIS_VERSION,
+                signal as i32
+            ));
         }
         die(signal);
     }

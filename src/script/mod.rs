@@ -5,8 +5,9 @@ mod cjson;
 mod cmsgpack;
 pub mod commands;
 mod convert;
-mod flags;
 pub mod functions;
 mod interpreter;
 mod libraries;
 mod run;
+
+use crate::server::script_flags as flags;

@@ -60,8 +60,14 @@ pub fn run(
         scratch: Reply::default(),
         refuses_writes,
     });
+    run.borrow_mut().session.in_script = true;
     let result = execute(interpreter, program, &run);
     drop(run);
+    ctx.session.in_script = false;
+    if std::mem::take(&mut ctx.session.script_has_read) {
+        // The keys that the script has declared stand for those that it has read.
+        server.remember_reads(ctx.session.client.id, ctx.entry, call);
+    }
     server.scripts.running.end();
     ctx.session.db = db;
     ctx.session.client.db.store(db, Ordering::Relaxed);

@@ -175,7 +175,8 @@ pub fn resume(worker: &mut Worker, session: &mut Session, reply: &mut Reply) -> 
     worker.refresh();
     let Some(args) = session.postponed.take() else { return false };
     let known = resolve(worker, args.as_args());
-    let still = find(worker, args.as_args(), known).is_ok_and(|entry| is_paused(worker, session, entry));
+    let still =
+        find(worker, args.as_args(), known).is_ok_and(|entry| is_paused(worker, session, entry, args.as_args()));
     if still {
         session.postponed = Some(args);
         return false;
@@ -186,18 +187,21 @@ pub fn resume(worker: &mut Worker, session: &mut Session, reply: &mut Reply) -> 
 }
 
 /// Whether CLIENT PAUSE or the like holds a command back.
-fn is_paused(worker: &Worker, session: &Session, entry: &Entry) -> bool {
+fn is_paused(worker: &Worker, session: &Session, entry: &Entry, args: Args<'_>) -> bool {
     if session.client.has(flag::REPLICA) {
         return false;
     }
-    let goes_out = |entry: &Entry| entry.writes || entry.spec.flags.has(Flags::MAY_REPLICATE);
+    let goes_out = |entry: &Entry, args: Args<'_>| {
+        entry.writes || (entry.spec.flags.has(Flags::MAY_REPLICATE) && !worker.server.scripts.only_reads(entry, args))
+    };
     match worker.pause.mode {
         PauseMode::None => false,
         PauseMode::All => true,
-        PauseMode::Writes if entry.full_name == "exec" => {
-            session.transaction.as_ref().is_some_and(|transaction| transaction.queue.iter().any(|(e, _)| goes_out(e)))
-        }
-        PauseMode::Writes => goes_out(entry),
+        PauseMode::Writes if entry.full_name == "exec" => session
+            .transaction
+            .as_ref()
+            .is_some_and(|transaction| transaction.queue.iter().any(|(entry, args)| goes_out(entry, args.as_args()))),
+        PauseMode::Writes => goes_out(entry, args),
     }
 }
 
@@ -220,7 +224,8 @@ fn end_postponement(worker: &Worker, session: &Session) {
 #[inline]
 pub fn show_to_monitors(worker: &Worker, session: &Session, db: usize, entry: &Entry, args: Args<'_>) {
     if worker.has_monitors {
-        worker.server.feed_monitors(db, Source::Client(&session.client), entry, args);
+        let source = if session.in_script { Source::Script } else { Source::Client(&session.client) };
+        worker.server.feed_monitors(db, source, entry, args);
     }
 }
 
@@ -236,7 +241,11 @@ fn run_replying(worker: &mut Worker, session: &mut Session, args: Args<'_>, know
         worker.stats.commands[entry.id].rejected.add(1);
         return refuse_known(worker, session, entry, error, reply);
     }
-    if worker.pause.mode != PauseMode::None && is_paused(worker, session, entry) {
+    if session.receives_pushes && session.reply_mode == ReplyMode::On && session.client.has_mail() {
+        // What eviction has just taken from this client's cache comes before the reply.
+        session.client.take_outbox(reply.buffer_mut());
+    }
+    if worker.pause.mode != PauseMode::None && is_paused(worker, session, entry, args) {
         return postpone(worker, session, args);
     }
     if session.transaction.is_some() && !runs_inside_multi(entry) {
@@ -362,7 +371,12 @@ pub fn admit(worker: &mut Worker, session: &Session, entry: &Entry, _args: Args<
     if session.receives_pushes {
         admit_listener(session, entry)?;
     }
-    if worker.server.loading.load(Ordering::Relaxed) && !flags.has(Flags::LOADING) {
+    if worker.server.scripts.running.is_busy.load(Ordering::Relaxed)
+        && !flags.has(Flags::ALLOW_BUSY)
+        && !session.in_script
+    {
+        return Err(worker.server.scripts.running.busy_error());
+    }
     if worker.server.loading.load(Ordering::Relaxed) && !flags.has(Flags::LOADING) && !session.is_primary_link {
         return Err(CommandError::fixed("LOADING Redis is loading the dataset in memory"));
     }
@@ -400,6 +414,8 @@ fn admit_listener(session: &Session, entry: &Entry) -> Result<(), CommandError> 
         return Err(CommandError::fixed("ERR Replica can't interact with the keyspace"));
     }
     Ok(())
+}
+
 /// Refuses a write that could not be saved.
 #[cold]
 fn refuse_unsaved(worker: &Worker, session: &Session) -> Result<(), CommandError> {

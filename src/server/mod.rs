@@ -27,6 +27,7 @@ pub mod process;
 pub mod propagation;
 pub mod pubsub;
 pub mod save_status;
+pub mod script_flags;
 pub mod scripts;
 pub mod session;
 pub mod slowlog;

@@ -239,7 +239,11 @@ pub fn run_queued(
     }
     match entry.handler {
         Handler::Key(handler) => {
-            let caller = Caller { deny_blocking: true, ..Caller::of(session) };
+            let mut caller = Caller { deny_blocking: true, ..Caller::of(session) };
+            if session.in_script {
+                session.script_has_read |= caller.tracks && entry.spec.flags.has(Flags::READONLY);
+                caller.tracks = false;
+            }
             let flow = call::execute(worker, locked, caller, entry, handler, args, reply);
             super::blocking::answer_denied(flow, reply);
             super::dispatch::show_to_monitors(worker, session, caller.db, entry, args);

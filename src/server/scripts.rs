@@ -3,6 +3,10 @@
 //! The interpreters that run them live above, in `script`, one per worker; they compile from what is here and notice by
 //! the generation that it has changed.
 
+use super::script_flags;
+use super::table::Entry;
+use crate::commands::error::CommandError;
+use crate::resp::Args;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -121,7 +125,36 @@ impl Scripts {
     }
 }
 
+impl Scripts {
+    /// Whether a command runs a script that has promised not to write.
+    pub fn only_reads(&self, entry: &Entry, args: Args<'_>) -> bool {
+        let promises = |body: &[u8]| script_flags::of_script(body).is_ok_and(|(flags, _)| flags.no_writes);
+        match entry.full_name.as_str() {
+            "eval" => promises(&args[1]),
+            "evalsha" => {
+                let sha = Sha::try_from(args[1].to_ascii_lowercase()).ok();
+                sha.and_then(|sha| self.find(&sha)).is_some_and(|body| promises(&body))
+            }
+            "fcall" => self
+                .libraries()
+                .values()
+                .flat_map(|library| &library.functions)
+                .any(|function| function.name.as_bytes() == &args[1] && function.flags.contains(&"no-writes")),
+            _ => false,
+        }
+    }
+}
+
 impl Running {
+    /// What others are told while a script keeps the server.
+    pub fn busy_error(&self) -> CommandError {
+        CommandError::fixed(if self.is_function.load(Ordering::Acquire) {
+            "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE."
+        } else {
+            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
+        })
+    }
+
     pub fn start(&self, now_ms: i64, function: Option<&str>, call: impl FnOnce() -> Vec<Vec<u8>>) {
         self.has_written.store(false, Ordering::Relaxed);
         self.kill.store(false, Ordering::Relaxed);

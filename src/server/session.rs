@@ -45,6 +45,9 @@ pub struct Session {
     pub receives_pushes: bool,
     /// The running command has answered with messages, which CLIENT REPLY does not silence.
     pub replied_by_push: bool,
+    /// A script runs on behalf of this session; it has read keys that are to be remembered for client-side caching.
+    pub in_script: bool,
+    pub script_has_read: bool,
     /// A command that waits for the end of CLIENT PAUSE.
     pub postponed: Option<OwnedArgs>,
     /// On the link to the primary: writes are allowed and expired keys still seen.
@@ -74,6 +77,8 @@ impl Session {
             tracking: SessionTracking::default(),
             receives_pushes: false,
             replied_by_push: false,
+            in_script: false,
+            script_has_read: false,
             postponed: None,
             is_primary_link: false,
         }

@@ -86,9 +86,12 @@ impl Server {
 
 fn shorten(entry: &Entry, args: Args<'_>) -> Vec<Vec<u8>> {
     let shown = if args.len() > ARGS_MAX { ARGS_MAX - 1 } else { args.len() };
-    let mut short: Vec<Vec<u8>> = args.iter().take(shown).enumerate().map(|(index, arg)| {
-        if is_secret(entry, args, index) { b"(redacted)".to_vec() } else { shorten_one(arg) }
-    }).collect();
+    let mut short: Vec<Vec<u8>> = args
+        .iter()
+        .take(shown)
+        .enumerate()
+        .map(|(index, arg)| if is_secret(entry, args, index) { b"(redacted)".to_vec() } else { shorten_one(arg) })
+        .collect();
     if args.len() > shown {
         short.push(format!("... ({} more arguments)", args.len() - shown).into_bytes());
     }
@@ -112,14 +115,8 @@ mod tests {
     fn the_newest_are_kept_and_long_arguments_cut() {
         let log = SlowLog::default();
         for took_us in 0..5 {
-            let command = SlowCommand {
-                id: 0,
-                at_s: 0,
-                took_us,
-                args: Vec::new(),
-                addr: String::new(),
-                name: String::new(),
-            };
+            let command =
+                SlowCommand { id: 0, at_s: 0, took_us, args: Vec::new(), addr: String::new(), name: String::new() };
             log.add(command, 3);
         }
         let took: Vec<(u64, u64)> = log.newest(10).iter().map(|command| (command.id, command.took_us)).collect();

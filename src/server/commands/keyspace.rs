@@ -144,11 +144,12 @@ fn swapdb(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, C
         return Err(error::DB_OUT_OF_RANGE);
     }
     let (first, second) = (first as usize, second as usize);
+    let now_ms = ctx.worker.now_ms;
     let locked = all(&mut ctx.locked)?;
     if first != second {
         for shard in 0..SHARDS {
             let shard = locked.shard_mut(shard);
-            touch_swapped(shard, first, second);
+            touch_swapped(shard, first, second, now_ms);
             shard.swap(first, second);
         }
         for db in [first, second] {
@@ -166,9 +167,12 @@ fn database(text: &[u8], error: &'static str) -> CommandResult<i64> {
     args::int(text).map_err(|_| CommandError::fixed(error))
 }
 
-/// A watched key changes by the swap if either database has it.
-fn touch_swapped(shard: &crate::engine::keyspace::Shard, first: usize, second: usize) {
-    let has = |db: usize, key: &[u8]| shard.db(db).is_some_and(|part| part.find(Locked::hash(key), key).is_some());
+/// A watched key changes by the swap if either database has it, and it has not expired.
+fn touch_swapped(shard: &crate::engine::keyspace::Shard, first: usize, second: usize, now_ms: i64) {
+    let has = |db: usize, key: &[u8]| {
+        let found = shard.db(db).and_then(|part| part.find(Locked::hash(key), key));
+        found.is_some_and(|record| record.expiry().is_none_or(|at| at > now_ms))
+    };
     for db in [first, second] {
         shard.watches.touch_where(db, |key| has(first, key) || has(second, key));
     }

@@ -15,7 +15,11 @@ pub const COMMANDS: &[SessionCommand] = &[SessionCommand::container(
     "latency",
     &[
         sub("doctor", 2, doctor).tips(REPORT).summary("Explains the latencies seen.").complexity("O(1)"),
-        sub("graph", 3, graph).tips(REPORT).syntax("event").summary("Draws the latencies of an event.").complexity("O(1)"),
+        sub("graph", 3, graph)
+            .tips(REPORT)
+            .syntax("event")
+            .summary("Draws the latencies of an event.")
+            .complexity("O(1)"),
         sub("history", 3, history)
             .tips(REPORT)
             .syntax("event")

@@ -101,7 +101,7 @@ fn stats(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, Comma
         ("lua.caches", bytes(script_bytes)),
         ("functions.caches", bytes(0)),
     ];
-    let per_key = if memory.keys == 0 { 0 } else { used.saturating_sub(view.startup()) / memory.keys };
+    let per_key = used.saturating_sub(view.startup()).checked_div(memory.keys).unwrap_or(0);
     let tail = [
         ("overhead.total", bytes(memory.overhead)),
         ("keys.count", bytes(memory.keys)),
@@ -176,7 +176,9 @@ fn diagnose(view: &View<'_>) -> String {
     }
     let clients = view.clients();
     if clients.normal > 0 && clients.normal_bytes / clients.normal > 200 * 1024 {
-        findings.push("Clients hold more than 200 KB each: look at CLIENT LIST for slow readers and long pipelines.".into());
+        findings.push(
+            "Clients hold more than 200 KB each: look at CLIENT LIST for slow readers and long pipelines.".into(),
+        );
     }
     if clients.replicas > 0 && clients.replica_bytes / clients.replicas > 10 << 20 {
         findings.push("Replicas lag: more than 10 MB wait for each.".into());

@@ -32,7 +32,9 @@ pub const FIELDS: &[Field] = &[
     Field::new("aof_current_rewrite_time_sec", |view| running_s(view, Activity::AofRewrite).into()),
     Field::new("aof_last_bgrewrite_status", |view| status(load_bool(&view.save().aof.last_rewrite_failed))),
     Field::new("aof_rewrites", |view| load_u64(&view.save().aof.rewrites).into()),
-    Field::new("aof_rewrites_consecutive_failures", |view| load_u64(&view.save().aof.rewrites_consecutive_failures).into()),
+    Field::new("aof_rewrites_consecutive_failures", |view| {
+        load_u64(&view.save().aof.rewrites_consecutive_failures).into()
+    }),
     Field::new("aof_last_write_status", |view| status(load_i64(&view.save().aof.write_error) != 0)),
     Field::new("aof_last_cow_size", |_| 0u64.into()),
     Field::new("aof_current_size", |view| aof_only(view, |aof| load_u64(&aof.current_size))),

@@ -12,13 +12,23 @@ pub fn matches_ignoring_case(pattern: &[u8], text: &[u8]) -> bool {
     run(pattern, text, |a| a.to_ascii_lowercase())
 }
 
+/// Redis gives up on patterns with more stars (a nest of its recursion for each), and so do we.
+const STARS_MAX: usize = 1000;
+
 fn run(pattern: &[u8], text: &[u8], fold: fn(u8) -> u8) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
+    let mut stars = 0;
     while t < text.len() {
         if pattern.get(p) == Some(&b'*') {
-            star = Some((p + 1, t));
-            p += 1;
+            stars += 1;
+            if stars > STARS_MAX {
+                return false;
+            }
+            while pattern.get(p) == Some(&b'*') {
+                p += 1;
+            }
+            star = Some((p, t));
             continue;
         }
         if p < pattern.len()

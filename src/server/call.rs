@@ -76,6 +76,10 @@ pub fn call(
     };
     let mut locked = plan::lock(worker.server.keyspace, shards, caller.db, entry, args);
     let flow = execute(worker, &mut locked, caller, entry, handler, args, reply);
+    // What a look over the whole keyspace finds expired has nothing to do with each other.
+    if !worker.unit.is_empty() && !entry.writes && shards == ShardSet::ALL {
+        propagation::flush_separately(worker);
+    }
     propagation::finish_unit(worker, &mut locked);
     flow
 }

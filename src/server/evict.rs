@@ -20,7 +20,7 @@ use super::table::Entry;
 use super::worker::Worker;
 use crate::base::clock;
 use crate::base::random::Random;
-use crate::commands::context::{self, LAZY_FREE_EFFORT};
+use crate::commands::context;
 use crate::commands::error::{self, CommandError};
 use crate::commands::flags::Flags;
 use crate::engine::keyspace::{Locked, SHARDS, ShardSet, shard_of};
@@ -32,6 +32,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// Candidates that a pool holds.
 const POOL: usize = 16;
+/// Members of a collection looked at to estimate its size.
+const MEMBER_SAMPLES: usize = 5;
 /// Keys between two looks at the clock.
 const KEYS_PER_LOOK: u64 = 16;
 
@@ -215,19 +217,26 @@ fn evict(worker: &mut Worker, pool: &mut Pool) -> Room {
     }
     let start = worker.stopwatch.raw();
     let limit_ns = time_limit_ns(worker.config.maxmemory_eviction_tenacity);
-    // What the background is going to free.
-    let mut promised = 0;
-    let mut keys = 0;
-    while excess(worker) > promised {
+    // What deletions free is counted by itself: the memory in use also grows by what they cause (invalidations of caches,
+    // the stream), and to chase that would empty the database.
+    let to_free = excess(worker);
+    let (mut freed, mut keys) = (0, 0);
+    while freed < to_free {
         match evict_one(worker, policy, pool) {
-            Some(bytes) => promised += bytes,
+            Some(bytes) => freed += bytes,
             // The background may still be freeing what was deleted before.
             None if worker.server.lazyfree.pending.load(Ordering::Relaxed) > 0 => return Room::Evicting,
             None => return Room::None,
         }
         keys += 1;
-        if keys % KEYS_PER_LOOK == 0 && worker.stopwatch.ns_between(start, worker.stopwatch.raw()) > limit_ns {
-            return Room::Evicting;
+        if keys % KEYS_PER_LOOK == 0 {
+            if worker.stopwatch.ns_between(start, worker.stopwatch.raw()) > limit_ns {
+                return Room::Evicting;
+            }
+            // The background has freed more than was known.
+            if excess(worker) == 0 {
+                break;
+            }
         }
     }
     Room::Enough
@@ -242,7 +251,7 @@ fn time_limit_ns(tenacity: u32) -> u64 {
     }
 }
 
-/// Evicts one key. How many bytes of it the background will free; nothing if there is no key to evict.
+/// Evicts one key. How many bytes that frees, now or in the background; nothing if there is no key to evict.
 fn evict_one(worker: &mut Worker, policy: MaxmemoryPolicy, pool: &mut Pool) -> Option<usize> {
     use MaxmemoryPolicy::{AllkeysRandom, VolatileRandom};
     if matches!(policy, AllkeysRandom | VolatileRandom) {
@@ -311,11 +320,11 @@ fn delete(worker: &mut Worker, policy: MaxmemoryPolicy, candidate: &Candidate) -
     if policy.is_volatile() && record.expiry().is_none() {
         return None;
     }
-    let later = if record.free_effort() > LAZY_FREE_EFFORT { record.memory(5) } else { 0 };
+    let bytes = record.memory(MEMBER_SAMPLES);
     let verb: &[u8] = if worker.config.lazyfree_lazy_eviction { b"UNLINK" } else { b"DEL" };
     call::outside_commands(worker, &mut locked, candidate.db, &mut |keys| keys.evict(key, verb));
     worker.server.stats.evicted_keys.fetch_add(1, Ordering::Relaxed);
-    Some(later)
+    Some(bytes)
 }
 
 #[cfg(test)]

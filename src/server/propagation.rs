@@ -75,6 +75,13 @@ pub fn flush_unit(worker: &mut Worker) {
     }
 }
 
+/// Appends the parts of the unit to the journal one by one.
+pub fn flush_separately(worker: &mut Worker) {
+    for part in worker.unit.drain(..) {
+        worker.server.journal.append(&[part]);
+    }
+}
+
 /// What goes to the stream for one command: deletions of expired keys, then the command as it came or as it was rewritten.
 fn queue(worker: &mut Worker, db: usize, entry: &Entry, args: Args<'_>) {
     let Effects { commands, before, propagation, dirty, .. } = &mut worker.effects;

@@ -88,6 +88,10 @@ fn flush(
     }
     server.invalidate_all(flushed);
     propagate(ctx, args, removed.max(1));
+    if flushed.is_none() && !ctx.worker.config.save.is_empty() {
+        // The save that was scheduled above has nothing to lose.
+        server.dirty.store(0, Ordering::Relaxed);
+    }
     ctx.reply.ok();
     Ok(SessionFlow::Done)
 }

@@ -15,6 +15,7 @@ use super::session::{ReplyMode, Session};
 use super::state::Server;
 use super::table::Entry;
 use super::worker::Worker;
+use crate::base::clock;
 use crate::commands::context::{Block, KeyFlow, OnTimeout};
 use crate::commands::keyspec::KeyFlags;
 use crate::commands::spec::Group;
@@ -132,6 +133,8 @@ fn write_timeout(on_timeout: OnTimeout, reply: &mut Reply) {
 
 /// Serves those who wait for the keys that have become ready, first come first served, until no key is ready any more.
 pub fn serve_ready(worker: &mut Worker, locked: &mut Locked) {
+    // A transaction keeps one time from start to end; whether what it left has expired by now is another question.
+    worker.now_ms = clock::unix_ms();
     while !worker.ready.is_empty() {
         let ready = std::mem::take(&mut worker.ready);
         if let [(db, key)] = &ready[..] {
@@ -205,10 +208,11 @@ fn serve(worker: &mut Worker, locked: &mut Locked, ticket: &Arc<Ticket>, kind: O
     worker.planned.clear();
     let args = waiting.args.as_args();
     let flow = call::execute_again(worker, locked, caller, waiting.entry, handler, args, &mut reply);
+    // Even one that found nothing may have found its key expired, which the stream must know.
+    propagation::flush_unit(worker);
     if let KeyFlow::Block(_) = flow {
         return Served::No;
     }
-    propagation::flush_unit(worker);
     if ticket.claim() {
         leave_queues(locked, ticket, waiting);
         end(worker.server, waiting, &reply);

@@ -26,6 +26,8 @@ const UNAUTHENTICATED_ARGS_MAX: i64 = 10;
 const UNAUTHENTICATED_BULK_MAX: i64 = 16384;
 /// Arguments reserved ahead for an announced array: the announcement alone must not cost memory.
 const RESERVE_MAX: usize = 1024;
+/// Arguments whose room is kept for the next request: one with 100,000 of them must not cost memory for ever.
+const RANGES_KEPT: usize = 4096;
 
 /// The client broke the protocol: it gets this error and is disconnected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +58,7 @@ pub struct Batch {
 impl Batch {
     pub fn clear(&mut self) {
         self.ranges.clear();
+        self.ranges.shrink_to(RANGES_KEPT);
         self.requests.clear();
     }
 
@@ -179,6 +182,7 @@ impl RequestParser {
         let first = batch.ranges.len();
         if resumed {
             batch.ranges.extend(self.pending.drain(..).map(|(offset, len)| (offset + begin as u32, len)));
+            self.pending.shrink_to(RANGES_KEPT);
         } else {
             batch.ranges.reserve(self.missing.min(RESERVE_MAX));
         }

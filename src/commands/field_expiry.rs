@@ -111,3 +111,86 @@ pub fn expire_fields(keys: &mut Keys<'_>, key: &[u8], limit: usize) -> usize {
     }
     taken.len()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::context::KeyStats;
+    use crate::commands::effects::{Effects, Observers};
+    use crate::commands::settings::Settings;
+    use crate::engine::keyspace::Keyspace;
+
+    /// A hash of `count` fields that expire at 100, looked at by `visit` at 200 on a primary or a replica.
+    fn with_expired(count: usize, on_expired: OnExpired, visit: impl FnOnce(&mut Keys<'_>)) -> Effects {
+        let mut locked = Keyspace::leak(16).lock_all();
+        let (mut effects, stats) = (Effects::default(), KeyStats::default());
+        let settings = Settings { on_expired, ..Settings::default() };
+        let notify = EventClasses::HASH.with(EventClasses::GENERIC);
+        let mut keys = Keys {
+            locked: &mut locked,
+            effects: &mut effects,
+            settings: &settings,
+            stats: &stats,
+            db: 0,
+            now_ms: 200,
+            observers: Observers { journal: true, tracking: false, notify },
+            no_touch: false,
+            planned: &[],
+        };
+        let mut hash = Hash::new();
+        for n in 0..count {
+            let field = format!("f{n}");
+            hash.set(field.as_bytes(), b"v", &settings.limits);
+            hash.set_expiry(field.as_bytes(), Some(100));
+        }
+        keys.insert(b"h", Value::Hash(hash), None);
+        visit(&mut keys);
+        effects
+    }
+
+    fn stream(effects: &Effects) -> Vec<String> {
+        let text = |args: &OwnedArgs| {
+            let words: Vec<_> = args.as_args().iter().map(String::from_utf8_lossy).collect();
+            words.join(" ")
+        };
+        effects.commands.iter().map(|(_, args)| text(args)).collect()
+    }
+
+    #[test]
+    fn the_key_goes_with_its_last_field() {
+        let effects = with_expired(3, OnExpired::Remove, |keys| {
+            assert_eq!(expire_fields(keys, b"h", 2), 2);
+            assert!(keys.exists(b"h"));
+            assert_eq!(expire_fields(keys, b"h", 2), 1);
+            assert!(!keys.exists(b"h"));
+            assert_eq!((keys.stats.expired_fields.value(), keys.part(b"h").expiring_hashes()), (3, 0));
+        });
+        assert_eq!(stream(&effects), ["HDEL h f0 f1", "HDEL h f2"]);
+        let events: Vec<&str> = effects.events.iter().map(|event| event.name).collect();
+        assert_eq!(events, ["hexpired", "hexpired", "del"]);
+        assert_eq!((effects.before, effects.expired.len(), effects.dirty), (2, 2, 0));
+    }
+
+    #[test]
+    fn a_write_begins_without_expired_fields() {
+        let effects = with_expired(2, OnExpired::Remove, |keys| {
+            assert!(keys.write_live_hash(b"h").expect("a hash").is_none());
+            let hash = keys.live_hash_or_new(b"h", |_| Hash::new()).expect("a hash");
+            assert!(hash.is_empty());
+        });
+        assert_eq!(stream(&effects), ["HDEL h f0 f1"]);
+    }
+
+    #[test]
+    fn a_replica_hides_and_its_primary_sees() {
+        for (on_expired, visible) in [(OnExpired::Hide, false), (OnExpired::Ignore, true)] {
+            let effects = with_expired(2, on_expired, |keys| {
+                assert_eq!(expire_fields(keys, b"h", 9), 0);
+                let now = keys.field_now();
+                let hash = keys.write_live_hash(b"h").expect("a hash").expect("still there");
+                assert_eq!((hash.len(), hash.contains(b"f0", now)), (2, visible));
+            });
+            assert!(stream(&effects).is_empty() && effects.events.is_empty());
+        }
+    }
+}

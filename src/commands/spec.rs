@@ -257,7 +257,7 @@ impl Spec {
             Group::Stream => Some("stream"),
             Group::String => Some("string"),
             Group::Transactions => Some("transaction"),
-            Group::Generic if !self.keys.is_empty() => Some("keyspace"),
+            Group::Generic if !self.keys.is_empty() && !self.categories.contains(&"-keyspace") => Some("keyspace"),
             Group::Generic | Group::Cluster | Group::Sentinel | Group::Server => None,
         };
         names.extend(group.filter(|group| !names.contains(group)));
@@ -272,11 +272,16 @@ impl Spec {
             _ => None,
         });
         let Some((first, last, step)) = known else { return (0, 0, 0) };
-        // Several adjoining single keys count as one range.
-        let singles = self.keys.iter().filter(
-            |spec| matches!((spec.begin, spec.find), (Begin::Index(at), Find::Range { last: 0, .. }) if at >= first),
-        );
-        let last = if last >= 0 { first as i64 + singles.count() as i64 - 1 + last as i64 } else { last as i64 };
+        // Ranges that adjoin count as one: the destination of SDIFFSTORE and its sources, the two keys of SMOVE.
+        let mut last = if last >= 0 { first as isize + last } else { last };
+        for spec in self.keys {
+            if let (Begin::Index(at), Find::Range { last: more, step: its, .. }) = (spec.begin, spec.find)
+                && (at as isize, its) == (last + 1, step)
+            {
+                last = if more >= 0 { at as isize + more } else { more };
+            }
+        }
+        let last = last as i64;
         (first as i64, last, step as i64)
     }
 }

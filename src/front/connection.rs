@@ -145,6 +145,10 @@ impl Connection {
                     self.run_input();
                 }
             }
+            if self.session.client.is_killed() && !self.session.closing {
+                // Over a limit, for one: what has piled up is not sent.
+                return Poll::Ready(Ok(()));
+            }
             self.flush(context)?;
             if self.output.is_empty() && self.session.client.has_mail() {
                 self.take_outbox();

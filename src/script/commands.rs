@@ -86,7 +86,6 @@ pub const COMMANDS: &[SessionCommand] = &[
                 .syntax("sha1 [sha1 ...]")
                 .summary("Tells which scripts are cached."),
             script_sub(SessionCommand::new("flush", -2, script_flush))
-                .flag(Flags::MAY_REPLICATE)
                 .syntax("[ASYNC | SYNC]")
                 .summary("Forgets all cached scripts."),
             script_sub(SessionCommand::new("help", 2, script_help))
@@ -97,7 +96,6 @@ pub const COMMANDS: &[SessionCommand] = &[
                 .flag(Flags::ALLOW_BUSY)
                 .summary("Ends the running script if it has not written yet."),
             script_sub(SessionCommand::new("load", 3, script_load))
-                .flag(Flags::MAY_REPLICATE)
                 .flag(Flags::STALE)
                 .syntax("script")
                 .summary("Caches a script for EVALSHA."),

@@ -9,6 +9,7 @@ use crate::commands::error::CommandError;
 use crate::commands::flags::Flags;
 use crate::engine::keyspace::Locked;
 use crate::resp::{Args, OwnedArgs, Reply};
+use crate::server::monitor::Source;
 use crate::server::session::{Session, SessionContext};
 use crate::server::{Worker, dispatch, multi};
 use mlua::{Function, Lua, MultiValue, Table, Value};
@@ -60,7 +61,14 @@ pub fn run(
         scratch: Reply::default(),
         refuses_writes,
     });
-    run.borrow_mut().session.in_script = true;
+    {
+        let mut run = run.borrow_mut();
+        if run.worker.has_monitors {
+            // Ahead of the commands that it runs.
+            server.feed_monitors(db, Source::Client(&run.session.client), ctx.entry, call);
+        }
+        run.session.in_script = true;
+    }
     let result = execute(interpreter, program, &run);
     drop(run);
     ctx.session.in_script = false;

@@ -67,6 +67,8 @@ pub struct Client {
     /// Replies that the connection holds because the socket has not taken them.
     pub output_bytes: AtomicUsize,
     pub redirect: AtomicI64,
+    /// Watched keys, subscriptions, prefixes: names that the client makes the server keep.
+    pub held_bytes: AtomicUsize,
     /// Since when the output has been over its soft limit; 0 = it is not.
     pub soft_since_ms: AtomicI64,
     /// What `Clients::memory` holds of this client.
@@ -117,6 +119,9 @@ pub struct Output {
 /// What a connection costs besides its buffers: this part, the session, the task and its socket.
 const CONNECTION_BYTES: usize = size_of::<Client>() + 1024;
 
+/// What a held name costs besides its bytes: entries in the session's list and in the server's register.
+const HELD_NAME_BYTES: usize = 128;
+
 /// Size of Redis's fixed reply buffer.
 pub const OUTPUT_CHUNK: usize = 16 * 1024;
 
@@ -147,7 +152,21 @@ impl Client {
         let load = |figure: &AtomicUsize| figure.load(Ordering::Relaxed);
         let buffers = load(&self.query_bytes) + load(&self.query_free) + load(&self.output_bytes) + self.outbox_bytes();
         let texts = self.addr.len() + self.laddr.len();
-        CONNECTION_BYTES + texts + buffers + load(&self.argument_bytes) + load(&self.multi_bytes)
+        CONNECTION_BYTES
+            + texts
+            + buffers
+            + load(&self.argument_bytes)
+            + load(&self.multi_bytes)
+            + load(&self.held_bytes)
+    }
+
+    /// The client makes the server keep a name, or no longer does.
+    pub fn hold(&self, name: &[u8]) {
+        self.held_bytes.fetch_add(name.len() + HELD_NAME_BYTES, Ordering::Relaxed);
+    }
+
+    pub fn let_go(&self, name: &[u8]) {
+        self.held_bytes.fetch_sub(name.len() + HELD_NAME_BYTES, Ordering::Relaxed);
     }
 
     /// A client that has just been accepted.
@@ -204,7 +223,8 @@ impl Client {
     pub fn unblock(&self, reply: Bytes) {
         let mut outbox = self.outbox.lock();
         outbox.bytes += reply.len();
-        outbox.chunks.push_back(reply);
+        // Messages that serving the command has caused come after its reply.
+        outbox.chunks.push_front(reply);
         outbox.unblocked = true;
         self.note_mail(&outbox);
         drop(outbox);

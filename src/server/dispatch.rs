@@ -223,7 +223,8 @@ fn end_postponement(worker: &Worker, session: &Session) {
 /// Tells MONITOR of a command that has run.
 #[inline]
 pub fn show_to_monitors(worker: &Worker, session: &Session, db: usize, entry: &Entry, args: Args<'_>) {
-    if worker.has_monitors {
+    let hidden = entry.spec.flags.has(Flags::SKIP_MONITOR) || entry.spec.flags.has(Flags::ADMIN);
+    if worker.has_monitors && !hidden {
         let source = if session.in_script { Source::Script } else { Source::Client(&session.client) };
         worker.server.feed_monitors(db, source, entry, args);
     }

@@ -5,7 +5,6 @@ use super::state::Server;
 use super::table::Entry;
 use crate::base::clock;
 use crate::base::quoting::quote;
-use crate::commands::flags::Flags;
 use crate::resp::Args;
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -45,9 +44,6 @@ impl Server {
     /// Shows a command to the monitors. Workers ask only while there are some.
     #[cold]
     pub fn feed_monitors(&self, db: usize, source: Source<'_>, entry: &Entry, args: Args<'_>) {
-        if entry.spec.flags.has(Flags::SKIP_MONITOR) || entry.spec.flags.has(Flags::ADMIN) {
-            return;
-        }
         let line = Bytes::from(line(db, source, entry, args, clock::unix_us()));
         for monitor in self.monitors.0.read().iter() {
             self.deliver(monitor, line.clone());

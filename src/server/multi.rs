@@ -124,7 +124,8 @@ fn watch(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, Co
             keys.exists(key);
         });
         let found = locked.db(hash, db).and_then(|part| part.find(hash, key));
-        let expired = found.and_then(|record| record.expiry()).is_some_and(|at| at < now_ms);
+        let expired = !found.is_some_and(|record| record.expiry().is_none_or(|at| at >= now_ms));
+        ctx.session.client.hold(key);
         locked.shard_mut(shard_of(hash)).watches.add(db, key, &ctx.session.watch_flag);
         ctx.session.watched.push(Watched { db, key: key.into(), expired });
     }
@@ -143,6 +144,7 @@ fn unwatch(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, Com
 pub fn forget_watches(worker: &Worker, session: &mut Session, held: Option<&mut Locked>) {
     let mut held = held;
     for watched in session.watched.drain(..) {
+        session.client.let_go(&watched.key);
         let shard = shard_of(Locked::hash(&watched.key));
         match held.as_deref_mut() {
             Some(locked) if locked.set().contains(shard) => {

@@ -103,6 +103,7 @@ impl Session {
     pub fn subscribe(&mut self, server: &Server, kind: Kind, name: &[u8]) {
         if self.subscriptions.0[kind as usize].insert(name.into()) {
             server.pubsub.add(kind, name, &self.client);
+            self.client.hold(name);
             self.note_subscriptions();
         }
     }
@@ -110,6 +111,7 @@ impl Session {
     pub fn unsubscribe(&mut self, server: &Server, kind: Kind, name: &[u8]) {
         if self.subscriptions.0[kind as usize].remove(name) {
             server.pubsub.remove(kind, name, self.client.id);
+            self.client.let_go(name);
             self.note_subscriptions();
         }
     }
@@ -119,6 +121,7 @@ impl Session {
         for kind in Kind::ALL {
             for name in std::mem::take(&mut self.subscriptions.0[kind as usize]) {
                 server.pubsub.remove(kind, &name, self.client.id);
+                self.client.let_go(&name);
             }
         }
         self.note_subscriptions();

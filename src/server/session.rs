@@ -33,7 +33,7 @@ pub struct Session {
     pub authenticated: bool,
     pub reply_mode: ReplyMode,
     pub transaction: Option<Transaction>,
-    /// Keys of WATCH with their database; `expired` if the key was already past its expiry.
+    /// Keys of WATCH with their database; `expired` if the key was not there or past its expiry: it cannot expire again.
     pub watched: Vec<Watched>,
     pub watch_flag: WatchFlag,
     pub blocked: Option<Blocked>,

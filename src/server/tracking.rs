@@ -190,6 +190,7 @@ impl Session {
             for prefix in if prefixes.is_empty() { everything } else { prefixes } {
                 if !self.tracking.prefixes.iter().any(|known| **known == **prefix) {
                     server.tracking.add_prefix(prefix, client);
+                    client.hold(prefix);
                     self.tracking.prefixes.push(Box::from(*prefix));
                 }
             }
@@ -202,6 +203,7 @@ impl Session {
         let tracking = std::mem::take(&mut self.tracking);
         for prefix in &tracking.prefixes {
             server.tracking.remove_prefix(prefix, &self.client);
+            self.client.let_go(prefix);
         }
         if tracking.on {
             server.tracking_clients.fetch_sub(1, Ordering::Relaxed);

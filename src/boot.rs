@@ -39,9 +39,15 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     process::daemonize(&loaded.config)?;
     crash::block_signals();
     log::start(&loaded.config);
-    let table = CommandTable::leak(
+    let renames: Vec<(&[u8], &[u8])> = loaded
+        .renamed_commands
+        .iter()
+        .filter_map(|declared| Some((declared.words.first()?.as_slice(), declared.words.get(1)?.as_slice())))
+        .collect();
+    let table = CommandTable::leak_renamed(
         crate::commands::FAMILIES,
         &[commands::FAMILIES, &[persistence::commands::COMMANDS, script::commands::COMMANDS]].concat(),
+        &renames,
     );
     let store = ConfigStore::new(loaded.config);
     store.on_apply(&["dir"], Box::new(|_, new| config_file::enter_dir(new)));

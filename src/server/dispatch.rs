@@ -340,6 +340,7 @@ fn find(worker: &Worker, args: Args<'_>, known: Resolved) -> Result<&'static Ent
         }
     };
     if !entry.spec.accepts_arity(args.len()) {
+        worker.stats.commands[entry.id].rejected.add(1);
         return Err(CommandError::wrong_arity(&entry.full_name));
     }
     Ok(entry)

@@ -104,6 +104,7 @@ pub fn run(worker: &mut Worker) {
     let elapsed_ns = worker.stopwatch.ns_between(start, worker.stopwatch.raw());
     server.expire_cycle.time_us.fetch_add(elapsed_ns / 1000, Ordering::Relaxed);
     server.expire_cycle.note_share(total);
+    server.note_latency("expire-cycle", elapsed_ns / 1_000_000);
 }
 
 /// Every database of a shard; false when the time is up.

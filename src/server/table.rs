@@ -43,12 +43,24 @@ const SHORT_SLOTS: usize = 4096;
 impl CommandTable {
     /// Leaked on purpose, like the keyspace: sessions, queues and statistics refer to entries for as long as the process lives.
     pub fn leak(keys: &[&[KeyCommand]], sessions: &[&[SessionCommand]]) -> &'static Self {
+        Self::leak_renamed(keys, sessions, &[])
+    }
+
+    /// The same after `rename-command`: pairs of the old name and the new one, which is empty to take the command away.
+    pub fn leak_renamed(
+        keys: &[&[KeyCommand]],
+        sessions: &[&[SessionCommand]],
+        renames: &[(&[u8], &[u8])],
+    ) -> &'static Self {
         let mut table = CommandTable { entries: Vec::new(), names: HashMap::new(), short_names: Box::default() };
         for command in keys.iter().copied().flatten() {
             table.add(command, None, Handler::Key);
         }
         for command in sessions.iter().copied().flatten() {
             table.add(command, None, Handler::Session);
+        }
+        for (old, new) in renames {
+            table.rename(old, new);
         }
         table.index_short_names();
         Box::leak(Box::new(table))

@@ -24,7 +24,7 @@ group! { $ general_params {
         "Least important lines that are logged: debug, verbose, notice, warning, nothing.";
     logfile: String = String::new(), "logfile", Kind::Text, [IMMUTABLE],
         "Log file; empty for standard output.";
-    log_format: LogFormat = LogFormat::Redis, "log-format", LogFormat::KIND, [IMMUTABLE],
+    log_format: LogFormat = LogFormat::Redis, "log-format", LogFormat::KIND, [IMMUTABLE HIDDEN],
         "rsredis only. Layout of log lines: redis, or json.";
     syslog_enabled: bool = false, "syslog-enabled", Kind::Bool, [IMMUTABLE],
         "Log to the system's log as well.";

@@ -278,11 +278,13 @@ impl Cell {
         }
     }
 
-    /// The cell so many columns to the east and rows to the north, around the globe's edges.
+    /// The cell so many columns to the east and rows to the north, around the globe's edges. The very edge (180° and the
+    /// northernmost parallel) belongs to a column and row beyond the last one, which only a step brings back, as in Redis.
     fn neighbour(self, east: i32, north: i32) -> Self {
         let mask = u32::MAX >> (32 - self.step);
-        let latitude = every_second_bit(self.bits).wrapping_add_signed(north) & mask;
-        let longitude = every_second_bit(self.bits >> 1).wrapping_add_signed(east) & mask;
+        let step = |index: u32, by: i32| if by == 0 { index } else { index.wrapping_add_signed(by) & mask };
+        let latitude = step(every_second_bit(self.bits), north);
+        let longitude = step(every_second_bit(self.bits >> 1), east);
         Cell { bits: interleave(latitude, longitude), step: self.step }
     }
 

@@ -124,7 +124,7 @@ fn watch(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, Co
             keys.exists(key);
         });
         let found = locked.db(hash, db).and_then(|part| part.find(hash, key));
-        let expired = !found.is_some_and(|record| record.expiry().is_none_or(|at| at >= now_ms));
+        let expired = found.is_none_or(|record| record.expiry().is_some_and(|at| at < now_ms));
         ctx.session.client.hold(key);
         locked.shard_mut(shard_of(hash)).watches.add(db, key, &ctx.session.watch_flag);
         ctx.session.watched.push(Watched { db, key: key.into(), expired });

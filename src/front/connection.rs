@@ -257,6 +257,7 @@ impl Connection {
         let client = &self.session.client;
         client.query_bytes.store(buffer.len(), Ordering::Relaxed);
         client.query_free.store(READ_BUFFER.saturating_sub(buffer.len()), Ordering::Relaxed);
+        lent.worker.renew_if_changed();
         while start < buffer.len() && !self.session.is_waiting() && !self.session.closing {
             let limits =
                 Limits { bulk_len_max: lent.worker.settings.bulk_len_max, authenticated: self.session.authenticated };

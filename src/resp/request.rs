@@ -274,6 +274,9 @@ fn bulk_header(buffer: &[u8], at: usize, limits: Limits) -> Result<Option<(usize
     {
         return Ok(Some((usize::from(ones - b'0'), at + 4)));
     }
+    if buffer.get(at) == Some(&b'\r') {
+        return Err(ProtocolError("Protocol error: expected '$', got '\r'".into()));
+    }
     let Some((len, next)) = number_line(buffer, at + 1, "too big bulk count string")? else {
         return Ok(None);
     };

@@ -234,6 +234,13 @@ pub fn show_to_monitors(worker: &Worker, session: &Session, db: usize, entry: &E
 fn run_replying(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Resolved, reply: &mut Reply) {
     let entry = match find(worker, args, known) {
         Ok(entry) => entry,
+        Err(_) if is_browser(args) => {
+            tracing::warn!(
+                "Possible SECURITY ATTACK detected: a web page seems to send requests here. Connection closed."
+            );
+            session.closing = true;
+            return;
+        }
         Err(error) => return refuse(worker, session, &error, reply),
     };
     session.client.last_command.store(entry.id + 1, Ordering::Relaxed);
@@ -344,6 +351,11 @@ fn find(worker: &Worker, args: Args<'_>, known: Resolved) -> Result<&'static Ent
         return Err(CommandError::wrong_arity(&entry.full_name));
     }
     Ok(entry)
+}
+
+/// Whether a request is the beginning of HTTP: a browser that a foreign page makes talk to us (cross-protocol scripting).
+fn is_browser(args: Args<'_>) -> bool {
+    args.is(0, "post") || args.is(0, "host:")
 }
 
 /// The error for a name that is no command, with the beginning of the arguments as Redis shows them.

@@ -92,6 +92,12 @@ impl Worker {
     #[inline]
     pub fn refresh(&mut self) {
         self.now_ms = clock::unix_ms();
+        self.renew_if_changed();
+    }
+
+    /// Renews what is cached of the configuration if it has changed. The limits of a request count before it is parsed.
+    #[inline]
+    pub fn renew_if_changed(&mut self) {
         self.lap = self.stopwatch.raw();
         let config_generation = self.server.config.generation();
         let settings_generation = self.server.settings_generation.load(Ordering::Acquire);

@@ -11,7 +11,7 @@
 //! client that writes a million commands before it reads must not wait for itself.
 
 use super::pool::Accepted;
-use super::stream::Stream;
+use crate::net::stream::Stream;
 use crate::resp::{Batch, Limits, Reply, RequestParser};
 use crate::server::blocking::{self, Release};
 use crate::server::clients::OUTPUT_CHUNK;

@@ -8,4 +8,3 @@ pub mod log;
 pub mod pool;
 pub mod process;
 pub mod signals;
-pub mod stream;

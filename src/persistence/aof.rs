@@ -223,6 +223,11 @@ impl Aof {
         self.server.save_status.aof.enabled.load(Ordering::Acquire)
     }
 
+    /// It was turned on and its first base is not there yet.
+    pub fn has_no_base(&self) -> bool {
+        self.files.lock().unlisted.is_some()
+    }
+
     /// The cut of a rewrite: what comes after goes to a new file. To be called with every shard locked.
     pub fn rotate_here(&self) {
         self.server.journal.forget_selected_db();

@@ -75,12 +75,12 @@ pub fn cut(aof: &'static Aof, locked: Option<&mut Locked>, at_cut: impl FnOnce(&
     }
     status.aof.rewrite_scheduled.store(false, Ordering::Release);
     status.aof.rewrites.fetch_add(1, Ordering::Relaxed);
-    let (serializer, rdb) = serializer(server);
     let cut = |locked: &mut Locked| {
         at_cut(aof, locked);
-        snapshot::begin(server, locked, serializer)
+        let (serializer, rdb) = serializer(server);
+        (snapshot::begin(server, locked, serializer), rdb)
     };
-    let sink = match locked {
+    let (sink, rdb) = match locked {
         Some(locked) => cut(locked),
         None => cut(&mut server.keyspace.lock_all()),
     };

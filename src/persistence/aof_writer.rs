@@ -216,7 +216,8 @@ impl<'a> Writer<'a> {
     fn report(&self, error: &io::Error) {
         let status = &self.aof.server.save_status;
         if status.aof.write_error.load(Ordering::Relaxed) == 0 {
-            let what = if self.sync_failed { "Can't persist AOF for fsync error" } else { "Error writing to the AOF file" };
+            let what =
+                if self.sync_failed { "Can't persist AOF for fsync error" } else { "Error writing to the AOF file" };
             tracing::warn!("{what}: {}", plain(error));
         }
         status.note_aof_error(i64::from(error.raw_os_error().unwrap_or(5)));

@@ -96,6 +96,16 @@ impl Journal {
         self.end.store(offset, Ordering::Release);
     }
 
+    /// The database that the stream goes to now.
+    pub fn selected_db(&self) -> Option<usize> {
+        self.stream.lock().selected
+    }
+
+    /// Whether the past is kept for replicas that come back.
+    pub fn keeps_backlog(&self) -> bool {
+        self.retain.load(Ordering::Acquire) > 0
+    }
+
     /// The next command will be preceded by SELECT: a new reader knows nothing of the stream so far.
     pub fn forget_selected_db(&self) {
         self.stream.lock().selected = None;

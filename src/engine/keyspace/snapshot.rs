@@ -14,7 +14,7 @@
 
 use crate::base::hash;
 use crate::engine::record::Record;
-use crate::engine::table::Table;
+use crate::engine::table::{Entry as _, Table};
 use std::collections::VecDeque;
 use std::sync::Arc;
 

@@ -43,7 +43,7 @@ pub const FIELDS: &[Field] = &[
     // Nothing here forks.
     Field::new("latest_fork_usec", |_| 0u64.into()),
     // Nothing forks here: snapshots begun.
-    Field::new("total_forks", |view| view.server.save_status.snapshots.load(Ordering::Relaxed).into()),
+    Field::new("total_forks", |view| load_u64(&view.server.save_status.snapshots).into()),
     Field::new("migrate_cached_sockets", |_| 0u64.into()),
     Field::new("slave_expires_tracked_keys", |_| 0u64.into()),
     Field::new("active_defrag_hits", |_| 0u64.into()),

@@ -15,7 +15,7 @@ use crate::base::number::IntText;
 use crate::engine::keyspace::Locked;
 use crate::resp::OwnedArgs;
 use atomic_waker::AtomicWaker;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
@@ -35,6 +35,8 @@ struct Stream {
     readers: Vec<Arc<JournalReader>>,
     /// Ranges of offsets that are no changes of the data set, ascending; those before `base` are forgotten.
     replica_only: VecDeque<Range<u64>>,
+    /// Where a unit is encoded.
+    scratch: Vec<u8>,
 }
 
 /// Somebody who follows the stream: where he is, and how he is woken.
@@ -115,7 +117,8 @@ impl Journal {
     pub fn append(&self, unit: &[(usize, OwnedArgs)]) {
         let Some((first_db, _)) = unit.first() else { return };
         let mut stream = self.stream.lock();
-        let mut bytes = Vec::with_capacity(unit.iter().map(|(_, args)| args.memory() + 32).sum());
+        let mut bytes = std::mem::take(&mut stream.scratch);
+        bytes.clear();
         if stream.selected != Some(*first_db) {
             select(&mut bytes, *first_db);
             stream.selected = Some(*first_db);
@@ -146,12 +149,15 @@ impl Journal {
                 stream.replica_only.push_back(before..start + bytes.len() as u64);
             }
         }
-        self.push(stream, &bytes);
+        let mut stream = self.push(stream, &bytes);
+        if bytes.capacity() <= CHUNK {
+            stream.scratch = bytes;
+        }
     }
 
     /// Appends bytes that are a stream already (a replica passes on its primary's).
     pub fn append_raw(&self, bytes: &[u8]) {
-        self.push(self.stream.lock(), bytes);
+        drop(self.push(self.stream.lock(), bytes));
     }
 
     /// Appends whole commands that concern replicas only (PING, REPLCONF GETACK, a primary's PUBLISH passed on).
@@ -159,10 +165,10 @@ impl Journal {
         let mut stream = self.stream.lock();
         let range = stream.end..stream.end + bytes.len() as u64;
         stream.replica_only.push_back(range);
-        self.push(stream, bytes);
+        drop(self.push(stream, bytes));
     }
 
-    fn push(&self, mut stream: parking_lot::MutexGuard<'_, Stream>, mut bytes: &[u8]) {
+    fn push<'a>(&self, mut stream: MutexGuard<'a, Stream>, mut bytes: &[u8]) -> MutexGuard<'a, Stream> {
         while !bytes.is_empty() {
             match stream.chunks.back_mut().filter(|chunk| chunk.len() < CHUNK) {
                 Some(chunk) => {
@@ -178,6 +184,7 @@ impl Journal {
         for reader in &stream.readers {
             reader.waker.wake();
         }
+        stream
     }
 
     /// Copies up to `max` bytes from an offset on.

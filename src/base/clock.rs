@@ -47,3 +47,17 @@ impl Default for Stopwatch {
         Self::new()
     }
 }
+
+/// A moment of the monotonic clock, for periods and time limits of background work.
+#[derive(Clone, Copy, Debug)]
+pub struct Timer(std::time::Instant);
+
+impl Timer {
+    pub fn start() -> Self {
+        Timer(std::time::Instant::now())
+    }
+
+    pub fn elapsed(self) -> std::time::Duration {
+        self.0.elapsed()
+    }
+}

@@ -66,6 +66,8 @@ struct Connection {
     server: &'static Server,
     /// Journal offset that must be on disk before the output may go (appendfsync always).
     durable_mark: Option<u64>,
+    /// The journal's end when the last batch began.
+    journal_before: u64,
     stream: Stream,
     session: Session,
     parser: RequestParser,
@@ -94,6 +96,7 @@ pub async fn serve(shared: Rc<Shared>, accepted: Accepted) {
         shared: Rc::clone(&shared),
         server: shared.with_worker(|worker| worker.server),
         durable_mark: None,
+        journal_before: 0,
         stream,
         session: Session::new(Arc::clone(&client), authenticated),
         parser: RequestParser::default(),
@@ -254,6 +257,7 @@ impl Connection {
     /// Parses and runs requests until the buffer is used up; returns where the unfinished rest begins.
     fn run(&mut self, lent: &mut Lent, buffer: &mut [u8]) -> usize {
         let mut start = 0;
+        self.journal_before = self.server.journal.end();
         let client = &self.session.client;
         client.query_bytes.store(buffer.len(), Ordering::Relaxed);
         client.query_free.store(READ_BUFFER.saturating_sub(buffer.len()), Ordering::Relaxed);
@@ -371,8 +375,14 @@ impl Connection {
     /// To be called when replies have come: they may go once what they tell of is on disk.
     #[inline]
     fn mark_replies(&mut self) {
-        if self.server.journal.is_sync_always() && !self.output.is_empty() {
-            self.durable_mark = Some(self.server.journal.end());
+        if !self.server.journal.is_sync_always() || self.output.is_empty() {
+            return;
+        }
+        let end = self.server.journal.end();
+        // While the disk refuses, refusals and reads must get through: nothing was written since they began.
+        let fails = self.server.save_status.aof.write_error.load(Ordering::Relaxed) != 0;
+        if !fails || end != self.journal_before {
+            self.durable_mark = Some(end);
         }
     }
 
@@ -420,6 +430,8 @@ impl Connection {
         if self.session.client.take_outbox(&mut self.output) {
             self.session.blocked = None;
             self.deadline = None;
+            // Somebody's write has served it.
+            self.journal_before = u64::MAX;
             self.mark_replies();
         }
     }

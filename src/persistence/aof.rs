@@ -13,6 +13,7 @@ use super::aof_rewrite;
 use super::aof_writer::Writer;
 use super::files::TempFile;
 use super::storage::{DISK, Output, Storage};
+use crate::base::clock::Timer;
 use crate::engine::keyspace::Locked;
 use crate::server::Server;
 use crate::server::config::Appendfsync;
@@ -23,7 +24,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub struct Aof {
     pub server: &'static Server,
@@ -84,15 +85,7 @@ pub fn start(server: &'static Server, manifest: Manifest) -> Result<(), String> 
             let status = &server.save_status.aof;
             let enabled = status.enabled.load(Ordering::Acquire);
             server.journal.set_sync_always(enabled && new.appendonly && new.appendfsync == Appendfsync::Always);
-            if aof.wanted.swap(new.appendonly, Ordering::AcqRel) != new.appendonly {
-                status.changing.store(true, Ordering::Release);
-            }
-            aof.wake();
-            // Turning it on needs every shard, which the caller may hold: the writer does that afterwards. Turning it off is
-            // done when this returns.
-            while !new.appendonly && status.changing.load(Ordering::Acquire) {
-                std::thread::sleep(Duration::from_millis(1));
-            }
+            aof.want(new.appendonly);
         }),
     );
     server.config.on_changed(
@@ -125,6 +118,29 @@ impl Aof {
             sync_now: AtomicBool::new(false),
             thread: OnceLock::new(),
         }
+    }
+
+    /// Turns the file on or off. Turning it on needs every shard, which the caller may hold: the writer does that afterwards.
+    /// Turning it off is done when this returns.
+    fn want(&self, on: bool) {
+        let changing = &self.server.save_status.aof.changing;
+        if self.wanted.swap(on, Ordering::AcqRel) != on {
+            changing.store(true, Ordering::Release);
+        }
+        self.wake();
+        while !on && changing.load(Ordering::Acquire) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// A replica is about to replace its data set and its place in the stream: the file ends here.
+    pub fn suspend(&self) {
+        self.want(false);
+    }
+
+    /// The replica has the new data set: the file begins anew with it, if it is on.
+    pub fn resume(&self) {
+        self.want(self.server.config.current().appendonly);
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -303,7 +319,7 @@ impl Aof {
         if !self.is_enabled() {
             return true;
         }
-        let (start, end) = (Instant::now(), self.server.journal.end());
+        let (start, end) = (Timer::start(), self.server.journal.end());
         while start.elapsed() < patience {
             self.sync_now.store(true, Ordering::Release);
             self.wake();

@@ -83,7 +83,7 @@ fn server() -> &'static Server {
             .iter()
             .copied()
             .flatten()
-            .filter(|command| wanted.contains(&command.name))
+            .filter(|command| wanted.contains(&command.spec.name))
             .copied()
             .collect();
         let table = CommandTable::leak(crate::commands::FAMILIES, &[&commands.leak()[..]]);

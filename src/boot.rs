@@ -57,7 +57,7 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
         let Some(file) = &server.config_file else { return Err("there is no file".into()) };
         config_file::rewrite_file(file, config, &Extra::default(), force_all)
     }));
-    server.declare_debug_commands(commands::debug::SUBCOMMANDS.to_vec());
+    server.declare_debug_commands([commands::debug::SUBCOMMANDS, &[persistence::debug::SUBCOMMANDS]].concat());
     process::observe(server);
     // Placed once, before anything is loaded.
     let _ = server.save_status.compile_library.set(script::functions::compile);
@@ -133,7 +133,16 @@ async fn run(server: &'static Server) -> Result<(), String> {
             None => std::task::Poll::Pending,
         })
         .await;
-        if persistence::shutdown::prepare(server, wish) {
+        // DEBUG PAUSE-CRON holds back what signals ask for, as in Redis, where the cron does it.
+        while server.cron_paused.load(Ordering::Relaxed) && server.intents.is_shutdown_by_signal() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        if !server.intents.is_shutting_down() {
+            continue;
+        }
+        // On another thread: a second SIGINT must be heard meanwhile.
+        let prepared = tokio::task::spawn_blocking(move || persistence::shutdown::prepare(server, wish)).await;
+        if prepared.unwrap_or(false) {
             break;
         }
         server.intents.give_up_shutdown();
@@ -159,7 +168,9 @@ async fn load(server: &'static Server) {
         loaded = loading => {
             let result = loaded.unwrap_or_else(|error| Err(error.to_string()));
             if let Err(reason) = result {
-                tracing::warn!("{reason}");
+                if !reason.is_empty() {
+                    tracing::warn!("{reason}");
+                }
                 std::process::exit(1);
             }
         }

@@ -145,7 +145,12 @@ impl<'a> Keys<'a> {
             Some(record) => {
                 self.stats.hits.add(1);
                 if !self.no_touch {
-                    record.set_access(access(record.access(), self.settings, self.now_ms));
+                    let old = record.access();
+                    let new = access(old, self.settings, self.now_ms);
+                    // Most reads of a key fall into the same second as the one before: its cache line stays clean.
+                    if new != old {
+                        record.set_access(new);
+                    }
                 }
                 Some(record)
             }

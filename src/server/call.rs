@@ -79,7 +79,7 @@ pub fn call(
     args: Args<'_>,
     hash: Option<u64>,
     reply: &mut Reply,
-) -> KeyFlow {
+) {
     worker.planned.clear();
     let shards = match (hash, entry.single_key) {
         (Some(hash), Some(key)) => {
@@ -89,13 +89,13 @@ pub fn call(
         _ => plan::shards(entry, args, &mut worker.planned),
     };
     let mut locked = plan::lock(worker.server.keyspace, shards, caller.db, entry, args);
-    let flow = execute(worker, &mut locked, caller, entry, handler, args, reply);
+    let result = run_handler(worker, &mut locked, caller, entry, handler, args, reply);
+    finish_handler(worker, caller, entry, args, &result);
     // What a look over the whole keyspace finds expired has nothing to do with each other.
     if !worker.unit.is_empty() && !entry.writes && shards == ShardSet::ALL {
         propagation::flush_separately(worker);
     }
     propagation::finish_unit(worker, &mut locked);
-    flow
 }
 
 /// Runs the command of a blocked client once more. If it still finds nothing, it leaves no trace in the statistics; if it does, its
@@ -132,18 +132,33 @@ pub fn execute(
     reply: &mut Reply,
 ) -> KeyFlow {
     let result = run_handler(worker, locked, caller, entry, handler, args, reply);
+    finish_handler(worker, caller, entry, args, &result);
+    result.unwrap_or(KeyFlow::Done)
+}
+
+/// What follows a handler: its reads are remembered, its call is counted.
+#[inline]
+fn finish_handler(
+    worker: &mut Worker,
+    caller: Caller,
+    entry: &Entry,
+    args: Args<'_>,
+    result: &Result<KeyFlow, CommandError>,
+) {
     if caller.tracks && entry.spec.flags.has(Flags::READONLY) {
         worker.server.remember_reads(caller.client, entry, args);
         worker.server.limit_tracked_keys(worker.config.tracking_table_max_keys);
     }
-    if let Ok(KeyFlow::Block(_)) = result {
-        // The client goes to sleep: how long the command took is known when it is served.
-        worker.lap_ns();
-        count_call(worker, entry);
-    } else {
-        finish_statistics(worker, entry, args, caller.client, result.as_ref().err());
+    match result {
+        Ok(KeyFlow::Done) => finish_statistics(worker, entry, args, caller.client, None),
+        Err(error) => finish_statistics(worker, entry, args, caller.client, Some(error)),
+        Ok(KeyFlow::Block(_)) => {
+            // The client goes to sleep: how long the command took is known when it is served.
+            worker.lap_ns();
+            worker.stats.commands[entry.id].calls.add(1);
+            worker.stats.commands_processed.add(1);
+        }
     }
-    result.unwrap_or(KeyFlow::Done)
 }
 
 #[inline]
@@ -220,21 +235,22 @@ pub fn finish_statistics(
     error: Option<&CommandError>,
 ) {
     let ns = worker.lap_ns();
-    count_call(worker, entry);
-    count_time(worker, entry, ns, error);
+    worker.stats.commands_processed.add(1);
+    let stats = &worker.stats.commands[entry.id];
+    stats.calls.add(1);
+    stats.time_ns.add(ns);
+    if worker.config.latency_tracking {
+        stats.latency.get_or_init(Default::default).record(ns);
+    }
+    if let Some(error) = error {
+        count_failure(worker, entry, error);
+    }
     if ns >= worker.slow_ns {
         worker.server.note_slow(entry, args, client, ns);
     }
 }
 
-#[inline]
-fn count_call(worker: &Worker, entry: &Entry) {
-    worker.stats.commands[entry.id].calls.add(1);
-    worker.stats.commands_processed.add(1);
-}
-
-/// The time that a call took, and how it ended.
-#[inline]
+/// The time that a call took which is counted already, and how it ended.
 fn count_time(worker: &Worker, entry: &Entry, ns: u64, error: Option<&CommandError>) {
     let stats = &worker.stats.commands[entry.id];
     stats.time_ns.add(ns);
@@ -242,9 +258,14 @@ fn count_time(worker: &Worker, entry: &Entry, ns: u64, error: Option<&CommandErr
         stats.latency.get_or_init(Default::default).record(ns);
     }
     if let Some(error) = error {
-        stats.failed.add(1);
-        worker.stats.count_error(error.code());
+        count_failure(worker, entry, error);
     }
+}
+
+#[cold]
+fn count_failure(worker: &Worker, entry: &Entry, error: &CommandError) {
+    worker.stats.commands[entry.id].failed.add(1);
+    worker.stats.count_error(error.code());
 }
 
 /// The handler on keys of an entry.

@@ -44,10 +44,17 @@ pub fn run_batch(
     worker.refresh();
     let mut resolved = std::mem::take(&mut worker.resolved);
     resolved.clear();
-    resolved.extend((0..batch.len()).map(|index| resolve(worker, batch.args(index, buffer))));
+    let mut names_members = false;
+    for index in 0..batch.len() {
+        let known = resolve(worker, batch.args(index, buffer));
+        names_members |= known.entry.is_some_and(|entry| entry.spec.member.is_some());
+        resolved.push(known);
+    }
     if resolved.len() >= 3 {
         look_ahead(worker, session.db, &resolved);
-        look_ahead_of_members(worker, session.db, &resolved, |index| batch.args(index, buffer));
+        if names_members {
+            look_ahead_of_members(worker, session.db, &resolved, |index| batch.args(index, buffer));
+        }
     }
     let end = run_resolved(worker, session, batch, buffer, &resolved, reply);
     worker.resolved = resolved;
@@ -102,12 +109,11 @@ fn look_ahead(worker: &Worker, db: usize, resolved: &[Resolved]) {
     for hash in hashes() {
         keyspace.prefetch(shard_of(hash));
     }
-    for stage in [Locked::prefetch_bucket, Locked::prefetch_entry] {
-        for hash in hashes() {
-            if let Some(locked) = keyspace.try_lock(shard_of(hash)) {
-                stage(&locked, hash, db);
-            }
-        }
+    for hash in hashes() {
+        keyspace.glance(shard_of(hash), db, |db| db.table().prefetch_bucket(hash));
+    }
+    for hash in hashes() {
+        keyspace.glance(shard_of(hash), db, |db| db.table().prefetch_entry(hash));
     }
 }
 
@@ -119,10 +125,11 @@ fn look_ahead_of_members<'a>(worker: &Worker, db: usize, resolved: &[Resolved], 
             let Some((key_at, member_at)) = entry.single_key.zip(entry.spec.member) else { continue };
             let args = args(index);
             let Some((key, member)) = args.get(key_at).zip(args.get(member_at)) else { continue };
-            let Some(locked) = worker.server.keyspace.try_lock(shard_of(hash)) else { continue };
-            if let Some(record) = locked.db(hash, db).and_then(|part| part.find(hash, key)) {
-                record.value().prefetch_member(Locked::hash(member), step);
-            }
+            worker.server.keyspace.glance(shard_of(hash), db, |db| {
+                if let Some(record) = db.find(hash, key) {
+                    record.value().prefetch_member(Locked::hash(member), step);
+                }
+            });
         }
     }
 }
@@ -232,7 +239,8 @@ pub fn show_to_monitors(worker: &Worker, session: &Session, db: usize, entry: &E
 
 #[inline]
 fn run_replying(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Resolved, reply: &mut Reply) {
-    let entry = match find(worker, args, known) {
+    let plain = known.entry.filter(|entry| entry.subcommands.is_empty() && entry.spec.accepts_arity(args.len()));
+    let entry = match plain.map_or_else(|| find(worker, args, known), Ok) {
         Ok(entry) => entry,
         Err(_) if is_browser(args) => {
             tracing::warn!(
@@ -277,6 +285,7 @@ fn run_replying(worker: &mut Worker, session: &mut Session, args: Args<'_>, know
             if let SessionFlow::Close = run_session(&mut context, handler, args) {
                 session.closing = true;
             }
+            worker.note_state();
             if let Some(mut locked) = locked {
                 propagation::finish_unit(worker, &mut locked);
             } else {
@@ -329,7 +338,6 @@ pub fn find_command(worker: &Worker, args: Args<'_>) -> Result<&'static Entry, C
 }
 
 /// Finds the command of a request, its subcommand, and checks the number of arguments.
-#[inline]
 fn find(worker: &Worker, args: Args<'_>, known: Resolved) -> Result<&'static Entry, CommandError> {
     let table = worker.server.table;
     let entry = known.entry.or_else(|| table.find(&args[0])).ok_or_else(|| unknown_command(args))?;
@@ -385,6 +393,16 @@ pub fn admit(worker: &mut Worker, session: &Session, entry: &Entry, _args: Args<
     if session.receives_pushes {
         admit_listener(session, entry)?;
     }
+    if worker.in_special_state {
+        admit_in_special_state(worker, session, entry)?;
+    }
+    Ok(())
+}
+
+/// Refusals that concern the whole server.
+#[cold]
+fn admit_in_special_state(worker: &Worker, session: &Session, entry: &Entry) -> Result<(), CommandError> {
+    let flags = entry.spec.flags;
     if worker.server.scripts.running.is_busy.load(Ordering::Relaxed)
         && !flags.has(Flags::ALLOW_BUSY)
         && !session.in_script

@@ -2,8 +2,9 @@
 
 use crate::base::clock;
 use crate::cli::{self, Invocation};
+use crate::front::listener::Transport;
 use crate::front::pool::Pool;
-use crate::front::{crash, cron, listener, log, process, signals};
+use crate::front::{crash, cron, listener, log, process, signals, tls};
 use crate::persistence::{self, config_file};
 use crate::script;
 use crate::server::config::{Arguments, Checks, Config, ConfigStore, Extra, REDIS_VERSION};
@@ -101,7 +102,9 @@ fn announce(server: &Server) {
 /// Binds, serves, and shuts down when it is asked to.
 async fn run(server: &'static Server) -> Result<(), String> {
     let config = server.config.current();
-    let listeners = if config.port == 0 { Vec::new() } else { bind(&config)? };
+    let listeners = if config.port == 0 { Vec::new() } else { bind(&config, config.port)? };
+    let tls_listeners = if config.tls_port == 0 { Vec::new() } else { bind(&config, config.tls_port)? };
+    tls::start(server)?;
     let pool = Arc::new(Pool::start(server, config.io_threads).map_err(|error| error.to_string())?);
     let mode = "standalone";
     tracing::warn!("Running mode={mode}, port={}. PID: {}", config.port, std::process::id());
@@ -109,8 +112,12 @@ async fn run(server: &'static Server) -> Result<(), String> {
     // Before the first client: nobody may see or change a data set that is not there yet.
     server.loading.store(true, Ordering::Release);
     for listener in listeners {
-        tokio::spawn(listener::accept(server, Arc::clone(&pool), listener));
+        tokio::spawn(listener::accept(server, Arc::clone(&pool), listener, Transport::Plain));
     }
+    for listener in tls_listeners {
+        tokio::spawn(listener::accept(server, Arc::clone(&pool), listener, Transport::Tls));
+    }
+    tokio::spawn(tls::follow_files(server));
     if let Some(path) = &config.unixsocket {
         let listener = bind_unix(path, config.unixsocketperm)?;
         tokio::spawn(listener::accept_unix(server, Arc::clone(&pool), listener, path.clone()));
@@ -160,10 +167,10 @@ async fn load(server: &'static Server) {
     }
 }
 
-fn bind(config: &Config) -> Result<Vec<std::net::TcpListener>, String> {
-    listener::bind(config, config.port).map_err(|reason| {
+fn bind(config: &Config, port: u16) -> Result<Vec<std::net::TcpListener>, String> {
+    listener::bind(config, port).map_err(|reason| {
         tracing::warn!("{reason}");
-        tracing::warn!("Failed listening on port {} (tcp), aborting.", config.port);
+        tracing::warn!("Failed listening on port {port} (tcp), aborting.");
         format!("{reason}\n")
     })
 }

@@ -27,6 +27,9 @@ pub struct Caller {
     pub db: usize,
     pub no_touch: bool,
     pub deny_blocking: bool,
+    pub in_script: bool,
+    /// Runs once more, because one of the keys that it waits for has changed.
+    pub is_woken: bool,
     /// Already in the stream (the link to the primary, loading the AOF): effects are not journaled again.
     pub is_replay: bool,
     /// Id of the client; 0 for nobody in particular.
@@ -43,6 +46,8 @@ impl Caller {
             db: session.db,
             no_touch: session.client.has(flag::NO_TOUCH),
             deny_blocking: session.is_primary_link,
+            in_script: session.in_script,
+            is_woken: false,
             is_replay: session.is_primary_link,
             client: session.client.id,
             tracks: session.receives_pushes && session.tracking.remembers_reads(),
@@ -51,7 +56,16 @@ impl Caller {
 
     /// The server itself.
     pub fn internal(db: usize) -> Self {
-        Caller { db, no_touch: false, deny_blocking: true, is_replay: false, client: 0, tracks: false }
+        Caller {
+            db,
+            no_touch: false,
+            deny_blocking: true,
+            in_script: false,
+            is_woken: false,
+            is_replay: false,
+            client: 0,
+            tracks: false,
+        }
     }
 }
 
@@ -162,6 +176,9 @@ fn run_handler(
         reply,
         random: &mut worker.random,
         deny_blocking: caller.deny_blocking,
+        in_script: caller.in_script,
+        is_woken: caller.is_woken,
+        is_replay: caller.is_replay,
     };
     let result = handler(&mut context, args);
     if let Err(error) = &result {

@@ -3,6 +3,7 @@
 pub mod hash;
 pub mod list;
 pub mod set;
+pub mod stream;
 pub mod zset;
 
 use super::encode;
@@ -17,6 +18,7 @@ pub fn kind_of(value: &ValueRef<'_>) -> u8 {
         ValueRef::Set(value) => set::kind_of(value),
         ValueRef::ZSet(value) => zset::kind_of(value),
         ValueRef::Hash(value) => hash::kind_of(value),
+        ValueRef::Stream(_) => kind::STREAM_2,
     }
 }
 
@@ -28,6 +30,7 @@ pub fn put(out: &mut Vec<u8>, value: &ValueRef<'_>, compress: bool) {
         ValueRef::Set(value) => set::put(out, value, compress),
         ValueRef::ZSet(value) => zset::put(out, value, compress),
         ValueRef::Hash(value) => hash::put(out, value, compress),
+        ValueRef::Stream(value) => stream::put(out, value, compress),
     }
 }
 

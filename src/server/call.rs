@@ -69,17 +69,16 @@ impl Caller {
     }
 }
 
-/// Runs one command on keys as a unit of its own. `hash` is that of its single key, if that is known already.
+/// Locks what one command needs. `hash` is that of its single key, if that is known already. The second part is what the command
+/// itself needs, without the shards of those blocked on its keys.
 #[inline]
-pub fn call(
+pub fn lock(
     worker: &mut Worker,
     caller: Caller,
     entry: &Entry,
-    handler: KeyHandler,
     args: Args<'_>,
     hash: Option<u64>,
-    reply: &mut Reply,
-) {
+) -> (Locked, ShardSet) {
     worker.planned.clear();
     let shards = match (hash, entry.single_key) {
         (Some(hash), Some(key)) => {
@@ -88,14 +87,17 @@ pub fn call(
         }
         _ => plan::shards(entry, args, &mut worker.planned),
     };
-    let mut locked = plan::lock(worker.server.keyspace, shards, caller.db, entry, args);
-    let result = run_handler(worker, &mut locked, caller, entry, handler, args, reply);
-    finish_handler(worker, caller, entry, args, &result);
+    (plan::lock(worker.server.keyspace, shards, caller.db, entry, args), shards)
+}
+
+/// After a command that is a unit of its own.
+#[inline]
+pub fn finish(worker: &mut Worker, locked: &mut Locked, shards: ShardSet, entry: &Entry) {
     // What a look over the whole keyspace finds expired has nothing to do with each other.
     if !worker.unit.is_empty() && !entry.writes && shards == ShardSet::ALL {
         propagation::flush_separately(worker);
     }
-    propagation::finish_unit(worker, &mut locked);
+    propagation::finish_unit(worker, locked);
 }
 
 /// Runs the command of a blocked client once more. If it still finds nothing, it leaves no trace in the statistics; if it does, its

@@ -14,9 +14,9 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-const ACK_PERIOD: Duration = Duration::from_secs(1);
+const ACK_PERIOD_MS: i64 = 1000;
 
 /// Why the stream ended.
 enum End {
@@ -73,20 +73,19 @@ impl Replica {
         if self.worker.role_epoch != self.epoch {
             return End::RoleChanged;
         }
-        let mut acked = Instant::now();
-        let mut ack_now = true;
+        let mut ack_due_ms = 0;
         let mut tick = tokio::time::interval(Duration::from_millis(100));
         loop {
             if let Err(end) = self.apply(wire, session, &mut follower, &mut parser, &mut batch, &mut reply) {
                 return end;
             }
-            ack_now |= std::mem::take(&mut follower.asked_for_ack);
-            if ack_now || acked.elapsed() >= ACK_PERIOD {
+            let now_ms = clock::unix_ms();
+            if std::mem::take(&mut follower.asked_for_ack) || now_ms >= ack_due_ms {
                 if let Err(error) = self.acknowledge(wire).await {
                     tracing::warn!("Error writing to the master: {}", plain(&error));
                     return End::Lost;
                 }
-                (ack_now, acked) = (false, Instant::now());
+                ack_due_ms = now_ms + ACK_PERIOD_MS;
             }
             let killed = poll_fn(|context| {
                 client.register(context.waker());

@@ -6,6 +6,7 @@ use crate::front::listener::Transport;
 use crate::front::pool::Pool;
 use crate::front::{crash, cron, listener, log, process, signals, tls};
 use crate::persistence::{self, config_file};
+use crate::replication;
 use crate::script;
 use crate::server::config::{Arguments, Checks, Config, ConfigStore, Extra, REDIS_VERSION};
 use crate::server::intents::ShutdownWish;
@@ -125,6 +126,7 @@ async fn run(server: &'static Server) -> Result<(), String> {
     tokio::spawn(signals::listen(server));
     tokio::spawn(cron::run(server));
     load(server).await;
+    replication::replica::start(server).map_err(|error| error.to_string())?;
     tracing::info!("Ready to accept connections");
     process::notify_supervisor(&config, "READY=1\nSTATUS=Ready to accept connections");
     loop {

@@ -15,7 +15,7 @@ use super::pool::Accepted;
 use crate::net::stream::Stream;
 use crate::resp::{Batch, Limits, Reply, RequestParser};
 use crate::server::blocking::{self, Release};
-use crate::server::clients::OUTPUT_CHUNK;
+use crate::server::clients::{OUTPUT_CHUNK, flag};
 use crate::server::config::MemoryLimit;
 use crate::server::dispatch::{self, BATCH_MAX, BatchEnd};
 use crate::server::{Server, Session, Worker};
@@ -451,6 +451,7 @@ impl Connection {
         }
         if self.session.client.take_outbox(&mut self.output) {
             self.session.blocked = None;
+            self.session.closing |= self.session.client.has(flag::CLOSE_AFTER_REPLY);
             self.deadline = None;
             self.mark_replies();
         }

@@ -1,6 +1,7 @@
 //! One type for the kinds of socket a client may come through.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -35,6 +36,16 @@ impl Stream {
             Stream::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
         }
+    }
+
+    /// The peer's address and ours, of a socket that has such.
+    pub fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
+        let stream = match self {
+            Stream::Tcp(stream) => stream,
+            Stream::Tls(stream) => stream.get_ref().0,
+            Stream::Unix(_) => return (None, None),
+        };
+        (stream.peer_addr().ok(), stream.local_addr().ok())
     }
 
     /// Whether `poll_write` may take bytes without handing them to the socket.

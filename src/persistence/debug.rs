@@ -89,7 +89,7 @@ fn do_reload(server: &'static Server, how: Reload) -> Result<(), CommandError> {
         Reload { flush: false, .. } => Libraries::Kept,
         Reload { .. } => Libraries::Replaced,
     };
-    rdb_load::load_with(server, &mut file, rules, libraries).map_err(|error| {
+    rdb_load::load_with(server, server.keyspace, &mut file, rules, libraries).map_err(|error| {
         tracing::warn!("Internal error in RDB reading offset {} -> {}", error.offset, error.fault);
         FAILED
     })?;

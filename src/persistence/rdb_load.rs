@@ -100,11 +100,13 @@ pub enum Libraries {
 
 /// Reads a whole file or stream into the keyspace. `source` is read until the end of the RDB part.
 pub fn load(server: &'static Server, source: &mut dyn Read, rules: Rules) -> Result<Summary, LoadError> {
-    load_with(server, source, rules, Libraries::Replaced)
+    load_with(server, server.keyspace, source, rules, Libraries::Replaced)
 }
 
+/// The same into a keyspace that may not be in use yet; functions take effect at the end, if all went well.
 pub fn load_with(
     server: &'static Server,
+    keyspace: &'static Keyspace,
     source: &mut dyn Read,
     rules: Rules,
     libraries: Libraries,
@@ -116,7 +118,7 @@ pub fn load_with(
         for _ in 0..threads {
             let (sender, receiver) = sync_channel(8);
             let shared = &shared;
-            scope.spawn(move || work(server.keyspace, shared, &receiver));
+            scope.spawn(move || work(keyspace, shared, &receiver));
             senders.push(sender);
         }
         let mut next = 0;

@@ -9,7 +9,6 @@ use super::storage::DISK;
 use crate::base::clock;
 use crate::rdb::reader::LoadError;
 use crate::server::Server;
-use crate::server::save_status::LoadedHistory;
 use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -118,22 +117,26 @@ fn load_rdb(server: &'static Server) -> Result<(), String> {
     let rules = Rules { keep_expired: server.is_replica.load(Ordering::Acquire), replace: false };
     match rdb_load::load(server, &mut { file }, rules) {
         Ok(summary) => {
+            take_up_history(server, &summary);
             tracing::info!("DB loaded from disk: {:.3} seconds", start.elapsed().as_secs_f64());
             server.dirty.store(0, Ordering::Release);
-            *server.save_status.loading.history.lock() = history(&summary);
             Ok(())
         }
         Err(error) => Err(fatal(path, &error)),
     }
 }
 
-/// Where in which history a file stands, if it says so.
-fn history(summary: &Summary) -> Option<LoadedHistory> {
-    Some(LoadedHistory {
-        replid: summary.repl_id.clone()?,
-        offset: summary.repl_offset.and_then(|offset| u64::try_from(offset).ok())?,
-        selected_db: summary.repl_stream_db,
-    })
+/// A replica goes on in the history of the file, if it says where that was: a partial sync may do.
+fn take_up_history(server: &Server, summary: &Summary) {
+    let known = summary.repl_id.clone().zip(summary.repl_offset).zip(summary.repl_stream_db);
+    let Some(((replid, offset), db)) = known else { return };
+    if offset < 0 || !server.is_replica.load(Ordering::Acquire) {
+        return;
+    }
+    server.role.change_ids(|ids| ids.replace(replid));
+    server.role.stream_db.store(db, Ordering::Release);
+    server.role.update_link(server.role.epoch(), |link| link.may_continue = true);
+    server.journal.restart_at(offset as u64);
 }
 
 /// From here on clients get -LOADING.
@@ -144,6 +147,8 @@ pub fn begin(server: &Server, bytes: u64) {
     loading.loaded_bytes.store(0, Ordering::Relaxed);
     loading.file_used_memory.store(0, Ordering::Relaxed);
     server.loading.store(true, Ordering::Release);
+    // Commands that were let in before look again under their locks.
+    server.renew_settings();
 }
 
 pub fn end(server: &Server) {

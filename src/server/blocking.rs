@@ -299,6 +299,7 @@ fn release_locked(server: &Server, locked: &mut Locked, ticket: &Arc<Ticket>, wa
         Release::Error => reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK"),
         Release::RoleChange => {
             reply.error("UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)");
+            waiting.client.set(flag::CLOSE_AFTER_REPLY, true);
         }
     }
     end(server, waiting, &reply);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 pub const FIELDS: &[Field] = &[
     Field::new("loading", |view| view.is_loading().into()),
-    Field::new("async_loading", |_| false.into()),
+    Field::new("async_loading", |view| load_bool(&view.server.async_loading).into()),
     // Snapshots here copy no pages: what writers had to save ahead of them is the counterpart.
     Field::new("current_cow_peak", |view| load_u64(&view.save().ahead_bytes).into()),
     Field::new("current_cow_size", |view| load_u64(&view.save().ahead_bytes).into()),

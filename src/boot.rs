@@ -62,6 +62,7 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     process::observe(server);
     // Placed once, before anything is loaded.
     let _ = server.save_status.compile_library.set(script::functions::compile);
+    let _ = server.save_status.save_now.set(persistence::rdb_save::save);
     log::follow(server);
     crash::watch(server).map_err(|error| error.to_string())?;
     follow_oom_score(server);

@@ -355,7 +355,7 @@ impl Files {
 
     fn take(&mut self, aof: &Aof, path: &std::path::Path, file: Arc<dyn Output>) -> io::Result<()> {
         aof.storage.sync_dir_of(path)?;
-        self.len = file.len()?;
+        self.len = file.size()?;
         self.current = Some(file);
         Ok(())
     }

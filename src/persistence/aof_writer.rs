@@ -213,7 +213,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn report(&self, error: &io::Error) {
+    pub(super) fn report(&self, error: &io::Error) {
         let status = &self.aof.server.save_status;
         if status.aof.write_error.load(Ordering::Relaxed) == 0 {
             let what =

@@ -73,7 +73,7 @@ pub fn save(server: &'static Server, locked: &Locked) -> Result<(), String> {
 }
 
 fn save_file(server: &'static Server, locked: &Locked) -> io::Result<()> {
-    let (temp, target) = paths(server)?;
+    let (temp, target) = paths(server, &temp_name())?;
     let config = server.config.current();
     let mut file = TempFile::create(DISK, temp, config.rdb_save_incremental_fsync)?;
     let serializer = Serializer::Rdb(Box::new(writer(server, Purpose::File)));
@@ -82,15 +82,27 @@ fn save_file(server: &'static Server, locked: &Locked) -> io::Result<()> {
 }
 
 /// Where a snapshot is written, and what it is called when it is done. Absolute, because CONFIG SET dir may come between.
-fn paths(server: &Server) -> io::Result<(PathBuf, PathBuf)> {
+fn paths(server: &Server, temp_name: &str) -> io::Result<(PathBuf, PathBuf)> {
     let dir = std::env::current_dir()?;
-    let temp = dir.join(temp_name());
+    let temp = dir.join(temp_name);
     Ok((temp, dir.join(&server.config.current().dbfilename)))
 }
 
-/// Also removed by the second SIGINT.
-pub fn temp_name() -> String {
+fn temp_name() -> String {
     format!("temp-{}.rdb", std::process::id())
+}
+
+/// Another name: SAVE must not be disturbed by a BGSAVE that was given up and takes its file away.
+fn background_temp_name() -> String {
+    format!("temp-bg-{}.rdb", std::process::id())
+}
+
+/// Removes what saves under way have written so far, when the process ends without waiting for them.
+pub fn remove_temporary_files() {
+    for name in [temp_name(), background_temp_name()] {
+        // Mostly there is none.
+        let _ = std::fs::remove_file(name);
+    }
 }
 
 fn note_saved(server: &Server, dirty: i64) {
@@ -151,7 +163,7 @@ fn background(server: &'static Server, sink: &Arc<Sink>, dirty: i64) {
 }
 
 fn background_file(server: &'static Server, sink: &Sink) -> Result<(), Stopped> {
-    let opened = paths(server).and_then(|(temp, target)| {
+    let opened = paths(server, &background_temp_name()).and_then(|(temp, target)| {
         let incremental = server.config.current().rdb_save_incremental_fsync;
         Ok((TempFile::create(DISK, temp, incremental)?, target))
     });

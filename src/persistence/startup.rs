@@ -5,11 +5,12 @@ use super::aof_load::{self, Place, Refused};
 use super::aof_manifest::{Manifest, Part};
 use super::files::TempFile;
 use super::rdb_load::{self, Rules, Summary};
-use super::storage::DISK;
+use super::storage::{DISK, Storage};
 use crate::base::clock;
 use crate::rdb::reader::LoadError;
 use crate::server::Server;
 use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -17,7 +18,7 @@ use std::time::Instant;
 /// Loads what is on disk. An error means that the server must not start.
 pub fn load(server: &'static Server) -> Result<(), String> {
     let config = server.config.current();
-    let manifest = read_manifest(server)?;
+    let manifest = read_manifest(DISK, Path::new(&config.appenddirname), &config.appendfilename)?;
     let manifest = if config.appendonly { load_aof(server, manifest)? } else { load_rdb(server).map(|()| manifest)? };
     aof::start(server, manifest)?;
     end(server);
@@ -25,15 +26,15 @@ pub fn load(server: &'static Server) -> Result<(), String> {
 }
 
 /// The manifest, if there is one. It is read even if the file is off: turning it on later must not reuse its numbers.
-fn read_manifest(server: &Server) -> Result<Manifest, String> {
-    let config = server.config.current();
-    let path = Path::new(&config.appenddirname).join(format!("{}.manifest", config.appendfilename));
-    let text = match std::fs::read(&path) {
-        Ok(text) => String::from_utf8_lossy(&text).into_owned(),
+pub fn read_manifest(storage: &dyn Storage, dir: &Path, stem: &str) -> Result<Manifest, String> {
+    let path = dir.join(format!("{stem}.manifest"));
+    let mut text = Vec::new();
+    match storage.open(&path).and_then(|mut file| file.read_to_end(&mut text)) {
+        Ok(_) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Manifest::default()),
         Err(error) => return Err(format!("Fatal error: can't open the AOF manifest file {}: {error}", path.display())),
-    };
-    Manifest::parse(&text).map_err(|error| {
+    }
+    Manifest::parse(&String::from_utf8_lossy(&text)).map_err(|error| {
         tracing::warn!("\n*** FATAL AOF MANIFEST FILE ERROR ***\n");
         if error.line_number > 0 {
             tracing::warn!("Reading the manifest file, at line {}\n", error.line_number);

@@ -10,6 +10,7 @@
 //! input nor output, so that ten thousand of them cost little. Reading goes on while replies wait for a slow reader: a
 //! client that writes a million commands before it reads must not wait for itself.
 
+use super::parking;
 use super::pool::Accepted;
 use super::stream::Stream;
 use crate::resp::{Batch, Limits, Reply, RequestParser};
@@ -77,6 +78,8 @@ struct Connection {
     /// Wakes the task at the deadline of a blocked command.
     deadline: Option<Pin<Box<tokio::time::Sleep>>>,
     peer_closed: bool,
+    /// The client runs on this machine.
+    is_local: bool,
 }
 
 /// Serves one client until it leaves.
@@ -102,6 +105,7 @@ pub async fn serve(shared: Rc<Shared>, accepted: Accepted) {
         written: 0,
         deadline: None,
         peer_closed: false,
+        is_local: client.is_local(),
     };
     // An error of the socket means that the client is gone, which is all there is to know.
     let _ = poll_fn(|context| connection.poll(context)).await;
@@ -181,6 +185,9 @@ impl Connection {
             Poll::Pending => Ok(Poll::Pending),
             Poll::Ready(Err(error)) => Err(error),
             Poll::Ready(Ok(len)) => {
+                if self.is_local {
+                    parking::note_local_read();
+                }
                 lent.worker.stats.input_bytes.add(len as u64);
                 lent.worker.stats.reads_processed.add(1);
                 let rest = self.run(lent, &mut buffer[..len]);

@@ -5,6 +5,7 @@ pub mod crash;
 pub mod cron;
 pub mod listener;
 pub mod log;
+mod parking;
 pub mod pool;
 pub mod process;
 pub mod signals;

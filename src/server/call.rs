@@ -27,6 +27,9 @@ pub struct Caller {
     pub db: usize,
     pub no_touch: bool,
     pub deny_blocking: bool,
+    pub in_script: bool,
+    /// Runs once more, because one of the keys that it waits for has changed.
+    pub is_woken: bool,
     /// Already in the stream (the link to the primary, loading the AOF): effects are not journaled again.
     pub is_replay: bool,
     /// Id of the client; 0 for nobody in particular.
@@ -43,6 +46,8 @@ impl Caller {
             db: session.db,
             no_touch: session.client.has(flag::NO_TOUCH),
             deny_blocking: session.is_primary_link,
+            in_script: session.in_script,
+            is_woken: false,
             is_replay: session.is_primary_link,
             client: session.client.id,
             tracks: session.receives_pushes && session.tracking.remembers_reads(),
@@ -51,21 +56,29 @@ impl Caller {
 
     /// The server itself.
     pub fn internal(db: usize) -> Self {
-        Caller { db, no_touch: false, deny_blocking: true, is_replay: false, client: 0, tracks: false }
+        Caller {
+            db,
+            no_touch: false,
+            deny_blocking: true,
+            in_script: false,
+            is_woken: false,
+            is_replay: false,
+            client: 0,
+            tracks: false,
+        }
     }
 }
 
-/// Runs one command on keys as a unit of its own. `hash` is that of its single key, if that is known already.
+/// Locks what one command needs. `hash` is that of its single key, if that is known already. The second part is what the command
+/// itself needs, without the shards of those blocked on its keys.
 #[inline]
-pub fn call(
+pub fn lock(
     worker: &mut Worker,
     caller: Caller,
     entry: &Entry,
-    handler: KeyHandler,
     args: Args<'_>,
     hash: Option<u64>,
-    reply: &mut Reply,
-) {
+) -> (Locked, ShardSet) {
     worker.planned.clear();
     let shards = match (hash, entry.single_key) {
         (Some(hash), Some(key)) => {
@@ -74,14 +87,17 @@ pub fn call(
         }
         _ => plan::shards(entry, args, &mut worker.planned),
     };
-    let mut locked = plan::lock(worker.server.keyspace, shards, caller.db, entry, args);
-    let result = run_handler(worker, &mut locked, caller, entry, handler, args, reply);
-    finish_handler(worker, caller, entry, args, &result);
+    (plan::lock(worker.server.keyspace, shards, caller.db, entry, args), shards)
+}
+
+/// After a command that is a unit of its own.
+#[inline]
+pub fn finish(worker: &mut Worker, locked: &mut Locked, shards: ShardSet, entry: &Entry) {
     // What a look over the whole keyspace finds expired has nothing to do with each other.
     if !worker.unit.is_empty() && !entry.writes && shards == ShardSet::ALL {
         propagation::flush_separately(worker);
     }
-    propagation::finish_unit(worker, &mut locked);
+    propagation::finish_unit(worker, locked);
 }
 
 /// Runs the command of a blocked client once more. If it still finds nothing, it leaves no trace in the statistics; if it does, its
@@ -175,6 +191,9 @@ fn run_handler(
         reply,
         random: &mut worker.random,
         deny_blocking: caller.deny_blocking,
+        in_script: caller.in_script,
+        is_woken: caller.is_woken,
+        is_replay: caller.is_replay,
     };
     let result = handler(&mut context, args);
     if let Err(error) = &result {

@@ -26,6 +26,7 @@ pub mod plan;
 pub mod process;
 pub mod propagation;
 pub mod pubsub;
+pub mod role;
 pub mod save_status;
 pub mod script_flags;
 pub mod scripts;

@@ -13,6 +13,7 @@ use super::monitor::Monitors;
 use super::pause::Pauses;
 use super::process::ProcessFacts;
 use super::pubsub::PubSub;
+use super::role::Role;
 use super::save_status::SaveStatus;
 use super::scripts::Scripts;
 use super::slowlog::SlowLog;
@@ -58,6 +59,10 @@ pub struct Server {
     pub loading: AtomicBool,
     /// This server follows a primary.
     pub is_replica: AtomicBool,
+    /// Its history in replication.
+    pub role: Role,
+    /// What TLS connections begin with.
+    pub tls: crate::net::tls::Contexts,
     /// Changes since the last successful save.
     pub dirty: AtomicI64,
     /// DEBUG SET-ACTIVE-EXPIRE 0 stops the cycle.
@@ -106,8 +111,6 @@ impl Server {
         now_ms: i64,
     ) -> &'static Self {
         let databases = config.current().databases;
-        let mut random = crate::base::random::Random::from_entropy();
-        let run_id = (0..40).map(|_| char::from(b"0123456789abcdef"[random.below(16) as usize])).collect();
         Box::leak(Box::new(Server {
             config,
             keyspace: Keyspace::leak(databases),
@@ -134,6 +137,8 @@ impl Server {
             settings_generation: AtomicU64::new(0),
             loading: AtomicBool::new(false),
             is_replica: AtomicBool::new(false),
+            role: Role::default(),
+            tls: crate::net::tls::Contexts::default(),
             dirty: AtomicI64::new(0),
             active_expire: AtomicBool::new(true),
             cron_paused: AtomicBool::new(false),
@@ -141,7 +146,7 @@ impl Server {
             standstill: Mutex::default(),
             debug_commands: OnceLock::new(),
             process: ProcessFacts::default(),
-            run_id,
+            run_id: super::role::new_replid(),
             started_ms: now_ms,
             config_file,
         }))

@@ -109,6 +109,13 @@ impl Worker {
             || server.save_status.is_alarmed();
     }
 
+    /// Whether something has changed since that running commands must know of (CLIENT PAUSE, MONITOR). Who holds the locks of a command
+    /// and finds nothing changed runs before whatever changes next under all locks.
+    #[inline]
+    pub fn is_outdated(&self) -> bool {
+        self.server.settings_generation.load(Ordering::Acquire) != self.settings_generation
+    }
+
     /// Renews what is cached of the configuration if it has changed. The limits of a request count before it is parsed.
     #[inline]
     pub fn renew_if_changed(&mut self) {

@@ -11,6 +11,7 @@
 //! client that writes a million commands before it reads must not wait for itself.
 
 use super::handshake::Handshakes;
+use super::parking;
 use super::pool::Accepted;
 use crate::net::stream::Stream;
 use crate::resp::{Batch, Limits, Reply, RequestParser};
@@ -83,6 +84,8 @@ struct Connection {
     /// Wakes the task at the deadline of a blocked command.
     deadline: Option<Pin<Box<tokio::time::Sleep>>>,
     peer_closed: bool,
+    /// The client runs on this machine.
+    is_local: bool,
 }
 
 /// Serves one client until it leaves.
@@ -121,6 +124,7 @@ pub async fn serve(shared: Rc<Shared>, accepted: Accepted) {
         unflushed: false,
         deadline: None,
         peer_closed: false,
+        is_local: client.is_local(),
     };
     // An error of the socket means that the client is gone, which is all there is to know.
     let _ = poll_fn(|context| connection.poll(context)).await;
@@ -204,6 +208,9 @@ impl Connection {
             Poll::Pending => Ok(Poll::Pending),
             Poll::Ready(Err(error)) => Err(error),
             Poll::Ready(Ok(len)) => {
+                if self.is_local {
+                    parking::note_local_read();
+                }
                 lent.worker.stats.input_bytes.add(len as u64);
                 lent.worker.stats.reads_processed.add(1);
                 let rest = self.run(lent, &mut buffer[..len]);

@@ -53,6 +53,8 @@ pub struct Worker {
     pub broadcast: Vec<Box<[u8]>>,
     /// Who changed them.
     pub broadcast_by: u64,
+    /// The script that runs here, as other workers see it.
+    pub script: Arc<super::scripts::Run>,
 }
 
 impl Worker {
@@ -82,6 +84,7 @@ impl Worker {
             planned: Vec::new(),
             broadcast: Vec::new(),
             broadcast_by: 0,
+            script: server.scripts.running.add_worker(),
             config,
         };
         worker.renew_settings();

@@ -116,17 +116,18 @@ pub struct Keyspace {
     turnstile: Turnstile,
     /// Somebody takes shards out of order.
     extending: AtomicBool,
-    cells: Box<[Cell]>,
+    cells: Box<[Cell; SHARDS]>,
     databases: usize,
 }
 
 impl Keyspace {
     /// Leaked on purpose: a server has one keyspace from start to exit.
     pub fn leak(databases: usize) -> &'static Self {
-        let cells = (0..SHARDS).map(|_| Cell { mutex: RawMutex::INIT, shard: UnsafeCell::default() }).collect();
+        let cells = std::array::from_fn(|_| Cell { mutex: RawMutex::INIT, shard: UnsafeCell::default() });
         let gate = Gate { shut: AtomicBool::new(false) };
         let turnstile = Turnstile { mutex: RawMutex::INIT };
-        Box::leak(Box::new(Keyspace { gate, turnstile, extending: AtomicBool::new(false), cells, databases }))
+        let (cells, extending) = (Box::new(cells), AtomicBool::new(false));
+        Box::leak(Box::new(Keyspace { gate, turnstile, extending, cells, databases }))
     }
 
     pub fn databases(&self) -> usize {
@@ -207,7 +208,7 @@ impl Keyspace {
         fence(Ordering::SeqCst);
         // From here on its drop opens the gate again.
         let locked = Locked { keyspace: self, set: ShardSet::ALL, added: ShardSet::EMPTY, all: true };
-        for cell in &self.cells {
+        for cell in self.cells.iter() {
             if cell.mutex.is_locked() {
                 self.wait(&cell.mutex, ShardSet::EMPTY, give_up).ok()?;
                 // SAFETY: `wait` has just acquired it. Whoever takes it now sees the gate and lets go.
@@ -231,6 +232,22 @@ impl Keyspace {
 
     pub fn lock_all(&'static self) -> Locked {
         self.lock(ShardSet::ALL)
+    }
+
+    /// Shows one database's part of a shard if the shard is free right now. Looking ahead does this twice per request, so it
+    /// goes without the bookkeeping of a `Locked`.
+    #[inline]
+    pub fn glance(&self, shard: usize, db: usize, look: impl FnOnce(&Db)) {
+        let cell = &self.cells[shard];
+        if cell.mutex.try_lock() {
+            // A panic in `look` would leave the shard locked: it aborts the process anyway.
+            // SAFETY: the mutex is held and the gate open, so nothing else refers to the shard meanwhile.
+            if !self.is_shut() && let Some(db) = unsafe { &*cell.shard.get() }.db(db) {
+                look(db);
+            }
+            // SAFETY: locked right above.
+            unsafe { cell.mutex.unlock() };
+        }
     }
 
     /// Brings the lock and the head of a shard into the cache.
@@ -326,22 +343,6 @@ impl Locked {
     #[inline]
     pub fn db_mut(&mut self, hash: u64, db: usize) -> &mut Db {
         self.shard_mut(shard_of(hash)).db_mut(db)
-    }
-
-    /// See `Table::prefetch_bucket`.
-    #[inline]
-    pub fn prefetch_bucket(&self, hash: u64, db: usize) {
-        if let Some(db) = self.db(hash, db) {
-            db.table().prefetch_bucket(hash);
-        }
-    }
-
-    /// See `Table::prefetch_entry`.
-    #[inline]
-    pub fn prefetch_entry(&self, hash: u64, db: usize) {
-        if let Some(db) = self.db(hash, db) {
-            db.table().prefetch_entry(hash);
-        }
     }
 
     /// Hash of a key; here so that callers need not know which one shards use.

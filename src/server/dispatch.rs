@@ -84,14 +84,14 @@ fn run_resolved(
 pub struct Resolved {
     /// The command of the first word; its subcommand is found when it runs.
     entry: Option<&'static Entry>,
-    /// Hash of its single key.
+    /// Hash of its single or first key.
     hash: Option<u64>,
 }
 
 #[inline]
 pub(super) fn resolve(worker: &Worker, args: Args<'_>) -> Resolved {
     let entry = worker.server.table.find(&args[0]);
-    let key = entry.and_then(|entry| entry.single_key).and_then(|at| args.get(at));
+    let key = entry.and_then(|entry| entry.ahead_key).and_then(|at| args.get(at));
     Resolved { entry, hash: key.map(Locked::hash) }
 }
 
@@ -382,6 +382,16 @@ pub fn find_command(worker: &Worker, args: Args<'_>) -> Result<&'static Entry, C
     find(worker, args, Resolved::default())
 }
 
+/// The command or subcommand that a request names, whatever the number of its arguments.
+pub fn find_name(worker: &Worker, args: Args<'_>) -> Option<&'static Entry> {
+    let table = worker.server.table;
+    let entry = table.find(&args[0])?;
+    match args.get(1) {
+        Some(name) if !entry.subcommands.is_empty() => table.find_sub(entry, name),
+        _ => Some(entry),
+    }
+}
+
 /// Finds the command of a request, its subcommand, and checks the number of arguments.
 fn find(worker: &Worker, args: Args<'_>, known: Resolved) -> Result<&'static Entry, CommandError> {
     let table = worker.server.table;
@@ -451,10 +461,7 @@ pub fn admit(worker: &mut Worker, session: &Session, entry: &Entry, _args: Args<
 #[cold]
 fn admit_in_special_state(worker: &Worker, session: &Session, entry: &Entry) -> Result<(), CommandError> {
     let flags = entry.spec.flags;
-    if worker.server.scripts.running.is_busy.load(Ordering::Relaxed)
-        && !flags.has(Flags::ALLOW_BUSY)
-        && !session.in_script
-    {
+    if worker.server.scripts.running.is_busy() && !flags.has(Flags::ALLOW_BUSY) && !session.in_script {
         return Err(worker.server.scripts.running.busy_error());
     }
     if worker.server.loading.load(Ordering::Relaxed) && !flags.has(Flags::LOADING) && !session.is_primary_link {
@@ -464,7 +471,7 @@ fn admit_in_special_state(worker: &Worker, session: &Session, entry: &Entry) -> 
         return Err(error::LOADING);
     }
     if worker.server.save_status.is_alarmed() && (entry.writes || entry.spec.name == "ping") {
-        refuse_unsaved(worker, session)?;
+        check_saved(worker, session)?;
     }
     Ok(())
 }
@@ -520,9 +527,9 @@ fn admit_listener(session: &Session, entry: &Entry) -> Result<(), CommandError> 
 
 /// Refuses a write that could not be saved.
 #[cold]
-fn refuse_unsaved(worker: &Worker, session: &Session) -> Result<(), CommandError> {
+pub fn check_saved(worker: &Worker, session: &Session) -> Result<(), CommandError> {
     let (server, config) = (worker.server, &worker.config);
-    if session.is_primary_link || server.is_replica.load(Ordering::Relaxed) {
+    if !server.save_status.is_alarmed() || session.is_primary_link || server.is_replica.load(Ordering::Relaxed) {
         return Ok(());
     }
     let status = &server.save_status;

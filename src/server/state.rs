@@ -21,7 +21,7 @@ use super::stats::{ServerStats, WorkerStats};
 use super::table::CommandTable;
 use super::tracking::Tracking;
 use crate::commands::effects::Observers;
-use crate::engine::keyspace::Keyspace;
+use crate::engine::keyspace::{Keyspace, Locked, ShardSet};
 use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -189,6 +189,12 @@ impl Server {
             tracking: self.tracking_clients.load(Ordering::Relaxed) > 0,
             notify,
         }
+    }
+
+    /// Locks shards for a client's command; nothing if a script that keeps them becomes busy meanwhile.
+    #[inline]
+    pub fn lock(&self, set: ShardSet) -> Option<Locked> {
+        self.keyspace.lock_unless(set, || self.scripts.running.is_busy())
     }
 
     /// Called by a script that has run for too long, every now and then.

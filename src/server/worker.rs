@@ -60,6 +60,8 @@ pub struct Worker {
     pub broadcast: Vec<Box<[u8]>>,
     /// Who changed them.
     pub broadcast_by: u64,
+    /// The script that runs here, as other workers see it.
+    pub script: Arc<super::scripts::Run>,
 }
 
 impl Worker {
@@ -92,6 +94,7 @@ impl Worker {
             planned: Vec::new(),
             broadcast: Vec::new(),
             broadcast_by: 0,
+            script: server.scripts.running.add_worker(),
             config,
         };
         worker.renew_settings();
@@ -112,7 +115,7 @@ impl Worker {
         let server = self.server;
         self.in_special_state = server.loading.load(Ordering::Relaxed)
             || server.async_loading.load(Ordering::Relaxed)
-            || server.scripts.running.is_busy.load(Ordering::Relaxed)
+            || server.scripts.running.is_busy()
             || server.save_status.is_alarmed();
     }
 

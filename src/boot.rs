@@ -5,6 +5,7 @@ use crate::cli::{self, Invocation};
 use crate::front::pool::Pool;
 use crate::front::{crash, cron, listener, log, process, signals};
 use crate::persistence::{self, config_file};
+use crate::replication;
 use crate::replication::primary;
 use crate::script;
 use crate::server::config::{Arguments, Checks, Config, ConfigStore, Extra, REDIS_VERSION};
@@ -124,6 +125,7 @@ async fn run(server: &'static Server) -> Result<(), String> {
     tokio::spawn(signals::listen(server));
     tokio::spawn(cron::run(server));
     load(server).await;
+    replication::replica::start(server).map_err(|error| error.to_string())?;
     tracing::info!("Ready to accept connections");
     process::notify_supervisor(&config, "READY=1\nSTATUS=Ready to accept connections");
     loop {

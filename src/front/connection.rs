@@ -472,6 +472,7 @@ impl Connection {
         }
         if self.session.client.take_outbox(&mut self.output) {
             self.session.blocked = None;
+            self.session.closing |= self.session.client.has(flag::CLOSE_AFTER_REPLY);
             self.deadline = None;
             self.mark_replies();
         }

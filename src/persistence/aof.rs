@@ -64,6 +64,29 @@ pub struct Files {
 
 static AOF: OnceLock<Aof> = OnceLock::new();
 
+/// A full sync replaces the data set: until that is there, nothing is written.
+static SUSPENDED: AtomicBool = AtomicBool::new(false);
+
+/// Stops writing, however long that takes; what is on disk stays as it is.
+pub fn suspend(server: &Server) {
+    let Some(aof) = get() else { return };
+    SUSPENDED.store(true, Ordering::Release);
+    aof.wanted.store(false, Ordering::Release);
+    server.save_status.aof.changing.store(true, Ordering::Release);
+    aof.wake();
+    while aof.is_enabled() || server.save_status.aof.changing.load(Ordering::Acquire) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Goes on after `suspend`, with a base of what is in memory now.
+pub fn resume(server: &Server) {
+    let Some(aof) = get().filter(|_| SUSPENDED.swap(false, Ordering::AcqRel)) else { return };
+    aof.wanted.store(server.config.current().appendonly, Ordering::Release);
+    server.save_status.aof.changing.store(true, Ordering::Release);
+    aof.wake();
+}
+
 /// The append-only file of this process, once `start` was called.
 pub fn get() -> Option<&'static Aof> {
     AOF.get()
@@ -106,7 +129,8 @@ pub fn start(server: &'static Server, manifest: Manifest) -> Result<(), String> 
             let status = &server.save_status.aof;
             let enabled = status.enabled.load(Ordering::Acquire);
             server.journal.set_sync_always(enabled && new.appendonly && new.appendfsync == Appendfsync::Always);
-            if aof.wanted.swap(new.appendonly, Ordering::AcqRel) != new.appendonly {
+            let wanted = new.appendonly && !SUSPENDED.load(Ordering::Acquire);
+            if aof.wanted.swap(wanted, Ordering::AcqRel) != wanted {
                 status.changing.store(true, Ordering::Release);
             }
             aof.wake();

@@ -13,7 +13,10 @@ const RETRY_SECONDS: i64 = 5;
 pub fn run(server: &'static Server) {
     let status = &server.save_status;
     server.journal.collect();
-    if server.loading.load(Ordering::Acquire) || status.activity() != Activity::None {
+    if server.loading.load(Ordering::Acquire)
+        || server.async_loading.load(Ordering::Acquire)
+        || status.activity() != Activity::None
+    {
         return;
     }
     if status.aof.rewrite_scheduled.load(Ordering::Acquire) && may_rewrite(server) {

@@ -89,6 +89,16 @@ struct Batch {
 
 /// Reads a whole file or stream into the keyspace. `source` is read until the end of the RDB part.
 pub fn load(server: &'static Server, source: &mut dyn Read, rules: Rules) -> Result<Summary, LoadError> {
+    load_into(server, server.keyspace, source, rules)
+}
+
+/// The same into a keyspace that is not in use yet; functions take effect at the end, if all went well.
+pub fn load_into(
+    server: &'static Server,
+    keyspace: &'static Keyspace,
+    source: &mut dyn Read,
+    rules: Rules,
+) -> Result<Summary, LoadError> {
     let shared = Shared::new(server, rules);
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4));
     let result = std::thread::scope(|scope| {
@@ -96,7 +106,7 @@ pub fn load(server: &'static Server, source: &mut dyn Read, rules: Rules) -> Res
         for _ in 0..threads {
             let (sender, receiver) = sync_channel(8);
             let shared = &shared;
-            scope.spawn(move || work(server.keyspace, shared, &receiver));
+            scope.spawn(move || work(keyspace, shared, &receiver));
             senders.push(sender);
         }
         let mut next = 0;

@@ -46,7 +46,10 @@ pub fn writer(server: &Server, purpose: Purpose) -> Writer {
     writer.aux("ctime", (now_ms / 1000).to_string().as_bytes());
     writer.aux("used-mem", memory::used().to_string().as_bytes());
     if purpose != Purpose::AofBase && server.journal.backlog().is_some() {
-        writer.aux("repl-stream-db", b"0");
+        // A stream of our own goes on with SELECT; a primary's that we pass on goes on in the database that it is in.
+        let is_replica = server.is_replica.load(Ordering::Acquire);
+        let db = if is_replica { server.role.stream_db.load(Ordering::Acquire) } else { 0 };
+        writer.aux("repl-stream-db", db.to_string().as_bytes());
         writer.aux("repl-id", server.role.ids().replid.as_bytes());
         writer.aux("repl-offset", server.journal.end().to_string().as_bytes());
     }

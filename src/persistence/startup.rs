@@ -4,7 +4,7 @@ use super::aof;
 use super::aof_load::{self, Loaded};
 use super::aof_manifest::{Manifest, Part};
 use super::files::TempFile;
-use super::rdb_load::{self, Rules};
+use super::rdb_load::{self, Rules, Summary};
 use crate::base::clock;
 use crate::rdb::reader::LoadError;
 use crate::server::Server;
@@ -144,13 +144,27 @@ fn load_rdb(server: &'static Server) -> Result<(), String> {
     begin(server, bytes);
     let rules = Rules { keep_expired: server.is_replica.load(Ordering::Acquire), replace: false };
     match rdb_load::load(server, &mut { file }, rules) {
-        Ok(_) => {
+        Ok(summary) => {
+            take_up_history(server, &summary);
             tracing::info!("DB loaded from disk: {:.3} seconds", start.elapsed().as_secs_f64());
             server.dirty.store(0, Ordering::Release);
             Ok(())
         }
         Err(error) => Err(fatal(path, &error)),
     }
+}
+
+/// A replica goes on in the history of the file, if it says where that was: a partial sync may do.
+fn take_up_history(server: &Server, summary: &Summary) {
+    let known = summary.repl_id.clone().zip(summary.repl_offset).zip(summary.repl_stream_db);
+    let Some(((replid, offset), db)) = known else { return };
+    if offset < 0 || !server.is_replica.load(Ordering::Acquire) {
+        return;
+    }
+    server.role.change_ids(|ids| ids.replace(replid));
+    server.role.stream_db.store(db, Ordering::Release);
+    server.role.update_link(server.role.epoch(), |link| link.may_continue = true);
+    server.journal.restart_at(offset as u64);
 }
 
 /// From here on clients get -LOADING.

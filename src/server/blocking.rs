@@ -314,7 +314,11 @@ fn release_locked(server: &Server, locked: &mut Locked, ticket: &Arc<Ticket>, wa
     let mut reply = Reply::new(waiting.resp3);
     match how {
         Release::Timeout => write_timeout(waiting.on_timeout, &mut reply),
-        Release::Error | Release::RoleChange => reply.error(how.error_text()),
+        Release::Error => reply.error(how.error_text()),
+        Release::RoleChange => {
+            reply.error(how.error_text());
+            waiting.client.set(flag::CLOSE_AFTER_REPLY, true);
+        }
     }
     end(server, waiting, &reply);
     true

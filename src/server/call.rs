@@ -15,11 +15,12 @@ use super::session::Session;
 use super::table::{Entry, Handler};
 use super::worker::Worker;
 use crate::commands::context::{KeyContext, KeyFlow, Keys};
-use crate::commands::error::CommandError;
+use crate::commands::error::{self, CommandError};
 use crate::commands::flags::Flags;
 use crate::commands::spec::KeyHandler;
 use crate::engine::keyspace::{Locked, ShardSet, shard_of};
 use crate::resp::{Args, Reply};
+use std::sync::atomic::Ordering;
 
 /// On whose behalf a command runs.
 #[derive(Clone, Copy)]
@@ -75,6 +76,9 @@ pub fn call(
         _ => plan::shards(entry, args, &mut worker.planned),
     };
     let mut locked = plan::lock(worker.server.keyspace, shards, caller.db, entry, args);
+    if entry.writes && !may_still_run(worker, caller.is_replay, reply) {
+        return KeyFlow::Done;
+    }
     let flow = execute(worker, &mut locked, caller, entry, handler, args, reply);
     // What a look over the whole keyspace finds expired has nothing to do with each other.
     if !worker.unit.is_empty() && !entry.writes && shards == ShardSet::ALL {
@@ -82,6 +86,27 @@ pub fn call(
     }
     propagation::finish_unit(worker, &mut locked);
     flow
+}
+
+/// Under the locks: whether a write that was admitted before may run although the role may have changed meanwhile. The old
+/// primary's stream must not; a client's write is refused where a new one would be.
+#[inline]
+pub fn may_still_run(worker: &mut Worker, is_replay: bool, reply: &mut Reply) -> bool {
+    worker.role_epoch == worker.server.role.epoch() || judge_again(worker, is_replay, reply)
+}
+
+#[cold]
+fn judge_again(worker: &mut Worker, is_replay: bool, reply: &mut Reply) -> bool {
+    if is_replay {
+        worker.stream.clear();
+        return false;
+    }
+    if worker.server.is_replica.load(Ordering::Acquire) && worker.config.replica_read_only {
+        worker.stats.count_error(error::READ_ONLY_REPLICA.code());
+        reply.error(&error::READ_ONLY_REPLICA.0);
+        return false;
+    }
+    true
 }
 
 /// Runs the command of a blocked client once more. If it still finds nothing, it leaves no trace in the statistics; if it does, its

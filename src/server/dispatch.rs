@@ -82,7 +82,7 @@ pub struct Resolved {
 }
 
 #[inline]
-fn resolve(worker: &Worker, args: Args<'_>) -> Resolved {
+pub(super) fn resolve(worker: &Worker, args: Args<'_>) -> Resolved {
     let entry = worker.server.table.find(&args[0]);
     let key = entry.and_then(|entry| entry.single_key).and_then(|at| args.get(at));
     Resolved { entry, hash: key.map(Locked::hash) }
@@ -96,7 +96,7 @@ pub fn run_one(worker: &mut Worker, session: &mut Session, args: Args<'_>, reply
 
 /// Brings the buckets and then the records of the batch's keys into the cache, so that the misses of all of them overlap
 /// instead of adding up. A shard that is busy is left alone: this only ever saves time.
-fn look_ahead(worker: &Worker, db: usize, resolved: &[Resolved]) {
+pub(super) fn look_ahead(worker: &Worker, db: usize, resolved: &[Resolved]) {
     let keyspace = worker.server.keyspace;
     let hashes = || resolved.iter().filter_map(|request| request.hash);
     for hash in hashes() {
@@ -112,7 +112,12 @@ fn look_ahead(worker: &Worker, db: usize, resolved: &[Resolved]) {
 }
 
 /// The same one level deeper: the members that the requests name in big collections.
-fn look_ahead_of_members<'a>(worker: &Worker, db: usize, resolved: &[Resolved], args: impl Fn(usize) -> Args<'a>) {
+pub(super) fn look_ahead_of_members<'a>(
+    worker: &Worker,
+    db: usize,
+    resolved: &[Resolved],
+    args: impl Fn(usize) -> Args<'a>,
+) {
     for step in [Ahead::Bucket, Ahead::Entry] {
         for (index, request) in resolved.iter().enumerate() {
             let Some((entry, hash)) = request.entry.zip(request.hash) else { continue };
@@ -191,7 +196,7 @@ pub fn resume(worker: &mut Worker, session: &mut Session, reply: &mut Reply) -> 
 
 /// Whether CLIENT PAUSE or the like holds a command back.
 fn is_paused(worker: &Worker, session: &Session, entry: &Entry, args: Args<'_>) -> bool {
-    if session.client.has(flag::REPLICA) {
+    if session.client.has(flag::REPLICA) || session.is_primary_link {
         return false;
     }
     let goes_out = |entry: &Entry, args: Args<'_>| {
@@ -275,6 +280,9 @@ fn run_replying(worker: &mut Worker, session: &mut Session, args: Args<'_>, know
         Handler::Session(handler) => {
             let db = session.db;
             let mut locked = entry.spec.flags.has(Flags::ALL_SHARDS).then(|| worker.server.keyspace.lock_all());
+            if entry.writes && locked.is_some() && !call::may_still_run(worker, session.is_primary_link, reply) {
+                return;
+            }
             let mut context =
                 SessionContext { worker, session, reply, locked: locked.as_mut(), deny_blocking: false, entry };
             if let SessionFlow::Close = run_session(&mut context, handler, args) {
@@ -391,6 +399,9 @@ pub fn admit(worker: &mut Worker, session: &Session, entry: &Entry, _args: Args<
     if session.client.has(flag::REPLICA) && touches_keys(entry) {
         return Err(NOT_FOR_REPLICAS);
     }
+    if worker.server.is_replica.load(Ordering::Relaxed) && !session.is_primary_link {
+        admit_on_replica(worker, session, entry)?;
+    }
     if worker.server.scripts.running.is_busy.load(Ordering::Relaxed)
         && !flags.has(Flags::ALLOW_BUSY)
         && !session.in_script
@@ -398,13 +409,35 @@ pub fn admit(worker: &mut Worker, session: &Session, entry: &Entry, _args: Args<
         return Err(worker.server.scripts.running.busy_error());
     }
     if worker.server.loading.load(Ordering::Relaxed) && !flags.has(Flags::LOADING) && !session.is_primary_link {
-        return Err(CommandError::fixed("LOADING Redis is loading the dataset in memory"));
+        return Err(error::LOADING);
+    }
+    if worker.server.async_loading.load(Ordering::Relaxed) && flags.has(Flags::NO_ASYNC_LOADING) {
+        return Err(error::LOADING);
     }
     if worker.server.save_status.is_alarmed() && (entry.writes || entry.spec.name == "ping") {
         refuse_unsaved(worker, session)?;
     }
     if worker.config.min_replicas_to_write > 0 && entry.writes && !session.is_primary_link {
         refuse_lonely_write(worker)?;
+    }
+    Ok(())
+}
+
+/// What a client of a replica may run: no writes, and little while the data is out of date, unless the settings allow it.
+fn admit_on_replica(worker: &Worker, session: &Session, entry: &Entry) -> Result<(), CommandError> {
+    let is_exec = entry.full_name == "exec";
+    let queued_has = |wanted: fn(&Entry) -> bool| {
+        is_exec && session.transaction.iter().flat_map(|transaction| &transaction.queue).any(|(entry, _)| wanted(entry))
+    };
+    if worker.config.replica_read_only && (entry.writes || queued_has(|queued| queued.writes)) {
+        return Err(error::READ_ONLY_REPLICA);
+    }
+    let needs_fresh_data = |entry: &Entry| !entry.spec.flags.has(Flags::STALE);
+    if !worker.config.replica_serve_stale_data
+        && !worker.server.role.is_connected()
+        && (needs_fresh_data(entry) || queued_has(needs_fresh_data))
+    {
+        return Err(error::PRIMARY_DOWN);
     }
     Ok(())
 }

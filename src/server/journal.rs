@@ -51,6 +51,8 @@ pub struct JournalReader {
 #[derive(Default)]
 pub struct Journal {
     active: AtomicBool,
+    /// The stream is a primary's: its bytes are appended as they are, and nothing of ours.
+    following: AtomicBool,
     end: AtomicU64,
     /// Bytes behind the end that are kept although nobody waits for them (the replication backlog).
     retain: AtomicU64,
@@ -75,10 +77,20 @@ pub struct Backlog {
 pub struct OutOfWindow;
 
 impl Journal {
-    /// Whether anybody wants the stream.
+    /// The journal of a server that starts as a primary or as a replica.
+    pub fn of(is_replica: bool) -> Self {
+        Journal { following: AtomicBool::new(is_replica), ..Journal::default() }
+    }
+
+    /// Whether anybody wants to know what this server changes by itself.
     #[inline]
     pub fn is_active(&self) -> bool {
-        self.active.load(Ordering::Relaxed)
+        self.active.load(Ordering::Relaxed) && !self.following.load(Ordering::Relaxed)
+    }
+
+    /// This server has become a replica, or a primary. To be called with every shard locked.
+    pub fn set_following(&self, following: bool) {
+        self.following.store(following, Ordering::Release);
     }
 
     /// Turns the journal on or off. To be called with every shard locked, so that no write falls in between.

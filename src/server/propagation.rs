@@ -69,6 +69,10 @@ pub fn finish_unit(worker: &mut Worker, locked: &mut Locked) {
 /// Appends the unit to the journal.
 #[inline]
 pub fn flush_unit(worker: &mut Worker) {
+    if !worker.stream.is_empty() {
+        worker.server.journal.append_raw(&worker.stream);
+        worker.stream.clear();
+    }
     if !worker.unit.is_empty() {
         worker.appended = worker.server.journal.append(&worker.unit);
         worker.unit.clear();

@@ -260,7 +260,7 @@ impl Replicas {
 impl Server {
     /// Whether this server's data set is one that replicas can be given.
     pub fn may_serve_replicas(&self) -> bool {
-        !self.is_replica.load(Ordering::Acquire)
+        !self.is_replica.load(Ordering::Acquire) || self.role.is_connected()
     }
 
     /// Counts the replicas that min-replicas-to-write may count on.

@@ -58,6 +58,8 @@ pub struct Server {
     pub settings_generation: AtomicU64,
     /// A data set is being loaded.
     pub loading: AtomicBool,
+    /// A data set is being loaded that will replace the one in use, which is served meanwhile.
+    pub async_loading: AtomicBool,
     /// This server follows a primary.
     pub is_replica: AtomicBool,
     /// Its history in replication.
@@ -112,12 +114,13 @@ impl Server {
         now_ms: i64,
     ) -> &'static Self {
         let databases = config.current().databases;
+        let primary = config.current().replicaof.clone();
         Box::leak(Box::new(Server {
             config,
             keyspace: Keyspace::leak(databases),
             table,
             clients: Clients::default(),
-            journal: Journal::default(),
+            journal: Journal::of(primary.is_some()),
             stats: ServerStats::default(),
             slowlog: SlowLog::default(),
             latency: LatencyMonitor::default(),
@@ -137,8 +140,9 @@ impl Server {
             tracking_clients: AtomicUsize::new(0),
             settings_generation: AtomicU64::new(0),
             loading: AtomicBool::new(false),
-            is_replica: AtomicBool::new(false),
-            role: Role::default(),
+            async_loading: AtomicBool::new(false),
+            is_replica: AtomicBool::new(primary.is_some()),
+            role: Role::of(primary),
             replicas: Replicas::default(),
             dirty: AtomicI64::new(0),
             active_expire: AtomicBool::new(true),

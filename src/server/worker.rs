@@ -34,6 +34,10 @@ pub struct Worker {
     pub has_monitors: bool,
     config_generation: u64,
     settings_generation: u64,
+    /// The role that requests were admitted under.
+    pub role_epoch: u64,
+    /// Bytes of the primary's stream that the running command goes into our own with.
+    pub stream: Vec<u8>,
     pub effects: Effects,
     /// What the running command, transaction or script sends to the journal, in order: (database, arguments).
     pub unit: Vec<(usize, OwnedArgs)>,
@@ -73,6 +77,8 @@ impl Worker {
             has_monitors: false,
             config_generation: server.config.generation(),
             settings_generation: server.settings_generation.load(Ordering::Acquire),
+            role_epoch: 0,
+            stream: Vec::new(),
             effects: Effects::default(),
             unit: Vec::new(),
             appended: 0,
@@ -120,6 +126,8 @@ impl Worker {
     /// The configuration after a change by this worker's own command.
     #[cold]
     pub fn renew_settings(&mut self) {
+        // In this order: what is read behind the epoch is at least as new.
+        self.role_epoch = self.server.role.epoch();
         self.config = self.server.config.current();
         let config = &self.config;
         let slowlog_ns = u64::try_from(config.slowlog_log_slower_than).map_or(u64::MAX, |us| us.saturating_mul(1000));

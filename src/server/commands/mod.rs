@@ -19,6 +19,7 @@ mod lolwut;
 mod memory;
 mod monitor;
 mod pubsub;
+mod role;
 mod scan;
 mod server;
 mod shutdown;
@@ -45,4 +46,5 @@ pub const FAMILIES: &[&[SessionCommand]] = &[
     shutdown::COMMANDS,
     monitor::COMMANDS,
     pubsub::COMMANDS,
+    role::COMMANDS,
 ];

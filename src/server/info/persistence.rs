@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 pub const FIELDS: &[Field] = &[
     Field::new("loading", |view| view.is_loading().into()),
-    Field::new("async_loading", |_| false.into()),
+    Field::new("async_loading", |view| load_bool(&view.server.async_loading).into()),
     // Snapshots here copy no pages: what they hold in memory is bounded by design, not measured by the kernel.
     Field::new("current_cow_peak", |_| 0u64.into()),
     Field::new("current_cow_size", |_| 0u64.into()),

@@ -11,7 +11,7 @@ pub const FIELDS: &[Field] = &[
     Field::new("instantaneous_ops_per_sec", |view| (view.server.stats.rates.per_second(Rate::Commands) as u64).into()),
     Field::new("total_net_input_bytes", |view| view.sum(|stats| stats.input_bytes.value()).into()),
     Field::new("total_net_output_bytes", |view| view.sum(|stats| stats.output_bytes.value()).into()),
-    Field::new("total_net_repl_input_bytes", |_| 0u64.into()),
+    Field::new("total_net_repl_input_bytes", |view| load_u64(&view.server.stats.primary_bytes).into()),
     Field::new("total_net_repl_output_bytes", |view| load_u64(&view.server.replicas.output_bytes).into()),
     Field::new("instantaneous_input_kbps", |view| {
         Figure::Ratio(view.server.stats.rates.per_second(Rate::InputBytes) / 1024.0)
@@ -54,7 +54,7 @@ pub const FIELDS: &[Field] = &[
     Field::new("tracking_total_keys", |view| view.server.tracking.key_count().into()),
     Field::new("tracking_total_items", |view| view.server.tracking.item_count().into()),
     Field::new("tracking_total_prefixes", |view| view.server.tracking.prefix_count().into()),
-    Field::new("unexpected_error_replies", |_| 0u64.into()),
+    Field::new("unexpected_error_replies", |view| load_u64(&view.server.stats.unexpected_error_replies).into()),
     Field::new("total_error_replies", |view| view.sum(|stats| stats.error_replies.value()).into()),
     Field::new("dump_payload_sanitizations", |_| 0u64.into()),
     Field::new("total_reads_processed", |view| view.sum(|stats| stats.reads_processed.value()).into()),

@@ -6,6 +6,7 @@ use crate::front::pool::Pool;
 use crate::front::{crash, cron, listener, log, process, signals};
 use crate::persistence::{self, config_file};
 use crate::replication;
+use crate::replication::primary;
 use crate::script;
 use crate::server::config::{Arguments, Checks, Config, ConfigStore, Extra, REDIS_VERSION};
 use crate::server::intents::ShutdownWish;
@@ -47,7 +48,11 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
         .collect();
     let table = CommandTable::leak_renamed(
         crate::commands::FAMILIES,
-        &[commands::FAMILIES, &[persistence::commands::COMMANDS, script::commands::COMMANDS]].concat(),
+        &[
+            commands::FAMILIES,
+            &[persistence::commands::COMMANDS, script::commands::COMMANDS, primary::commands::COMMANDS],
+        ]
+        .concat(),
         &renames,
     );
     let store = ConfigStore::new(loaded.config);
@@ -62,6 +67,7 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     // Placed once, before anything is loaded.
     let _ = server.save_status.compile_library.set(script::functions::compile);
     log::follow(server);
+    primary::start(server);
     crash::watch(server).map_err(|error| error.to_string())?;
     follow_oom_score(server);
     process::write_pidfile(&server.config.current());

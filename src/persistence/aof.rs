@@ -266,7 +266,7 @@ impl Aof {
         let limit = rotation.map_or(end, |offset| offset.min(end));
         let mut bytes = Vec::new();
         let len = ((limit - from) as usize).min(PIECE);
-        if len > 0 && journal.read(from, len, &mut bytes).is_ok() {
+        if len > 0 && journal.read_changes(from, len, &mut bytes).is_ok() {
             self.write(&bytes, limit - from == len as u64)?;
             self.reader.position.store(from + len as u64, Ordering::Release);
             journal.collect();

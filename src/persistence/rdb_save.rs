@@ -10,6 +10,7 @@ use crate::rdb::encode::{AccessData, Options};
 use crate::rdb::{Writer, format};
 use crate::server::Server;
 use crate::server::config::REDIS_VERSION;
+use crate::server::replicas::Contents;
 use crate::server::save_status::Activity;
 use std::io;
 use std::path::PathBuf;
@@ -21,10 +22,11 @@ use std::sync::atomic::Ordering;
 pub enum Purpose {
     File,
     AofBase,
-    Replica,
+    Replica(Contents),
 }
 
-/// A writer with the header written: version, AUX fields, functions.
+/// A writer with the header written: version, AUX fields, functions. To be called with every shard locked: the header tells
+/// where in the stream of writes the snapshot is.
 pub fn writer(server: &Server, purpose: Purpose) -> Writer {
     let config = server.config.current();
     let access = if config.maxmemory_policy.is_lfu() {
@@ -43,9 +45,19 @@ pub fn writer(server: &Server, purpose: Purpose) -> Writer {
     writer.aux("redis-bits", b"64");
     writer.aux("ctime", (now_ms / 1000).to_string().as_bytes());
     writer.aux("used-mem", memory::used().to_string().as_bytes());
+    if purpose != Purpose::AofBase && server.journal.backlog().is_some() {
+        // A stream of our own goes on with SELECT; a primary's that we pass on goes on in the database that it is in.
+        let is_replica = server.is_replica.load(Ordering::Acquire);
+        let db = if is_replica { server.role.stream_db.load(Ordering::Acquire) } else { 0 };
+        writer.aux("repl-stream-db", db.to_string().as_bytes());
+        writer.aux("repl-id", server.role.ids().replid.as_bytes());
+        writer.aux("repl-offset", server.journal.end().to_string().as_bytes());
+    }
     writer.aux("aof-base", if purpose == Purpose::AofBase { b"1" } else { b"0" });
-    for library in server.scripts.libraries().values() {
-        writer.function(&library.code);
+    if !matches!(purpose, Purpose::Replica(Contents { functions: false, .. })) {
+        for library in server.scripts.libraries().values() {
+            writer.function(&library.code);
+        }
     }
     writer
 }
@@ -85,7 +97,8 @@ pub fn temp_name() -> String {
     format!("temp-{}.rdb", std::process::id())
 }
 
-fn note_saved(server: &Server, dirty: i64) {
+/// The file has what was there when `dirty` was read.
+pub fn note_saved(server: &Server, dirty: i64) {
     server.dirty.fetch_sub(dirty, Ordering::AcqRel);
     server.save_status.last_save_s.store(clock::unix_ms() / 1000, Ordering::Release);
     server.save_status.rdb_saves.fetch_add(1, Ordering::Relaxed);
@@ -99,8 +112,10 @@ pub fn start(server: &'static Server, locked: Option<&mut Locked>) -> bool {
         return false;
     }
     status.last_bgsave_try_s.store(now_s, Ordering::Relaxed);
-    let serializer = Serializer::Rdb(Box::new(writer(server, Purpose::File)));
-    let cut = |locked: &mut Locked| (snapshot::begin(server, locked, serializer), server.dirty.load(Ordering::Acquire));
+    let cut = |locked: &mut Locked| {
+        let serializer = Serializer::Rdb(Box::new(writer(server, Purpose::File)));
+        (snapshot::begin(server, locked, serializer), server.dirty.load(Ordering::Acquire))
+    };
     let (sink, dirty) = match locked {
         Some(locked) => cut(locked),
         None => cut(&mut server.keyspace.lock_all()),
@@ -140,6 +155,14 @@ fn background(server: &'static Server, sink: &Arc<Sink>, dirty: i64) {
 }
 
 fn background_file(server: &'static Server, sink: &Sink) -> Result<(), Stopped> {
+    write_file(server, |write| snapshot::run(server, sink, write)).map(drop)
+}
+
+/// Writes the RDB file from what `produce` hands out; where it is then.
+pub fn write_file(
+    server: &'static Server,
+    produce: impl FnOnce(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<(), Stopped>,
+) -> Result<PathBuf, Stopped> {
     let opened = paths(server).and_then(|(temp, target)| {
         let incremental = server.config.current().rdb_save_incremental_fsync;
         Ok((TempFile::create(temp, incremental)?, target))
@@ -149,11 +172,11 @@ fn background_file(server: &'static Server, sink: &Sink) -> Result<(), Stopped> 
         Err(error) => {
             // The walk must end anyway, so that tables may grow again.
             server.save_status.cancel();
-            let _ = snapshot::run(server, sink, |_| Ok(()));
+            let _ = produce(&mut |_| Ok(()));
             return Err(Stopped::Io(error));
         }
     };
-    snapshot::run(server, sink, |bytes| file.write(bytes))?;
+    produce(&mut |bytes| file.write(bytes))?;
     file.commit(&target)?;
-    Ok(())
+    Ok(target)
 }

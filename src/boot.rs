@@ -7,6 +7,7 @@ use crate::front::pool::Pool;
 use crate::front::{crash, cron, listener, log, process, signals, tls};
 use crate::persistence::{self, config_file};
 use crate::replication;
+use crate::replication::primary;
 use crate::script;
 use crate::server::config::{Arguments, Checks, Config, ConfigStore, Extra, REDIS_VERSION};
 use crate::server::intents::ShutdownWish;
@@ -48,7 +49,11 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
         .collect();
     let table = CommandTable::leak_renamed(
         crate::commands::FAMILIES,
-        &[commands::FAMILIES, &[persistence::commands::COMMANDS, script::commands::COMMANDS]].concat(),
+        &[
+            commands::FAMILIES,
+            &[persistence::commands::COMMANDS, script::commands::COMMANDS, primary::commands::COMMANDS],
+        ]
+        .concat(),
         &renames,
     );
     let store = ConfigStore::new(loaded.config);
@@ -64,6 +69,7 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     let _ = server.save_status.compile_library.set(script::functions::compile);
     let _ = server.save_status.save_now.set(persistence::rdb_save::save);
     log::follow(server);
+    primary::start(server);
     crash::watch(server).map_err(|error| error.to_string())?;
     follow_oom_score(server);
     process::write_pidfile(&server.config.current());

@@ -51,6 +51,7 @@ pub const MISCONF_RDB: CommandError = CommandError::fixed(
      modify the data set are disabled, because this instance is configured to report errors during writes if RDB \
      snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error.",
 );
+pub const NO_REPLICAS: CommandError = CommandError::fixed("NOREPLICAS Not enough good replicas to write.");
 pub const READ_ONLY_REPLICA: CommandError =
     CommandError::fixed("READONLY You can't write against a read only replica.");
 pub const PRIMARY_DOWN: CommandError =

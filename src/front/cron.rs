@@ -3,6 +3,7 @@
 //! Steps run on the main thread, which serves no connections; what takes long keeps a time budget of its own.
 
 use super::process;
+use crate::replication::primary;
 use crate::server::{Server, Worker, client_limits, evict, expire_cycle};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -19,6 +20,7 @@ const STEPS: &[Step] = &[
     Step { every_ms: 0, run: expire_cycle::run },
     Step { every_ms: 0, run: evict::run },
     Step { every_ms: 100, run: |worker| crate::persistence::cron::run(worker.server) },
+    Step { every_ms: 100, run: primary::cron::run },
     Step { every_ms: 100, run: sample },
     Step { every_ms: 1000, run: client_limits::check_clients },
 ];

@@ -30,6 +30,11 @@ impl Stream {
         result.map_ok(|()| buffer.filled().len())
     }
 
+    /// Whether small packets go out at once. A socket that cannot tell (Unix) does anyway.
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.tcp().map_or(Ok(()), |stream| stream.set_nodelay(nodelay))
+    }
+
     pub fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
@@ -40,12 +45,16 @@ impl Stream {
 
     /// The peer's address and ours, of a socket that has such.
     pub fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
-        let stream = match self {
-            Stream::Tcp(stream) => stream,
-            Stream::Tls(stream) => stream.get_ref().0,
-            Stream::Unix(_) => return (None, None),
-        };
+        let Some(stream) = self.tcp() else { return (None, None) };
         (stream.peer_addr().ok(), stream.local_addr().ok())
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Stream::Tcp(stream) => Some(stream),
+            Stream::Tls(stream) => Some(stream.get_ref().0),
+            Stream::Unix(_) => None,
+        }
     }
 
     /// Whether `poll_write` may take bytes without handing them to the socket.

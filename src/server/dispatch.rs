@@ -145,6 +145,9 @@ pub fn run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Re
     let start = reply.len();
     reply.set_resp3(session.resp3);
     run_replying(worker, session, args, known, reply);
+    if worker.appended != 0 {
+        session.write_offset = std::mem::take(&mut worker.appended);
+    }
     if !worker.overdue.is_empty() || !worker.releases.is_empty() {
         blocking::finish_deferred(worker);
     }
@@ -448,6 +451,9 @@ pub fn admit(worker: &mut Worker, session: &Session, entry: &Entry, _args: Args<
     if session.receives_pushes {
         admit_listener(session, entry)?;
     }
+    if session.client.has(flag::REPLICA) && touches_keys(entry) {
+        return Err(NOT_FOR_REPLICAS);
+    }
     if worker.server.is_replica.load(Ordering::Relaxed) && !session.is_primary_link {
         admit_on_replica(worker, session, entry)?;
     }
@@ -472,6 +478,9 @@ fn admit_in_special_state(worker: &Worker, session: &Session, entry: &Entry) -> 
     }
     if worker.server.save_status.is_alarmed() && (entry.writes || entry.spec.name == "ping") {
         check_saved(worker, session)?;
+    }
+    if worker.config.min_replicas_to_write > 0 && entry.writes && !session.is_primary_link {
+        refuse_lonely_write(worker)?;
     }
     Ok(())
 }
@@ -517,12 +526,27 @@ fn admit_listener(session: &Session, entry: &Entry) -> Result<(), CommandError> 
             entry.full_name
         )));
     }
-    let touches_keys =
-        entry.writes || entry.spec.flags.has(Flags::READONLY) || entry.spec.flags.has(Flags::MAY_REPLICATE);
-    if session.client.has(flag::MONITOR) && touches_keys {
-        return Err(CommandError::fixed("ERR Replica can't interact with the keyspace"));
+    if session.client.has(flag::MONITOR) && touches_keys(entry) {
+        return Err(NOT_FOR_REPLICAS);
     }
     Ok(())
+}
+
+/// For Redis a monitor is a kind of replica, too.
+const NOT_FOR_REPLICAS: CommandError = CommandError::fixed("ERR Replica can't interact with the keyspace");
+
+fn touches_keys(entry: &Entry) -> bool {
+    entry.writes || entry.spec.flags.has(Flags::READONLY) || entry.spec.flags.has(Flags::MAY_REPLICATE)
+}
+
+/// Refuses a write that too few replicas would get (min-replicas-to-write).
+pub fn refuse_lonely_write(worker: &Worker) -> Result<(), CommandError> {
+    let (config, server) = (&worker.config, worker.server);
+    let wanted = config.min_replicas_to_write as usize;
+    if wanted == 0 || config.min_replicas_max_lag == 0 || server.is_replica.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    if server.replicas.good.load(Ordering::Relaxed) < wanted { Err(error::NO_REPLICAS) } else { Ok(()) }
 }
 
 /// Refuses a write that could not be saved.

@@ -3,6 +3,7 @@
 //! No runtime, file or socket: whatever must move (replica links, the AOF writer, gossip) lives above and reads or changes
 //! the plain data here; a handler that wants something to happen up there leaves an intent.
 
+pub mod ack_wait;
 pub mod auth;
 pub mod blocking;
 pub mod call;
@@ -27,6 +28,7 @@ pub mod plan;
 pub mod process;
 pub mod propagation;
 pub mod pubsub;
+pub mod replicas;
 pub mod role;
 pub mod role_change;
 pub mod save_status;

@@ -74,7 +74,7 @@ pub fn flush_unit(worker: &mut Worker) {
         worker.stream.clear();
     }
     if !worker.unit.is_empty() {
-        worker.server.journal.append(&worker.unit);
+        worker.appended = worker.server.journal.append(&worker.unit);
         worker.unit.clear();
     }
 }
@@ -82,7 +82,7 @@ pub fn flush_unit(worker: &mut Worker) {
 /// Appends the parts of the unit to the journal one by one.
 pub fn flush_separately(worker: &mut Worker) {
     for part in worker.unit.drain(..) {
-        worker.server.journal.append(&[part]);
+        worker.appended = worker.server.journal.append(&[part]);
     }
 }
 

@@ -13,6 +13,7 @@ use super::monitor::Monitors;
 use super::pause::Pauses;
 use super::process::ProcessFacts;
 use super::pubsub::PubSub;
+use super::replicas::Replicas;
 use super::role::Role;
 use super::save_status::SaveStatus;
 use super::scripts::Scripts;
@@ -65,6 +66,8 @@ pub struct Server {
     pub role: Role,
     /// What TLS connections begin with.
     pub tls: crate::net::tls::Contexts,
+    /// Those that follow this server.
+    pub replicas: Replicas,
     /// Changes since the last successful save.
     pub dirty: AtomicI64,
     /// DEBUG SET-ACTIVE-EXPIRE 0 stops the cycle.
@@ -143,6 +146,7 @@ impl Server {
             is_replica: AtomicBool::new(primary.is_some()),
             role: Role::of(primary),
             tls: crate::net::tls::Contexts::default(),
+            replicas: Replicas::default(),
             dirty: AtomicI64::new(0),
             active_expire: AtomicBool::new(true),
             cron_paused: AtomicBool::new(false),

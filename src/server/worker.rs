@@ -44,6 +44,8 @@ pub struct Worker {
     pub effects: Effects,
     /// What the running command, transaction or script sends to the journal, in order: (database, arguments).
     pub unit: Vec<(usize, OwnedArgs)>,
+    /// Offset behind what the running command has written to the journal; 0 = nothing.
+    pub appended: u64,
     /// Keys that blocked clients may now be served from, in order of their change.
     pub ready: Vec<(usize, Box<[u8]>)>,
     /// Such keys whose waiters need shards that were not locked; and waits to end once nothing is locked any more.
@@ -85,6 +87,7 @@ impl Worker {
             stream: Vec::new(),
             effects: Effects::default(),
             unit: Vec::new(),
+            appended: 0,
             ready: Vec::new(),
             overdue: Vec::new(),
             releases: Vec::new(),

@@ -9,6 +9,7 @@ use crate::commands::spec::Group;
 use crate::resp::Args;
 use crate::server::clients::flag;
 use crate::server::config::PrimaryAddress;
+use crate::server::replicas::FailoverStage;
 use crate::server::role::LinkState;
 use crate::server::role_change;
 use crate::server::session::{SessionCommand, SessionContext, SessionFlow};
@@ -54,6 +55,9 @@ fn replicaof(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow
         return Err(CommandError::fixed("ERR REPLICAOF not allowed in cluster mode."));
     }
     let server = ctx.worker.server;
+    if server.replicas.failover_stage() != FailoverStage::None {
+        return Err(CommandError::fixed("ERR REPLICAOF not allowed while failing over."));
+    }
     if args.is(1, "no") && args.is(2, "one") {
         if server.is_replica.load(Ordering::Acquire) {
             role_change::promote(server, all(&mut ctx.locked)?);
@@ -101,7 +105,15 @@ fn role(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, Comman
             ctx.reply.array(3);
             ctx.reply.bulk(b"master");
             ctx.reply.integer(server.journal.end() as i64);
-            ctx.reply.array(0);
+            let replicas = server.replicas.all();
+            let online: Vec<_> = replicas.iter().filter(|replica| replica.is_online()).collect();
+            ctx.reply.array(online.len());
+            for replica in online {
+                ctx.reply.array(3);
+                ctx.reply.bulk(replica.ip().as_bytes());
+                ctx.reply.bulk(replica.announced.lock().port.to_string().as_bytes());
+                ctx.reply.bulk(replica.ack().to_string().as_bytes());
+            }
         }
         Some(primary) => {
             ctx.reply.array(5);

@@ -12,7 +12,7 @@ pub const FIELDS: &[Field] = &[
     Field::new("total_net_input_bytes", |view| view.sum(|stats| stats.input_bytes.value()).into()),
     Field::new("total_net_output_bytes", |view| view.sum(|stats| stats.output_bytes.value()).into()),
     Field::new("total_net_repl_input_bytes", |view| load_u64(&view.server.stats.primary_bytes).into()),
-    Field::new("total_net_repl_output_bytes", |_| 0u64.into()),
+    Field::new("total_net_repl_output_bytes", |view| load_u64(&view.server.replicas.output_bytes).into()),
     Field::new("instantaneous_input_kbps", |view| {
         Figure::Ratio(view.server.stats.rates.per_second(Rate::InputBytes) / 1024.0)
     }),
@@ -22,9 +22,9 @@ pub const FIELDS: &[Field] = &[
     Field::new("instantaneous_input_repl_kbps", |_| Figure::Ratio(0.0)),
     Field::new("instantaneous_output_repl_kbps", |_| Figure::Ratio(0.0)),
     Field::new("rejected_connections", |view| load_u64(&view.server.stats.connections_rejected).into()),
-    Field::new("sync_full", |_| 0u64.into()),
-    Field::new("sync_partial_ok", |_| 0u64.into()),
-    Field::new("sync_partial_err", |_| 0u64.into()),
+    Field::new("sync_full", |view| load_u64(&view.server.replicas.sync_full).into()),
+    Field::new("sync_partial_ok", |view| load_u64(&view.server.replicas.sync_partial_ok).into()),
+    Field::new("sync_partial_err", |view| load_u64(&view.server.replicas.sync_partial_err).into()),
     Field::new("expired_subkeys", |_| 0u64.into()),
     Field::new("expired_keys", |view| view.sum(|stats| stats.keys.expired.value()).into()),
     Field::new("expired_stale_perc", |view| Figure::Ratio(view.server.expire_cycle.stale_perc())),

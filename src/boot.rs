@@ -7,6 +7,7 @@ use crate::front::{crash, cron, listener, log, process, signals};
 use crate::persistence::{self, config_file};
 use crate::replication;
 use crate::replication::primary;
+use crate::replication::primary::shutdown::{Waited, await_replicas};
 use crate::script;
 use crate::server::config::{Arguments, Checks, Config, ConfigStore, Extra, REDIS_VERSION};
 use crate::server::intents::ShutdownWish;
@@ -134,10 +135,12 @@ async fn run(server: &'static Server) -> Result<(), String> {
             None => std::task::Poll::Pending,
         })
         .await;
+        let Waited::Done(wish) = await_replicas(server, wish).await else { continue };
         if persistence::shutdown::prepare(server, wish) {
             break;
         }
-        server.intents.give_up_shutdown();
+        tracing::warn!("Errors trying to shut down the server. Check the logs for more information.");
+        server.give_up_shutdown();
     }
     if let Some(path) = &config.unixsocket {
         // The socket's file would keep the next start from binding.

@@ -9,6 +9,7 @@ use crate::commands::spec::Group;
 use crate::resp::Args;
 use crate::server::clients::flag;
 use crate::server::config::PrimaryAddress;
+use crate::server::replicas::FailoverStage;
 use crate::server::role::LinkState;
 use crate::server::role_change;
 use crate::server::session::{SessionCommand, SessionContext, SessionFlow};
@@ -54,6 +55,9 @@ fn replicaof(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow
         return Err(CommandError::fixed("ERR REPLICAOF not allowed in cluster mode."));
     }
     let server = ctx.worker.server;
+    if server.replicas.failover_stage() != FailoverStage::None {
+        return Err(CommandError::fixed("ERR REPLICAOF not allowed while failing over."));
+    }
     if args.is(1, "no") && args.is(2, "one") {
         if server.is_replica.load(Ordering::Acquire) {
             role_change::promote(server, all(&mut ctx.locked)?);

@@ -154,17 +154,26 @@ fn load_rdb(server: &'static Server) -> Result<(), String> {
     }
 }
 
-/// A replica goes on in the history of the file, if it says where that was: a partial sync may do.
+/// Goes on where the file says that the history was: a replica in that history, so that it may get by with a partial sync;
+/// a primary in a new one, into which its replicas may follow from the old.
 fn take_up_history(server: &Server, summary: &Summary) {
     let known = summary.repl_id.clone().zip(summary.repl_offset).zip(summary.repl_stream_db);
     let Some(((replid, offset), db)) = known else { return };
-    if offset < 0 || !server.is_replica.load(Ordering::Acquire) {
+    let Ok(offset) = u64::try_from(offset) else { return };
+    if server.is_replica.load(Ordering::Acquire) {
+        server.role.change_ids(|ids| ids.replace(replid));
+        server.role.stream_db.store(db, Ordering::Release);
+        server.role.update_link(server.role.epoch(), |link| link.may_continue = true);
+        server.journal.restart_at(offset);
         return;
     }
-    server.role.change_ids(|ids| ids.replace(replid));
-    server.role.stream_db.store(db, Ordering::Release);
-    server.role.update_link(server.role.epoch(), |link| link.may_continue = true);
-    server.journal.restart_at(offset as u64);
+    server.role.change_ids(|ids| {
+        ids.replid2 = replid;
+        ids.second_offset = offset as i64 + 1;
+    });
+    server.journal.restart_at(offset);
+    server.journal.set_retained(server.config.current().repl_backlog_size);
+    server.replicas.none_since_ms.store(clock::unix_ms(), Ordering::Relaxed);
 }
 
 /// From here on clients get -LOADING.

@@ -105,7 +105,15 @@ fn role(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, Comman
             ctx.reply.array(3);
             ctx.reply.bulk(b"master");
             ctx.reply.integer(server.journal.end() as i64);
-            ctx.reply.array(0);
+            let replicas = server.replicas.all();
+            let online: Vec<_> = replicas.iter().filter(|replica| replica.is_online()).collect();
+            ctx.reply.array(online.len());
+            for replica in online {
+                ctx.reply.array(3);
+                ctx.reply.bulk(replica.ip().as_bytes());
+                ctx.reply.bulk(replica.announced.lock().port.to_string().as_bytes());
+                ctx.reply.bulk(replica.ack().to_string().as_bytes());
+            }
         }
         Some(primary) => {
             ctx.reply.array(5);

@@ -8,6 +8,7 @@ use crate::front::{crash, cron, listener, log, process, signals, tls};
 use crate::persistence::{self, config_file};
 use crate::replication;
 use crate::replication::primary;
+use crate::replication::primary::shutdown::{Waited, await_replicas};
 use crate::script;
 use crate::server::config::{Arguments, Checks, Config, ConfigStore, Extra, REDIS_VERSION};
 use crate::server::intents::ShutdownWish;
@@ -149,12 +150,14 @@ async fn run(server: &'static Server) -> Result<(), String> {
         if !server.intents.is_shutting_down() {
             continue;
         }
+        let Waited::Done(wish) = await_replicas(server, wish).await else { continue };
         // On another thread: a second SIGINT must be heard meanwhile.
         let prepared = tokio::task::spawn_blocking(move || persistence::shutdown::prepare(server, wish)).await;
         if prepared.unwrap_or(false) {
             break;
         }
-        server.intents.give_up_shutdown();
+        tracing::warn!("Errors trying to shut down the server. Check the logs for more information.");
+        server.give_up_shutdown();
     }
     if let Some(path) = &config.unixsocket {
         // The socket's file would keep the next start from binding.

@@ -10,6 +10,7 @@
 use super::ack_wait;
 use super::call::{self, Caller};
 use super::clients::{Client, flag};
+use super::intents;
 use super::plan;
 use super::propagation;
 use super::session::{ReplyMode, Session};
@@ -328,7 +329,7 @@ fn release_locked(server: &Server, locked: &mut Locked, ticket: &Arc<Ticket>, wa
 
 /// The connection is gone: its ticket must not take anything any more.
 pub fn forget(server: &'static Server, ticket: &Arc<Ticket>) {
-    if ack_wait::forget(server, ticket) {
+    if ack_wait::forget(server, ticket) || intents::forget(server, ticket) {
         return;
     }
     let Some(waiting) = ticket.payload.downcast_ref::<Waiting>() else { return };

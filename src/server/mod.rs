@@ -14,6 +14,7 @@ pub mod config;
 pub mod dispatch;
 pub mod evict;
 pub mod expire_cycle;
+pub mod failover;
 pub mod follow;
 pub mod info;
 pub mod intents;

@@ -30,6 +30,7 @@ use super::session::SessionCommand;
 /// Every session command of this room.
 pub const FAMILIES: &[&[SessionCommand]] = &[
     super::multi::COMMANDS,
+    super::failover::COMMANDS,
     client::COMMANDS,
     command::COMMANDS,
     config::COMMANDS,

@@ -27,6 +27,8 @@ pub struct KeyContext<'a> {
     pub random: &'a mut Random,
     /// Inside MULTI, a script, or on the replication link: a blocking command answers at once.
     pub deny_blocking: bool,
+    /// The user may read every key: also those that no declaration names (SORT BY and GET).
+    pub reads_any_key: bool,
 }
 
 /// What a handler returns when it has no error.

@@ -102,6 +102,7 @@ pub const COMMANDS: &[SessionCommand] = &[
         ],
     )
     .group(Group::Scripting)
+    .categories(&["-scripting"])
     .since("2.6.0")
     .summary("Commands on the script cache.")
     .complexity("Depends on subcommand."),
@@ -136,6 +137,7 @@ pub const COMMANDS: &[SessionCommand] = &[
         ],
     )
     .group(Group::Scripting)
+    .categories(&["-scripting"])
     .since("7.0.0")
     .summary("Commands on functions.")
     .complexity("Depends on subcommand."),

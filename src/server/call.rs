@@ -33,6 +33,8 @@ pub struct Caller {
     pub client: u64,
     /// Keys that are read are remembered for client-side caching.
     pub tracks: bool,
+    /// May read whatever key the command comes upon.
+    pub reads_any_key: bool,
 }
 
 impl Caller {
@@ -46,12 +48,21 @@ impl Caller {
             is_replay: session.is_primary_link,
             client: session.client.id,
             tracks: session.receives_pushes && session.tracking.remembers_reads(),
+            reads_any_key: true,
         }
     }
 
     /// The server itself.
     pub fn internal(db: usize) -> Self {
-        Caller { db, no_touch: false, deny_blocking: true, is_replay: false, client: 0, tracks: false }
+        Caller {
+            db,
+            no_touch: false,
+            deny_blocking: true,
+            is_replay: false,
+            client: 0,
+            tracks: false,
+            reads_any_key: true,
+        }
     }
 }
 
@@ -160,6 +171,7 @@ fn run_handler(
         reply,
         random: &mut worker.random,
         deny_blocking: caller.deny_blocking,
+        reads_any_key: caller.reads_any_key,
     };
     let result = handler(&mut context, args);
     if let Err(error) = &result {

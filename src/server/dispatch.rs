@@ -1,5 +1,6 @@
 //! From a request to its reply: find the command, check arity and admission, queue it or run it.
 
+use super::acl::admit as acl;
 use super::blocking;
 use super::call::{self, Caller};
 use super::clients::flag;
@@ -261,7 +262,7 @@ fn run_replying(worker: &mut Worker, session: &mut Session, args: Args<'_>, know
     }
     match entry.handler {
         Handler::Key(handler) => {
-            let caller = Caller::of(session);
+            let caller = acl::with_reach(Caller::of(session), worker, session, entry, args);
             if entry.spec.flags.has(Flags::BLOCKING) {
                 run_blocking(worker, session, caller, entry, handler, args, reply);
             } else {
@@ -328,6 +329,16 @@ pub fn find_command(worker: &Worker, args: Args<'_>) -> Result<&'static Entry, C
     find(worker, args, Resolved::default())
 }
 
+/// The command or subcommand that a request names, whatever the number of its arguments.
+pub fn find_name(worker: &Worker, args: Args<'_>) -> Option<&'static Entry> {
+    let table = worker.server.table;
+    let entry = table.find(&args[0])?;
+    match args.get(1) {
+        Some(name) if !entry.subcommands.is_empty() => table.find_sub(entry, name),
+        _ => Some(entry),
+    }
+}
+
 /// Finds the command of a request, its subcommand, and checks the number of arguments.
 #[inline]
 fn find(worker: &Worker, args: Args<'_>, known: Resolved) -> Result<&'static Entry, CommandError> {
@@ -374,10 +385,10 @@ fn unknown_command(args: Args<'_>) -> CommandError {
 
 /// Whether a command may run now, here, for this client.
 #[inline]
-pub fn admit(worker: &mut Worker, session: &Session, entry: &Entry, _args: Args<'_>) -> Result<(), CommandError> {
+pub fn admit(worker: &mut Worker, session: &mut Session, entry: &Entry, args: Args<'_>) -> Result<(), CommandError> {
     let flags = entry.spec.flags;
-    if !session.authenticated && !flags.has(Flags::NO_AUTH) {
-        return Err(CommandError::fixed("NOAUTH Authentication required."));
+    if !session.identity.is_free(worker.acl_generation) {
+        acl::admit(worker, session, entry, args)?;
     }
     if session.transaction.is_some() && flags.has(Flags::NO_MULTI) {
         return Err(CommandError::fixed("ERR Command not allowed inside a transaction"));

@@ -3,6 +3,7 @@
 //! No runtime, file or socket: whatever must move (replica links, the AOF writer, gossip) lives above and reads or changes
 //! the plain data here; a handler that wants something to happen up there leaves an intent.
 
+pub mod acl;
 pub mod auth;
 pub mod blocking;
 pub mod call;

@@ -32,6 +32,8 @@ pub struct Worker {
     /// CLIENT PAUSE, and whether MONITOR is in use; as of the beginning of the batch.
     pub pause: Pause,
     pub has_monitors: bool,
+    /// Generation of the users that this worker goes by.
+    pub acl_generation: u64,
     config_generation: u64,
     settings_generation: u64,
     pub effects: Effects,
@@ -69,6 +71,7 @@ impl Worker {
             slow_ns: u64::MAX,
             pause: Pause::default(),
             has_monitors: false,
+            acl_generation: server.acl.generation(),
             config_generation: server.config.generation(),
             settings_generation: server.settings_generation.load(Ordering::Acquire),
             effects: Effects::default(),
@@ -118,6 +121,7 @@ impl Worker {
     #[cold]
     pub fn renew_settings(&mut self) {
         self.config = self.server.config.current();
+        self.acl_generation = self.server.acl.generation();
         let config = &self.config;
         let slowlog_ns = u64::try_from(config.slowlog_log_slower_than).map_or(u64::MAX, |us| us.saturating_mul(1000));
         let latency_ns = match config.latency_monitor_threshold {

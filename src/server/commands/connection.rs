@@ -86,8 +86,8 @@ fn auth(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, Com
                  configuration is correct?",
             ));
         }
-        2 => ctx.worker.server.authenticate(ctx.session, b"default", &args[1])?,
-        3 => ctx.worker.server.authenticate(ctx.session, &args[1], &args[2])?,
+        2 => ctx.worker.server.authenticate(ctx.session, b"default", &args[1], &args[0])?,
+        3 => ctx.worker.server.authenticate(ctx.session, &args[1], &args[2], &args[0])?,
         _ => return Err(error::SYNTAX),
     }
     ctx.reply.ok();
@@ -108,7 +108,7 @@ fn hello(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, Co
     let mut at = 2;
     while at < args.len() {
         if args.is(at, "AUTH") && at + 2 < args.len() {
-            ctx.worker.server.authenticate(ctx.session, &args[at + 1], &args[at + 2])?;
+            ctx.worker.server.authenticate(ctx.session, &args[at + 1], &args[at + 2], &args[0])?;
             at += 3;
         } else if args.is(at, "SETNAME") && at + 1 < args.len() {
             name = Some(client_word(&args[at + 1], "Client names")?);

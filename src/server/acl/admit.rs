@@ -136,7 +136,7 @@ pub fn admit_sleeper(server: &Server, sleeper: &Sleeper, client: &Client, entry:
 /// Notes in `caller` whether a command that may look at any key (SORT BY, GET) is run by a user who may read them all.
 #[inline]
 pub fn with_reach(mut caller: Caller, worker: &Worker, session: &Session, entry: &Entry, args: Args<'_>) -> Caller {
-    if entry.spec.every_shard_if.is_some() && !session.identity.is_free(worker.acl_generation) {
+    if !session.identity.is_free(worker.acl_generation) && entry.spec.every_shard_if.is_some() {
         let user = session.identity.user.as_ref();
         caller.reads_any_key = user.is_none_or(|user| user.may_read_any_key(entry, args));
     }

@@ -6,6 +6,7 @@
 
 pub mod cli;
 pub mod client;
+pub mod dataset;
 pub mod proxy;
 pub mod script;
 pub mod server;

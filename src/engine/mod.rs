@@ -17,6 +17,7 @@ pub mod memory;
 pub mod quicklist;
 pub mod record;
 pub mod set;
+pub mod stream;
 pub mod string;
 pub mod table;
 pub mod tagged;

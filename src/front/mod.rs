@@ -3,8 +3,10 @@
 pub mod connection;
 pub mod crash;
 pub mod cron;
+mod handshake;
 pub mod listener;
 pub mod log;
 pub mod pool;
 pub mod process;
 pub mod signals;
+pub mod tls;

@@ -12,6 +12,8 @@ use tokio::sync::mpsc;
 pub enum Accepted {
     Tcp(std::net::TcpStream, Arc<Client>),
     Unix(std::os::unix::net::UnixStream, Arc<Client>),
+    /// Its handshake is still to come.
+    Tls(std::net::TcpStream, Arc<Client>),
 }
 
 pub struct Pool {

@@ -1,5 +1,6 @@
 //! Signals: SIGTERM and SIGINT ask for a shutdown.
 
+use crate::persistence::rdb_save;
 use crate::server::Server;
 use crate::server::config::ShutdownFlags;
 use crate::server::intents::ShutdownWish;
@@ -24,6 +25,8 @@ pub async fn listen(server: &'static Server) -> std::io::Result<()> {
             _ = int.recv() => {
                 if interrupted {
                     tracing::warn!("You insist... exiting now.");
+                    // What a save under way has written so far, if one is.
+                    let _ = std::fs::remove_file(rdb_save::temp_name());
                     std::process::exit(1);
                 }
                 interrupted = true;

@@ -1,3 +1,4 @@
 //! Sockets: one type for every kind of connection, and links that we open ourselves.
 
 pub mod stream;
+pub mod tls;

@@ -5,10 +5,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsStream;
 
 pub enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Stream {
@@ -18,6 +20,11 @@ impl Stream {
         let result = match self {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(context, &mut buffer),
             Stream::Unix(stream) => Pin::new(stream).poll_read(context, &mut buffer),
+            Stream::Tls(stream) => match Pin::new(stream).poll_read(context, &mut buffer) {
+                // Many clients close without saying goodbye in TLS; what is cut short shows in the protocol above.
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
+                other => other,
+            },
         };
         result.map_ok(|()| buffer.filled().len())
     }
@@ -26,6 +33,20 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    /// Whether `poll_write` may take bytes without handing them to the socket.
+    pub fn is_buffered(&self) -> bool {
+        matches!(self, Stream::Tls(_))
+    }
+
+    /// Sees to it that what `poll_write` has taken reaches the socket: TLS keeps encrypted bytes that did not fit.
+    pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(_) | Stream::Unix(_) => Poll::Ready(Ok(())),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 }

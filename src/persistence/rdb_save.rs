@@ -2,6 +2,7 @@
 
 use super::files::TempFile;
 use super::snapshot::{self, Serializer, Sink, Stopped};
+use super::storage::DISK;
 use crate::base::clock;
 use crate::engine::hash::Hash;
 use crate::engine::keyspace::Locked;
@@ -24,7 +25,8 @@ pub enum Purpose {
     Replica,
 }
 
-/// A writer with the header written: version, AUX fields, functions.
+/// A writer with the header written: version, AUX fields, functions. To be called at the cut, with every shard locked: the
+/// header says where in the stream of writes the snapshot stands.
 pub fn writer(server: &Server, purpose: Purpose) -> Writer {
     let config = server.config.current();
     let access = if config.maxmemory_policy.is_lfu() {
@@ -43,6 +45,12 @@ pub fn writer(server: &Server, purpose: Purpose) -> Writer {
     writer.aux("redis-bits", b"64");
     writer.aux("ctime", (now_ms / 1000).to_string().as_bytes());
     writer.aux("used-mem", memory::used().to_string().as_bytes());
+    if server.journal.keeps_backlog() {
+        let db = server.journal.selected_db().map_or(-1, |db| db as i64);
+        writer.aux("repl-stream-db", db.to_string().as_bytes());
+        writer.aux("repl-id", server.role.ids().replid.as_bytes());
+        writer.aux("repl-offset", server.journal.end().to_string().as_bytes());
+    }
     writer.aux("aof-base", if purpose == Purpose::AofBase { b"1" } else { b"0" });
     for library in server.scripts.libraries().values() {
         writer.function(&library.code);
@@ -67,7 +75,7 @@ pub fn save(server: &'static Server, locked: &Locked) -> Result<(), String> {
 fn save_file(server: &'static Server, locked: &Locked) -> io::Result<()> {
     let (temp, target) = paths(server)?;
     let config = server.config.current();
-    let mut file = TempFile::create(temp, config.rdb_save_incremental_fsync)?;
+    let mut file = TempFile::create(DISK, temp, config.rdb_save_incremental_fsync)?;
     let serializer = Serializer::Rdb(Box::new(writer(server, Purpose::File)));
     snapshot::run_locked(server, locked, serializer, |bytes| file.write(bytes))?;
     file.commit(&target)
@@ -99,8 +107,10 @@ pub fn start(server: &'static Server, locked: Option<&mut Locked>) -> bool {
         return false;
     }
     status.last_bgsave_try_s.store(now_s, Ordering::Relaxed);
-    let serializer = Serializer::Rdb(Box::new(writer(server, Purpose::File)));
-    let cut = |locked: &mut Locked| (snapshot::begin(server, locked, serializer), server.dirty.load(Ordering::Acquire));
+    let cut = |locked: &mut Locked| {
+        let serializer = Serializer::Rdb(Box::new(writer(server, Purpose::File)));
+        (snapshot::begin(server, locked, serializer), server.dirty.load(Ordering::Acquire))
+    };
     let (sink, dirty) = match locked {
         Some(locked) => cut(locked),
         None => cut(&mut server.keyspace.lock_all()),
@@ -109,7 +119,7 @@ pub fn start(server: &'static Server, locked: Option<&mut Locked>) -> bool {
     let spawned = std::thread::Builder::new().name("bgsave".into()).spawn(move || background(server, &sink, dirty));
     if let Err(error) = spawned {
         tracing::warn!("Can't save in background: {error}");
-        status.cancel();
+        snapshot::abandon(server.keyspace);
         status.end();
         status.note_bgsave(true);
     }
@@ -121,6 +131,7 @@ fn background(server: &'static Server, sink: &Arc<Sink>, dirty: i64) {
     let result = background_file(server, sink);
     let seconds = clock::unix_ms() / 1000 - status.activity_started_s.load(Ordering::Relaxed);
     status.last_bgsave_seconds.store(seconds, Ordering::Relaxed);
+    status.last_ahead_bytes.store(status.ahead_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
     match result {
         Ok(()) => {
             tracing::info!("DB saved on disk");
@@ -142,17 +153,10 @@ fn background(server: &'static Server, sink: &Arc<Sink>, dirty: i64) {
 fn background_file(server: &'static Server, sink: &Sink) -> Result<(), Stopped> {
     let opened = paths(server).and_then(|(temp, target)| {
         let incremental = server.config.current().rdb_save_incremental_fsync;
-        Ok((TempFile::create(temp, incremental)?, target))
+        Ok((TempFile::create(DISK, temp, incremental)?, target))
     });
-    let (mut file, target) = match opened {
-        Ok(opened) => opened,
-        Err(error) => {
-            // The walk must end anyway, so that tables may grow again.
-            server.save_status.cancel();
-            let _ = snapshot::run(server, sink, |_| Ok(()));
-            return Err(Stopped::Io(error));
-        }
-    };
+    // Tables wait for the end of the snapshot to grow again.
+    let (mut file, target) = opened.inspect_err(|_| snapshot::abandon(server.keyspace))?;
     snapshot::run(server, sink, |bytes| file.write(bytes))?;
     file.commit(&target)?;
     Ok(())

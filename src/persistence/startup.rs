@@ -1,13 +1,15 @@
 //! The first load: an append-only file if that is on, else the RDB file. Clients are answered meanwhile (-LOADING).
 
 use super::aof;
-use super::aof_load::{self, Loaded};
+use super::aof_load::{self, Place, Refused};
 use super::aof_manifest::{Manifest, Part};
 use super::files::TempFile;
-use super::rdb_load::{self, Rules};
+use super::rdb_load::{self, Rules, Summary};
+use super::storage::DISK;
 use crate::base::clock;
 use crate::rdb::reader::LoadError;
 use crate::server::Server;
+use crate::server::save_status::LoadedHistory;
 use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -69,7 +71,7 @@ fn adopt_old_file(server: &Server, manifest: &mut Manifest) -> Result<(), String
         let path = dir.join(format!("{}.manifest", config.appendfilename));
         let write = || {
             let mut file =
-                TempFile::create(path.with_file_name(format!("temp-{}.manifest", config.appendfilename)), false)?;
+                TempFile::create(DISK, path.with_file_name(format!("temp-{}.manifest", config.appendfilename)), false)?;
             file.write(manifest.text().as_bytes())?;
             file.commit(&path)
         };
@@ -84,46 +86,17 @@ fn adopt_old_file(server: &Server, manifest: &mut Manifest) -> Result<(), String
     Ok(())
 }
 
-/// Base, then incr files in order. Only the last may lack its end.
+/// Base, then incr files in order.
 fn load_aof(server: &'static Server, mut manifest: Manifest) -> Result<Manifest, String> {
     adopt_old_file(server, &mut manifest)?;
     let config = server.config.current();
-    let dir = Path::new(&config.appenddirname);
-    let parts: Vec<&Part> = manifest.base.iter().chain(&manifest.incr).collect();
-    let mut total = 0;
-    for part in &parts {
-        match std::fs::metadata(dir.join(&part.name)) {
-            Ok(metadata) => total += metadata.len(),
-            Err(error) => {
-                let reason = aof_load::plain(&error);
-                return Err(format!("Unable to obtain the AOF file {} length. stat: {reason}", part.name));
-            }
-        }
+    let place = Place { storage: DISK, dir: Path::new(&config.appenddirname) };
+    let total = aof_load::total_len(place, &manifest)?;
+    if total > 0 {
+        begin(server, total);
+        // The log's last line says what is wrong.
+        aof_load::load_all(server, place, &manifest).map_err(|Refused| String::new())?;
     }
-    if total == 0 {
-        return Ok(manifest);
-    }
-    begin(server, total);
-    let start = Instant::now();
-    for (index, part) in parts.iter().enumerate() {
-        let file_start = Instant::now();
-        let is_base = manifest.base.as_ref() == Some(*part);
-        let old_style = part.name == config.appendfilename;
-        let loaded = aof_load::load_file(server, &dir.join(&part.name), &part.name, old_style)
-            .map_err(|_| "Fatal error loading the append only file. Exiting.".to_owned())?;
-        if loaded == Loaded::Truncated && index + 1 < parts.len() {
-            return Err("Fatal error: the truncated file is not the last file".to_owned());
-        }
-        if loaded != Loaded::Empty {
-            let kind = if is_base { "base" } else { "incr" };
-            tracing::info!(
-                "DB loaded from {kind} file {}: {:.3} seconds",
-                part.name,
-                file_start.elapsed().as_secs_f64()
-            );
-        }
-    }
-    tracing::info!("DB loaded from append only file: {:.3} seconds", start.elapsed().as_secs_f64());
     Ok(manifest)
 }
 
@@ -144,13 +117,23 @@ fn load_rdb(server: &'static Server) -> Result<(), String> {
     begin(server, bytes);
     let rules = Rules { keep_expired: server.is_replica.load(Ordering::Acquire), replace: false };
     match rdb_load::load(server, &mut { file }, rules) {
-        Ok(_) => {
+        Ok(summary) => {
             tracing::info!("DB loaded from disk: {:.3} seconds", start.elapsed().as_secs_f64());
             server.dirty.store(0, Ordering::Release);
+            *server.save_status.loading.history.lock() = history(&summary);
             Ok(())
         }
         Err(error) => Err(fatal(path, &error)),
     }
+}
+
+/// Where in which history a file stands, if it says so.
+fn history(summary: &Summary) -> Option<LoadedHistory> {
+    Some(LoadedHistory {
+        replid: summary.repl_id.clone()?,
+        offset: summary.repl_offset.and_then(|offset| u64::try_from(offset).ok())?,
+        selected_db: summary.repl_stream_db,
+    })
 }
 
 /// From here on clients get -LOADING.

@@ -7,6 +7,9 @@
 //! ```
 //! Writers append under the locks of the keys they changed, so the order of the journal is the order of the locks. With
 //! no reader the journal is off, and asking costs one relaxed load.
+//!
+//! Messages (PUBLISH) and what keeps a link alive (PING) go to replicas only: they are bytes of the stream like all others,
+//! but their ranges are remembered, and `read_changes` leaves them out for the append-only file.
 
 use crate::base::number::IntText;
 use crate::engine::keyspace::Locked;
@@ -14,6 +17,7 @@ use crate::resp::OwnedArgs;
 use atomic_waker::AtomicWaker;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
@@ -29,6 +33,8 @@ struct Stream {
     /// The database that the last command in the stream went to.
     selected: Option<usize>,
     readers: Vec<Arc<JournalReader>>,
+    /// Ranges of offsets that are no changes of the data set, ascending; those before `base` are forgotten.
+    replica_only: VecDeque<Range<u64>>,
 }
 
 /// Somebody who follows the stream: where he is, and how he is woken.
@@ -86,7 +92,18 @@ impl Journal {
         stream.base = offset;
         stream.end = offset;
         stream.selected = None;
+        stream.replica_only.clear();
         self.end.store(offset, Ordering::Release);
+    }
+
+    /// The database that the stream goes to now.
+    pub fn selected_db(&self) -> Option<usize> {
+        self.stream.lock().selected
+    }
+
+    /// Whether the past is kept for replicas that come back.
+    pub fn keeps_backlog(&self) -> bool {
+        self.retain.load(Ordering::Acquire) > 0
     }
 
     /// The next command will be preceded by SELECT: a new reader knows nothing of the stream so far.
@@ -103,6 +120,8 @@ impl Journal {
             select(&mut bytes, *first_db);
             stream.selected = Some(*first_db);
         }
+        let start = stream.end;
+        let before = start + bytes.len() as u64;
         if unit.len() > 1 {
             encode(&mut bytes, &OwnedArgs::new([b"MULTI".as_slice()]));
         }
@@ -111,10 +130,21 @@ impl Journal {
                 select(&mut bytes, *db);
                 stream.selected = Some(*db);
             }
+            let from = start + bytes.len() as u64;
             encode(&mut bytes, args);
+            if is_message(args) {
+                stream.replica_only.push_back(from..start + bytes.len() as u64);
+            }
         }
         if unit.len() > 1 {
             encode(&mut bytes, &OwnedArgs::new([b"EXEC".as_slice()]));
+            if unit.iter().all(|(_, args)| is_message(args)) {
+                // Not even the frame is left.
+                while stream.replica_only.back().is_some_and(|range| range.start >= before) {
+                    stream.replica_only.pop_back();
+                }
+                stream.replica_only.push_back(before..start + bytes.len() as u64);
+            }
         }
         self.push(stream, &bytes);
     }
@@ -122,6 +152,14 @@ impl Journal {
     /// Appends bytes that are a stream already (a replica passes on its primary's).
     pub fn append_raw(&self, bytes: &[u8]) {
         self.push(self.stream.lock(), bytes);
+    }
+
+    /// Appends whole commands that concern replicas only (PING, REPLCONF GETACK, a primary's PUBLISH passed on).
+    pub fn append_for_replicas(&self, bytes: &[u8]) {
+        let mut stream = self.stream.lock();
+        let range = stream.end..stream.end + bytes.len() as u64;
+        stream.replica_only.push_back(range);
+        self.push(stream, bytes);
     }
 
     fn push(&self, mut stream: parking_lot::MutexGuard<'_, Stream>, mut bytes: &[u8]) {
@@ -144,23 +182,23 @@ impl Journal {
 
     /// Copies up to `max` bytes from an offset on.
     pub fn read(&self, offset: u64, max: usize, into: &mut Vec<u8>) -> Result<usize, OutOfWindow> {
+        self.stream.lock().read(offset, max, into)
+    }
+
+    /// The same without what concerns replicas only; returns how far in the stream this goes, whatever was left out.
+    pub fn read_changes(&self, offset: u64, max: usize, into: &mut Vec<u8>) -> Result<usize, OutOfWindow> {
         let stream = self.stream.lock();
-        if offset < stream.base || offset > stream.end {
-            return Err(OutOfWindow);
-        }
-        let mut skip = (offset - stream.base) as usize;
-        let mut left = max;
-        for chunk in stream.chunks.iter().skip(skip / CHUNK) {
-            if left == 0 {
+        let end = stream.end.min(offset.saturating_add(max as u64));
+        let (first, mut at) = (stream.replica_only.partition_point(|range| range.end <= offset), offset);
+        for range in stream.replica_only.range(first..) {
+            if range.start >= end {
                 break;
             }
-            let part = &chunk[(skip % CHUNK).min(chunk.len())..];
-            let part = &part[..part.len().min(left)];
-            into.extend_from_slice(part);
-            left -= part.len();
-            skip = 0;
+            stream.read(at, range.start.saturating_sub(at) as usize, into)?;
+            at = range.end.min(end);
         }
-        Ok(max - left)
+        stream.read(at, (end - at) as usize, into)?;
+        Ok((end - offset) as usize)
     }
 
     /// Lets go of whole chunks before an offset.
@@ -169,6 +207,9 @@ impl Journal {
         while stream.chunks.len() > 1 && stream.base + CHUNK as u64 <= offset {
             stream.chunks.pop_front();
             stream.base += CHUNK as u64;
+        }
+        while stream.replica_only.front().is_some_and(|range| range.end <= stream.base) {
+            stream.replica_only.pop_front();
         }
     }
 
@@ -264,6 +305,33 @@ impl Journal {
     }
 }
 
+impl Stream {
+    fn read(&self, offset: u64, max: usize, into: &mut Vec<u8>) -> Result<usize, OutOfWindow> {
+        if offset < self.base || offset > self.end {
+            return Err(OutOfWindow);
+        }
+        let mut skip = (offset - self.base) as usize;
+        let mut left = max;
+        for chunk in self.chunks.iter().skip(skip / CHUNK) {
+            if left == 0 {
+                break;
+            }
+            let part = &chunk[(skip % CHUNK).min(chunk.len())..];
+            let part = &part[..part.len().min(left)];
+            into.extend_from_slice(part);
+            left -= part.len();
+            skip = 0;
+        }
+        Ok(max - left)
+    }
+}
+
+/// Messages are no changes of the data set: a file has no use for them.
+fn is_message(args: &OwnedArgs) -> bool {
+    let args = args.as_args();
+    args.is(0, "publish") || args.is(0, "spublish")
+}
+
 fn select(bytes: &mut Vec<u8>, db: usize) {
     encode(bytes, &OwnedArgs::new([b"SELECT".as_slice(), &IntText::new(db as i64)]));
 }
@@ -301,6 +369,37 @@ mod tests {
         let words: Vec<&str> = text.split("\r\n").filter(|line| !line.starts_with(['*', '$'])).collect();
         assert_eq!(words.join(" "), "SELECT 9 SET k v MULTI DEL a SELECT 0 DEL b EXEC ");
         assert_eq!(journal.end(), all.len() as u64);
+    }
+
+    #[test]
+    fn messages_are_for_replicas_only() {
+        let journal = Journal::default();
+        journal.append(&[(0, args("SET a 1")), (0, args("PUBLISH c m"))]);
+        journal.append(&[(0, args("publish c m"))]);
+        journal.append(&[(0, args("PUBLISH c 1")), (0, args("PUBLISH c 2"))]);
+        journal.append(&[(0, args("SET b 2"))]);
+        journal.append_for_replicas(b"*1\r\n$4\r\nPING\r\n");
+        let words = |bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            text.split("\r\n").filter(|line| !line.starts_with(['*', '$'])).collect::<Vec<_>>().join(" ")
+        };
+        let (mut all, mut changes) = (Vec::new(), Vec::new());
+        journal.read(0, usize::MAX, &mut all).expect("retained");
+        assert_eq!(
+            words(&all),
+            "SELECT 0 MULTI SET a 1 PUBLISH c m EXEC publish c m MULTI PUBLISH c 1 PUBLISH c 2 EXEC SET b 2 PING "
+        );
+        assert_eq!(journal.read_changes(0, usize::MAX, &mut changes), Ok(all.len()));
+        assert_eq!(words(&changes), "SELECT 0 MULTI SET a 1 EXEC SET b 2 ");
+        // Pieces of any length add up to the same, also when they begin or end within what is left out.
+        for piece in 1..all.len() {
+            let (mut at, mut parts) = (0, Vec::new());
+            while at < all.len() {
+                at += journal.read_changes(at as u64, piece, &mut parts).expect("retained");
+            }
+            assert_eq!(parts, changes, "{piece}");
+        }
+        journal.trim(journal.end());
     }
 
     #[test]

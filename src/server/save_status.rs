@@ -4,6 +4,7 @@ use super::scripts::Library;
 use super::state::Server;
 use crate::commands::error::CommandError;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 
@@ -41,9 +42,19 @@ pub struct Loading {
     pub loaded_bytes: AtomicU64,
     /// Memory of the server that wrote the file, as it says.
     pub file_used_memory: AtomicU64,
+    /// Where in which history the loaded RDB file stands; replication takes it up.
+    pub history: Mutex<Option<LoadedHistory>>,
     /// `rdb_last_load_keys_loaded` and `…_expired`.
     pub keys_loaded: AtomicU64,
     pub keys_expired: AtomicU64,
+}
+
+/// A place in the stream of writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadedHistory {
+    pub replid: String,
+    pub offset: u64,
+    pub selected_db: Option<usize>,
 }
 
 /// The append-only file.
@@ -58,13 +69,22 @@ pub struct AofStatus {
     pub rewrites: AtomicU64,
     pub rewrites_consecutive_failures: AtomicU64,
     pub rewrite_scheduled: AtomicBool,
-    /// CONFIG SET appendonly is being made true; on its way on, this counts as a rewrite.
+    /// The number of failures for which the log has told of a longer pause.
+    pub rewrite_limit_failures: AtomicU64,
+    /// CONFIG SET appendonly is being made true. On its way on this counts as a rewrite, or as one that is scheduled while
+    /// another snapshot runs.
     pub changing: AtomicBool,
     pub delayed_fsync: AtomicU64,
     /// Bytes written but not yet synced, and whether a sync is under way.
     pub pending_fsync: AtomicBool,
     /// Errno of the last write; 0 = it went well.
     pub write_error: AtomicI64,
+    /// When the running sync began, in milliseconds; 0 = none is running.
+    pub sync_started_ms: AtomicI64,
+    /// Bytes that writers saved ahead of the last rewrite.
+    pub last_ahead_bytes: AtomicU64,
+    /// DEBUG AOF-FLUSH-SLEEP: microseconds before each write.
+    pub flush_sleep_us: AtomicU64,
 }
 
 pub struct SaveStatus {
@@ -74,6 +94,11 @@ pub struct SaveStatus {
     pub activity_started_s: AtomicI64,
     pub keys_processed: AtomicU64,
     pub keys_total: AtomicU64,
+    /// Bytes of the values that writers had to save ahead of the running snapshot, and of the last BGSAVE.
+    pub ahead_bytes: AtomicU64,
+    pub last_ahead_bytes: AtomicU64,
+    /// Snapshots begun.
+    pub snapshots: AtomicU64,
     pub last_save_s: AtomicI64,
     /// Seconds of the last BGSAVE; -1 before the first.
     pub last_bgsave_seconds: AtomicI64,
@@ -100,6 +125,9 @@ impl Default for SaveStatus {
             activity_started_s: AtomicI64::new(0),
             keys_processed: AtomicU64::new(0),
             keys_total: AtomicU64::new(0),
+            ahead_bytes: AtomicU64::new(0),
+            last_ahead_bytes: AtomicU64::new(0),
+            snapshots: AtomicU64::new(0),
             last_save_s: AtomicI64::new(crate::base::clock::unix_ms() / 1000),
             last_bgsave_seconds: AtomicI64::new(-1),
             last_bgsave_try_s: AtomicI64::new(0),
@@ -125,7 +153,17 @@ impl SaveStatus {
 
     /// `aof_rewrite_in_progress`.
     pub fn is_rewriting_aof(&self) -> bool {
-        self.activity() == Activity::AofRewrite || self.aof.changing.load(Ordering::Acquire)
+        match self.activity() {
+            Activity::AofRewrite => true,
+            Activity::None => self.aof.changing.load(Ordering::Acquire),
+            Activity::Rdb | Activity::Replication => false,
+        }
+    }
+
+    /// `aof_rewrite_scheduled`.
+    pub fn is_rewrite_scheduled(&self) -> bool {
+        let waits = self.aof.changing.load(Ordering::Acquire) && self.activity() != Activity::None;
+        self.aof.rewrite_scheduled.load(Ordering::Acquire) || waits
     }
 
     /// Claims the right to write a snapshot; false while another is being written.
@@ -135,6 +173,8 @@ impl SaveStatus {
         if claimed {
             self.cancelled.store(false, Ordering::Release);
             self.keys_processed.store(0, Ordering::Relaxed);
+            self.ahead_bytes.store(0, Ordering::Relaxed);
+            self.snapshots.fetch_add(1, Ordering::Relaxed);
             self.activity_started_s.store(now_s, Ordering::Relaxed);
         }
         claimed
@@ -143,6 +183,7 @@ impl SaveStatus {
     pub fn end(&self) {
         self.keys_processed.store(0, Ordering::Relaxed);
         self.keys_total.store(0, Ordering::Relaxed);
+        self.ahead_bytes.store(0, Ordering::Relaxed);
         self.activity.store(Activity::None as u8, Ordering::Release);
     }
 

@@ -63,6 +63,8 @@ pub struct Server {
     pub is_replica: AtomicBool,
     /// Its history in replication.
     pub role: Role,
+    /// What TLS connections begin with.
+    pub tls: crate::net::tls::Contexts,
     /// Changes since the last successful save.
     pub dirty: AtomicI64,
     /// DEBUG SET-ACTIVE-EXPIRE 0 stops the cycle.
@@ -140,6 +142,7 @@ impl Server {
             loading: AtomicBool::new(false),
             is_replica: AtomicBool::new(false),
             role: Role::default(),
+            tls: crate::net::tls::Contexts::default(),
             dirty: AtomicI64::new(0),
             active_expire: AtomicBool::new(true),
             cron_paused: AtomicBool::new(false),

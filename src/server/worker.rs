@@ -34,6 +34,9 @@ pub struct Worker {
     pub has_monitors: bool,
     /// Generation of the users that this worker goes by.
     pub acl_generation: u64,
+    /// Something may make the server refuse commands (loading, a busy script, a failed save); as of the beginning of the batch or
+    /// this worker's last command on the server.
+    pub in_special_state: bool,
     config_generation: u64,
     settings_generation: u64,
     pub effects: Effects,
@@ -72,6 +75,7 @@ impl Worker {
             pause: Pause::default(),
             has_monitors: false,
             acl_generation: server.acl.generation(),
+            in_special_state: false,
             config_generation: server.config.generation(),
             settings_generation: server.settings_generation.load(Ordering::Acquire),
             effects: Effects::default(),
@@ -96,6 +100,23 @@ impl Worker {
     pub fn refresh(&mut self) {
         self.now_ms = clock::unix_ms();
         self.renew_if_changed();
+        self.note_state();
+    }
+
+    /// Looks whether the server is in a state in which it refuses commands.
+    #[inline]
+    pub fn note_state(&mut self) {
+        let server = self.server;
+        self.in_special_state = server.loading.load(Ordering::Relaxed)
+            || server.scripts.running.is_busy.load(Ordering::Relaxed)
+            || server.save_status.is_alarmed();
+    }
+
+    /// Whether something has changed since that running commands must know of (CLIENT PAUSE, MONITOR). Who holds the locks of a command
+    /// and finds nothing changed runs before whatever changes next under all locks.
+    #[inline]
+    pub fn is_outdated(&self) -> bool {
+        self.server.settings_generation.load(Ordering::Acquire) != self.settings_generation
     }
 
     /// Renews what is cached of the configuration if it has changed. The limits of a request count before it is parsed.

@@ -79,15 +79,15 @@ unsafe impl Sync for Cell {}
 
 /// All keys. It lives as long as the process, so references to it are free of lifetimes and of counting.
 pub struct Keyspace {
-    cells: Box<[Cell]>,
+    cells: Box<[Cell; SHARDS]>,
     databases: usize,
 }
 
 impl Keyspace {
     /// Leaked on purpose: a server has one keyspace from start to exit.
     pub fn leak(databases: usize) -> &'static Self {
-        let cells = (0..SHARDS).map(|_| Cell { mutex: RawMutex::INIT, shard: UnsafeCell::default() }).collect();
-        Box::leak(Box::new(Keyspace { cells, databases }))
+        let cells = std::array::from_fn(|_| Cell { mutex: RawMutex::INIT, shard: UnsafeCell::default() });
+        Box::leak(Box::new(Keyspace { cells: Box::new(cells), databases }))
     }
 
     pub fn databases(&self) -> usize {
@@ -113,6 +113,22 @@ impl Keyspace {
 
     pub fn lock_all(&'static self) -> Locked {
         self.lock(ShardSet::ALL)
+    }
+
+    /// Shows one database's part of a shard if the shard is free right now. Looking ahead does this twice per request, so it
+    /// goes without the bookkeeping of a `Locked`.
+    #[inline]
+    pub fn glance(&self, shard: usize, db: usize, look: impl FnOnce(&Db)) {
+        let cell = &self.cells[shard];
+        if cell.mutex.try_lock() {
+            // A panic in `look` would leave the shard locked: it aborts the process anyway.
+            // SAFETY: the mutex is held, and nothing else refers to the shard meanwhile.
+            if let Some(db) = unsafe { &*cell.shard.get() }.db(db) {
+                look(db);
+            }
+            // SAFETY: locked right above.
+            unsafe { cell.mutex.unlock() };
+        }
     }
 
     /// Brings the lock and the head of a shard into the cache.
@@ -160,22 +176,6 @@ impl Locked {
     #[inline]
     pub fn db_mut(&mut self, hash: u64, db: usize) -> &mut Db {
         self.shard_mut(shard_of(hash)).db_mut(db)
-    }
-
-    /// See `Table::prefetch_bucket`.
-    #[inline]
-    pub fn prefetch_bucket(&self, hash: u64, db: usize) {
-        if let Some(db) = self.db(hash, db) {
-            db.table().prefetch_bucket(hash);
-        }
-    }
-
-    /// See `Table::prefetch_entry`.
-    #[inline]
-    pub fn prefetch_entry(&self, hash: u64, db: usize) {
-        if let Some(db) = self.db(hash, db) {
-            db.table().prefetch_entry(hash);
-        }
     }
 
     /// Hash of a key; here so that callers need not know which one shards use.

@@ -50,7 +50,7 @@ pub fn load_file(server: &'static Server, path: &Path, name: &str, old_style: bo
         let what =
             if old_style { "Reading RDB preamble from AOF file..." } else { "Reading RDB base file on AOF loading..." };
         tracing::info!("{what}");
-        let rules = Rules { keep_expired: true, replace: false };
+        let rules = Rules { keep_expired: true, replace: false, name_expired: false };
         match rdb_load::load(server, &mut source, rules) {
             Ok(summary) => (rest, offset) = (summary.rest, summary.end),
             Err(error) => {

@@ -8,8 +8,10 @@
 //! Whoever ends the wait holds the shards of the ticket and wins `claim`; so exactly one of them does.
 
 use super::ack_wait;
+use super::acl::admit::{Sleeper, Wake, admit_sleeper};
 use super::call::{self, Caller};
 use super::clients::{Client, flag};
+use super::intents;
 use super::plan;
 use super::propagation;
 use super::session::{ReplyMode, Session};
@@ -41,6 +43,7 @@ struct Waiting {
     no_touch: bool,
     on_timeout: OnTimeout,
     keys: Vec<Box<[u8]>>,
+    user: Sleeper,
 }
 
 impl Waiting {
@@ -51,6 +54,7 @@ impl Waiting {
         match self.entry.spec.group {
             Group::List => kind == Kind::List,
             Group::SortedSet => kind == Kind::ZSet,
+            Group::Stream => kind == Kind::Stream || wakes_on_delete,
             _ => true,
         }
     }
@@ -106,6 +110,7 @@ pub fn block(
         no_touch: session.client.has(flag::NO_TOUCH),
         on_timeout: block.on_timeout,
         keys: block.keys.clone(),
+        user: session.sleeper(),
     };
     let gives_to = given_key(entry, args).map(Box::from);
     let ticket = Ticket::new(shards, block.wakes_on_delete, gives_to, Box::new(waiting));
@@ -212,14 +217,27 @@ fn serve(worker: &mut Worker, locked: &mut Locked, ticket: &Arc<Ticket>, kind: O
         return Served::Later;
     }
     let mut reply = Reply::new(waiting.resp3);
+    let args = waiting.args.as_args();
+    match admit_sleeper(worker.server, &waiting.user, &waiting.client, waiting.entry, args) {
+        Wake::Serve => {}
+        Wake::Leave => return Served::No,
+        Wake::Refuse(error) => {
+            if ticket.claim() {
+                super::dispatch::reject(worker, waiting.entry, &error, &mut reply);
+                leave_queues(locked, ticket, waiting);
+                end(worker.server, waiting, &reply);
+            }
+            return Served::Yes;
+        }
+    }
     let caller = Caller {
         no_touch: waiting.no_touch,
         deny_blocking: false,
+        is_woken: true,
         client: waiting.client.id,
         ..Caller::internal(waiting.db)
     };
     worker.planned.clear();
-    let args = waiting.args.as_args();
     let flow = call::execute_again(worker, locked, caller, waiting.entry, handler, args, &mut reply);
     // Even one that found nothing may have found its key expired, which the stream must know.
     propagation::flush_unit(worker);
@@ -326,7 +344,7 @@ fn release_locked(server: &Server, locked: &mut Locked, ticket: &Arc<Ticket>, wa
 
 /// The connection is gone: its ticket must not take anything any more.
 pub fn forget(server: &'static Server, ticket: &Arc<Ticket>) {
-    if ack_wait::forget(server, ticket) {
+    if ack_wait::forget(server, ticket) || intents::forget(server, ticket) {
         return;
     }
     let Some(waiting) = ticket.payload.downcast_ref::<Waiting>() else { return };

@@ -103,6 +103,15 @@ impl Journal {
         self.end.load(Ordering::Acquire)
     }
 
+    /// Offset behind the last change of the data set: what follows it, if anything, is for replicas only.
+    pub fn changes_end(&self) -> u64 {
+        let stream = self.stream.lock();
+        let trailing = |end: u64, range: &Range<u64>| if range.end == end { Ok(range.start) } else { Err(end) };
+        match stream.replica_only.iter().rev().try_fold(stream.end, trailing) {
+            Ok(end) | Err(end) => end,
+        }
+    }
+
     /// Offset of the first byte that can still be read.
     pub fn base(&self) -> u64 {
         self.stream.lock().base

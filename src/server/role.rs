@@ -72,8 +72,6 @@ pub struct Link {
     pub may_continue: bool,
     /// Since when the link has been down, if it was ever up.
     pub down_since_ms: Option<i64>,
-    /// The primary is to take over from us (FAILOVER): PSYNC says so, once.
-    pub hands_over: bool,
 }
 
 /// A snapshot on its way from the primary.
@@ -160,7 +158,7 @@ impl Role {
             LinkState::Connected => Some(clock::unix_ms()),
             _ => link.down_since_ms,
         };
-        *link = Link { primary, state, may_continue, down_since_ms, hands_over: false };
+        *link = Link { primary, state, may_continue, down_since_ms };
         drop(link);
         self.connected.store(false, Ordering::Release);
         self.epoch.fetch_add(1, Ordering::AcqRel);

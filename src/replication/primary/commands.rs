@@ -10,6 +10,7 @@ use crate::engine::keyspace::ShardSet;
 use crate::resp::Args;
 use crate::server::ack_wait::{self, Reached, Wanted};
 use crate::server::clients::flag;
+use crate::server::failover;
 use crate::server::replicas::{Contents, FailoverStage, Replica};
 use crate::server::session::{SessionCommand, SessionContext, SessionFlow};
 use std::sync::Arc;
@@ -66,6 +67,9 @@ fn psync(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, Co
         return Ok(SessionFlow::Done);
     }
     let offset = parse_i64(&args[2]);
+    if args.is(3, "failover") {
+        failover::take_over(ctx, &args[1])?;
+    }
     let replica = admit(ctx)?;
     let replid = String::from_utf8_lossy(&args[1]).into_owned();
     let offset = offset.ok_or(error::NOT_AN_INTEGER)?;
@@ -211,6 +215,7 @@ fn acknowledge(ctx: &SessionContext<'_>, args: Args<'_>, at: usize) {
         replica.client.wake();
     }
     server.check_ack_waits();
+    failover::look(server, ctx.worker.now_ms);
 }
 
 fn wait(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, CommandError> {

@@ -3,6 +3,7 @@
 use super::link::{Link, Stage};
 use super::{full_sync, primary};
 use crate::engine::keyspace::ShardSet;
+use crate::server::failover;
 use crate::server::replicas::{FailoverStage, ReplicaState};
 use crate::server::{Server, Worker};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -16,6 +17,7 @@ pub fn run(worker: &mut Worker) {
     full_sync::try_start(server, now_ms);
     limit_output(worker);
     server.check_ack_waits();
+    failover::look(server, now_ms);
     static DUE_MS: AtomicI64 = AtomicI64::new(0);
     if now_ms >= DUE_MS.load(Ordering::Relaxed) {
         DUE_MS.store(now_ms + 1000, Ordering::Relaxed);

@@ -14,6 +14,7 @@ pub mod full_sync;
 mod link;
 mod pipe;
 mod psync;
+pub mod shutdown;
 
 use crate::server::Server;
 use full_sync::FullSyncs;

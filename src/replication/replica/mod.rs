@@ -18,6 +18,8 @@ mod wire;
 use crate::base::clock;
 use crate::net::dial::{self, Dial};
 use crate::server::config::PrimaryAddress;
+use crate::server::failover;
+use crate::server::replicas::FailoverStage;
 use crate::server::role::LinkState;
 use crate::server::role_change;
 use crate::server::{Server, Worker};
@@ -111,7 +113,14 @@ impl Replica {
         tracing::info!("MASTER <-> REPLICA sync started");
         let source = server.config.current().bind_source_addr.as_ref().and_then(|source| source.parse().ok());
         let dial = Dial { source, timeout: patience(server) };
-        let stream = dial::tcp(&primary.host, primary.port, &dial).await.map_err(|error| {
+        let dialed = match server.tls.client() {
+            Some(tls) if server.config.current().tls_replication => {
+                dial::tls(&primary.host, primary.port, &dial, tls).await
+            }
+            // With tls-replication there always is a context: the setting is refused otherwise.
+            _ => dial::tcp(&primary.host, primary.port, &dial).await,
+        };
+        let stream = dialed.map_err(|error| {
             if error.kind() == std::io::ErrorKind::TimedOut {
                 tracing::warn!("Timeout connecting to the MASTER...");
             } else {
@@ -129,6 +138,8 @@ impl Replica {
                 return Err(Failed);
             }
         };
+        // If this was about FAILOVER, it has come to its end.
+        failover::conclude(server, matches!(verdict, Verdict::Continue(_) | Verdict::Full { .. }));
         match verdict {
             Verdict::Later => return Err(Failed),
             Verdict::Continue(replid) => self.go_on(replid),
@@ -166,7 +177,7 @@ impl Replica {
     fn request(&self) -> Request {
         let (role, link) = (&self.server.role, self.server.role.link());
         let known = link.may_continue.then(|| (role.ids().replid, self.server.journal.end()));
-        Request { known, hands_over: link.hands_over }
+        Request { known, hands_over: self.server.replicas.failover_stage() == FailoverStage::InProgress }
     }
 
     /// The primary goes on where we are. Its history may have got another name: ours follows, and replicas must hear it.

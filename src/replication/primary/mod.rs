@@ -16,6 +16,7 @@ mod pipe;
 mod psync;
 pub mod shutdown;
 
+use crate::base::clock;
 use crate::server::Server;
 use full_sync::FullSyncs;
 use link::Links;
@@ -35,6 +36,10 @@ fn primary() -> &'static Primary {
 
 /// To be called once, before clients are served.
 pub fn start(server: &'static Server) {
+    server.config.on_changed(
+        &["min-replicas-to-write", "min-replicas-max-lag"],
+        Box::new(|_, _| server.refresh_good_replicas(clock::unix_ms())),
+    );
     server.config.on_changed(
         &["repl-backlog-size"],
         Box::new(|_, new| {

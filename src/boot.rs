@@ -2,8 +2,9 @@
 
 use crate::base::clock;
 use crate::cli::{self, Invocation};
+use crate::front::listener::Transport;
 use crate::front::pool::Pool;
-use crate::front::{crash, cron, listener, log, process, signals};
+use crate::front::{crash, cron, listener, log, process, signals, tls};
 use crate::persistence::{self, config_file};
 use crate::replication;
 use crate::replication::primary;
@@ -63,10 +64,11 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
         let Some(file) = &server.config_file else { return Err("there is no file".into()) };
         config_file::rewrite_file(file, config, &Extra::default(), force_all)
     }));
-    server.declare_debug_commands(commands::debug::SUBCOMMANDS.to_vec());
+    server.declare_debug_commands([commands::debug::SUBCOMMANDS, &[persistence::debug::SUBCOMMANDS]].concat());
     process::observe(server);
     // Placed once, before anything is loaded.
     let _ = server.save_status.compile_library.set(script::functions::compile);
+    let _ = server.save_status.save_now.set(persistence::rdb_save::save);
     log::follow(server);
     primary::start(server);
     crash::watch(server).map_err(|error| error.to_string())?;
@@ -109,7 +111,9 @@ fn announce(server: &Server) {
 /// Binds, serves, and shuts down when it is asked to.
 async fn run(server: &'static Server) -> Result<(), String> {
     let config = server.config.current();
-    let listeners = if config.port == 0 { Vec::new() } else { bind(&config)? };
+    let listeners = if config.port == 0 { Vec::new() } else { bind(&config, config.port)? };
+    let tls_listeners = if config.tls_port == 0 { Vec::new() } else { bind(&config, config.tls_port)? };
+    tls::start(server)?;
     let pool = Arc::new(Pool::start(server, config.io_threads).map_err(|error| error.to_string())?);
     let mode = "standalone";
     tracing::warn!("Running mode={mode}, port={}. PID: {}", config.port, std::process::id());
@@ -117,8 +121,12 @@ async fn run(server: &'static Server) -> Result<(), String> {
     // Before the first client: nobody may see or change a data set that is not there yet.
     server.loading.store(true, Ordering::Release);
     for listener in listeners {
-        tokio::spawn(listener::accept(server, Arc::clone(&pool), listener));
+        tokio::spawn(listener::accept(server, Arc::clone(&pool), listener, Transport::Plain));
     }
+    for listener in tls_listeners {
+        tokio::spawn(listener::accept(server, Arc::clone(&pool), listener, Transport::Tls));
+    }
+    tokio::spawn(tls::follow_files(server));
     if let Some(path) = &config.unixsocket {
         let listener = bind_unix(path, config.unixsocketperm)?;
         tokio::spawn(listener::accept_unix(server, Arc::clone(&pool), listener, path.clone()));
@@ -135,8 +143,17 @@ async fn run(server: &'static Server) -> Result<(), String> {
             None => std::task::Poll::Pending,
         })
         .await;
+        // DEBUG PAUSE-CRON holds back what signals ask for, as in Redis, where the cron does it.
+        while server.cron_paused.load(Ordering::Relaxed) && server.intents.is_shutdown_by_signal() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        if !server.intents.is_shutting_down() {
+            continue;
+        }
         let Waited::Done(wish) = await_replicas(server, wish).await else { continue };
-        if persistence::shutdown::prepare(server, wish) {
+        // On another thread: a second SIGINT must be heard meanwhile.
+        let prepared = tokio::task::spawn_blocking(move || persistence::shutdown::prepare(server, wish)).await;
+        if prepared.unwrap_or(false) {
             break;
         }
         tracing::warn!("Errors trying to shut down the server. Check the logs for more information.");
@@ -163,7 +180,9 @@ async fn load(server: &'static Server) {
         loaded = loading => {
             let result = loaded.unwrap_or_else(|error| Err(error.to_string()));
             if let Err(reason) = result {
-                tracing::warn!("{reason}");
+                if !reason.is_empty() {
+                    tracing::warn!("{reason}");
+                }
                 std::process::exit(1);
             }
         }
@@ -171,10 +190,10 @@ async fn load(server: &'static Server) {
     }
 }
 
-fn bind(config: &Config) -> Result<Vec<std::net::TcpListener>, String> {
-    listener::bind(config, config.port).map_err(|reason| {
+fn bind(config: &Config, port: u16) -> Result<Vec<std::net::TcpListener>, String> {
+    listener::bind(config, port).map_err(|reason| {
         tracing::warn!("{reason}");
-        tracing::warn!("Failed listening on port {} (tcp), aborting.", config.port);
+        tracing::warn!("Failed listening on port {port} (tcp), aborting.");
         format!("{reason}\n")
     })
 }

@@ -244,6 +244,24 @@ impl Listpack {
         self.splice(self.byte_len() - 1, 0, &Draft::int(value));
     }
 
+    /// Appends several elements with one change of the block.
+    #[inline]
+    pub fn extend<'a>(&mut self, elements: impl Iterator<Item = Element<'a>> + Clone) {
+        let draft = |element| match element {
+            Element::Int(value) => Draft::int(value),
+            Element::Bytes(text) => Draft::new(text),
+        };
+        let (total, count) =
+            elements.clone().map(draft).fold((0, 0), |(total, count), draft| (total + draft.total(), count + 1));
+        let mut place = self.make_room(self.byte_len() - 1, 0, total);
+        for draft in elements.map(draft) {
+            let (here, rest) = place.split_at_mut(draft.total());
+            draft.write(here);
+            place = rest;
+        }
+        self.store_count(self.known_len().map(|known| known + count));
+    }
+
     pub fn push_front(&mut self, text: &[u8]) {
         self.splice(HEADER, 0, &Draft::new(text));
     }

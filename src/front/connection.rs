@@ -10,6 +10,8 @@
 //! input nor output, so that ten thousand of them cost little. Reading goes on while replies wait for a slow reader: a
 //! client that writes a million commands before it reads must not wait for itself.
 
+use super::handshake::Handshakes;
+use super::parking;
 use super::pool::Accepted;
 use crate::net::stream::Stream;
 use crate::replication::primary::feed::{Feed, Next};
@@ -42,7 +44,10 @@ const PAUSE_LOOK_MS: i64 = 1000;
 const READS_MAX: usize = 8;
 
 /// What the connections of one worker share; borrowed for one batch at a time, never across an await.
-pub struct Shared(RefCell<Lent>);
+pub struct Shared {
+    lent: RefCell<Lent>,
+    handshakes: Handshakes,
+}
 
 struct Lent {
     worker: Worker,
@@ -54,12 +59,12 @@ struct Lent {
 impl Shared {
     pub fn new(worker: Worker) -> Self {
         let lent = Lent { worker, buffer: vec![0; READ_BUFFER], batch: Batch::default(), reply: Reply::default() };
-        Shared(RefCell::new(lent))
+        Shared { lent: RefCell::new(lent), handshakes: Handshakes::default() }
     }
 
     /// The worker, for its periodic work between batches.
     pub fn with_worker<T>(&self, work: impl FnOnce(&mut Worker) -> T) -> T {
-        work(&mut self.0.borrow_mut().worker)
+        work(&mut self.lent.borrow_mut().worker)
     }
 }
 
@@ -76,9 +81,13 @@ struct Connection {
     /// Replies that the socket has not taken yet, and how many of their bytes are written.
     output: Vec<u8>,
     written: usize,
+    /// The stream may still hold written bytes back (TLS).
+    unflushed: bool,
     /// Wakes the task at the deadline of a blocked command.
     deadline: Option<Pin<Box<tokio::time::Sleep>>>,
     peer_closed: bool,
+    /// The client runs on this machine.
+    is_local: bool,
     /// The other end is a replica: what it gets whenever the output is empty.
     feed: Option<Feed>,
 }
@@ -88,10 +97,22 @@ pub async fn serve(shared: Rc<Shared>, accepted: Accepted) {
     let (stream, client) = match accepted {
         Accepted::Tcp(stream, client) => (tokio::net::TcpStream::from_std(stream).map(Stream::Tcp), client),
         Accepted::Unix(stream, client) => (tokio::net::UnixStream::from_std(stream).map(Stream::Unix), client),
+        Accepted::Tls(stream, client) => {
+            let server = shared.with_worker(|worker| worker.server);
+            (shared.handshakes.run(server, stream, &client).await, client)
+        }
     };
-    let Ok(stream) = stream else {
-        shared.with_worker(|worker| worker.server.clients.remove(client.id));
-        return;
+    let stream = match stream {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::debug!(
+                "Error accepting a client connection: {error} (addr={} laddr={})",
+                client.addr,
+                client.laddr
+            );
+            shared.with_worker(|worker| worker.server.clients.remove(client.id));
+            return;
+        }
     };
     let authenticated = shared.with_worker(|worker| worker.server.config.current().requirepass.is_none());
     let mut connection = Connection {
@@ -104,13 +125,15 @@ pub async fn serve(shared: Rc<Shared>, accepted: Accepted) {
         input: Vec::new(),
         output: Vec::new(),
         written: 0,
+        unflushed: false,
         deadline: None,
         peer_closed: false,
+        is_local: client.is_local(),
         feed: None,
     };
     // An error of the socket means that the client is gone, which is all there is to know.
     let _ = poll_fn(|context| connection.poll(context)).await;
-    let mut lent = shared.0.borrow_mut();
+    let mut lent = shared.lent.borrow_mut();
     dispatch::close_session(&mut lent.worker, &mut connection.session);
 }
 
@@ -167,7 +190,11 @@ impl Connection {
                 }
             }
             if self.session.closing || self.peer_closed {
-                return if self.output.is_empty() || self.peer_closed { Poll::Ready(Ok(())) } else { Poll::Pending };
+                return if (self.output.is_empty() && !self.unflushed) || self.peer_closed {
+                    Poll::Ready(Ok(()))
+                } else {
+                    Poll::Pending
+                };
             }
             match self.read(context)? {
                 Poll::Pending => return Poll::Pending,
@@ -221,7 +248,7 @@ impl Connection {
     /// Reads once and runs what came.
     fn read(&mut self, context: &mut Context<'_>) -> io::Result<Poll<usize>> {
         let shared = Rc::clone(&self.shared);
-        let lent = &mut *shared.0.borrow_mut();
+        let lent = &mut *shared.lent.borrow_mut();
         if !self.input.is_empty() {
             return self.read_more(context, lent);
         }
@@ -231,6 +258,9 @@ impl Connection {
             Poll::Pending => Ok(Poll::Pending),
             Poll::Ready(Err(error)) => Err(error),
             Poll::Ready(Ok(len)) => {
+                if self.is_local {
+                    parking::note_local_read();
+                }
                 lent.worker.stats.input_bytes.add(len as u64);
                 lent.worker.stats.reads_processed.add(1);
                 let rest = self.run(lent, &mut buffer[..len]);
@@ -272,7 +302,7 @@ impl Connection {
     /// Runs what waited behind a blocked command.
     fn run_input(&mut self) {
         let shared = Rc::clone(&self.shared);
-        self.run_own(&mut shared.0.borrow_mut());
+        self.run_own(&mut shared.lent.borrow_mut());
     }
 
     fn run_own(&mut self, lent: &mut Lent) {
@@ -366,7 +396,7 @@ impl Connection {
         client.query_bytes.store(self.input.len(), Ordering::Relaxed);
         client.query_free.store(self.input.capacity() - self.input.len(), Ordering::Relaxed);
         client.output_bytes.store(self.output.len() - self.written, Ordering::Relaxed);
-        let lent = self.shared.0.borrow();
+        let lent = self.shared.lent.borrow();
         let clients = &lent.worker.server.clients;
         clients.count_memory(client);
         if lent.worker.config.maxmemory_clients != MemoryLimit::Bytes(0) {
@@ -380,7 +410,7 @@ impl Connection {
             return;
         }
         let shared = Rc::clone(&self.shared);
-        let lent = &mut *shared.0.borrow_mut();
+        let lent = &mut *shared.lent.borrow_mut();
         if dispatch::resume(&mut lent.worker, &mut self.session, &mut lent.reply) {
             self.take_replies(lent);
             self.deadline = None;
@@ -431,6 +461,14 @@ impl Connection {
 
     /// Writes what the socket takes.
     fn flush(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        self.write_output(context)?;
+        if self.unflushed && self.stream.poll_flush(context)?.is_ready() {
+            self.unflushed = false;
+        }
+        Ok(())
+    }
+
+    fn write_output(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         while self.written < self.output.len() {
             match self.stream.poll_write(context, &self.output[self.written..]) {
                 Poll::Pending => {
@@ -447,7 +485,8 @@ impl Connection {
             }
         }
         if self.written > 0 {
-            let mut lent = self.shared.0.borrow_mut();
+            self.unflushed = self.stream.is_buffered();
+            let mut lent = self.shared.lent.borrow_mut();
             lent.worker.stats.output_bytes.add(self.written as u64);
             lent.worker.stats.writes_processed.add(1);
             self.written = 0;

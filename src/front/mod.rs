@@ -3,8 +3,11 @@
 pub mod connection;
 pub mod crash;
 pub mod cron;
+mod handshake;
 pub mod listener;
 pub mod log;
+mod parking;
 pub mod pool;
 pub mod process;
 pub mod signals;
+pub mod tls;

@@ -87,17 +87,29 @@ struct Batch {
     jobs: Vec<Job>,
 }
 
-/// Reads a whole file or stream into the keyspace. `source` is read until the end of the RDB part.
-pub fn load(server: &'static Server, source: &mut dyn Read, rules: Rules) -> Result<Summary, LoadError> {
-    load_into(server, server.keyspace, source, rules)
+/// What happens to the function libraries that are there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Libraries {
+    /// Those of the file take their place.
+    Replaced,
+    /// They stay; the file must bring none of the same name.
+    Kept,
+    /// They stay, but for those that the file brings too.
+    Merged,
 }
 
-/// The same into a keyspace that is not in use yet; functions take effect at the end, if all went well.
-pub fn load_into(
+/// Reads a whole file or stream into the keyspace. `source` is read until the end of the RDB part.
+pub fn load(server: &'static Server, source: &mut dyn Read, rules: Rules) -> Result<Summary, LoadError> {
+    load_with(server, server.keyspace, source, rules, Libraries::Replaced)
+}
+
+/// The same into a keyspace that may not be in use yet; functions take effect at the end, if all went well.
+pub fn load_with(
     server: &'static Server,
     keyspace: &'static Keyspace,
     source: &mut dyn Read,
     rules: Rules,
+    libraries: Libraries,
 ) -> Result<Summary, LoadError> {
     let shared = Shared::new(server, rules);
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4));
@@ -117,7 +129,7 @@ pub fn load_into(
         };
         read(server, source, &shared, &mut deliver)
     });
-    finish(server, &shared, result)
+    finish(server, &shared, result, libraries)
 }
 
 /// The same on this thread alone, under locks that the caller holds (DEBUG RELOAD).
@@ -134,7 +146,7 @@ pub fn load_locked(
         }
     };
     let result = read(server, source, &shared, &mut deliver);
-    finish(server, &shared, result)
+    finish(server, &shared, result, Libraries::Replaced)
 }
 
 fn work(keyspace: &'static Keyspace, shared: &Shared, batches: &Receiver<Batch>) {
@@ -237,6 +249,8 @@ fn read(
             }
         };
         reader.feed(&piece[..len]);
+        // May be changed while a slow load runs.
+        delay.setting = server.config.current().key_load_delay;
         loop {
             let offset = reader.offset();
             let Some(item) = reader.next_item()? else { break };
@@ -307,7 +321,12 @@ fn note_aux(server: &'static Server, key: &[u8], text: &str, summary: &mut Summa
     }
 }
 
-fn finish(server: &'static Server, shared: &Shared, result: Result<Summary, LoadError>) -> Result<Summary, LoadError> {
+fn finish(
+    server: &'static Server,
+    shared: &Shared,
+    result: Result<Summary, LoadError>,
+    libraries: Libraries,
+) -> Result<Summary, LoadError> {
     let summary = result?;
     if let Some(error) = shared.error.lock().take() {
         return Err(error);
@@ -327,20 +346,24 @@ fn finish(server: &'static Server, shared: &Shared, result: Result<Summary, Load
     } else {
         tracing::info!("Done loading RDB, keys loaded: {loaded}, keys expired: {expired}.");
     }
-    load_functions(server, &summary)?;
+    load_functions(server, &summary, libraries)?;
     Ok(summary)
 }
 
-/// The libraries of the file take the place of those that were there.
-fn load_functions(server: &'static Server, summary: &Summary) -> Result<(), LoadError> {
+fn load_functions(server: &'static Server, summary: &Summary, rule: Libraries) -> Result<(), LoadError> {
     let fail =
         |what: String| LoadError { offset: 0, fault: Fault::Damaged(format!("Failed loading library, {what}").into()) };
-    let mut libraries = BTreeMap::new();
+    let mut libraries = match rule {
+        Libraries::Replaced => BTreeMap::new(),
+        Libraries::Kept | Libraries::Merged => BTreeMap::clone(&server.scripts.libraries()),
+    };
     for code in &summary.functions {
         let compile =
             server.save_status.compile_library.get().ok_or_else(|| fail("there is no interpreter".to_owned()))?;
         let library = compile(server, code).map_err(|error| fail(error.0.into_owned()))?;
-        if let Some(twice) = libraries.insert(library.name.clone(), library) {
+        if let Some(twice) = libraries.insert(library.name.clone(), library)
+            && rule != Libraries::Merged
+        {
             return Err(fail(format!("Library {} already exists", twice.name)));
         }
     }

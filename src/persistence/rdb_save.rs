@@ -2,6 +2,7 @@
 
 use super::files::TempFile;
 use super::snapshot::{self, Serializer, Sink, Stopped};
+use super::storage::DISK;
 use crate::base::clock;
 use crate::engine::hash::Hash;
 use crate::engine::keyspace::Locked;
@@ -25,8 +26,8 @@ pub enum Purpose {
     Replica(Contents),
 }
 
-/// A writer with the header written: version, AUX fields, functions. To be called with every shard locked: the header tells
-/// where in the stream of writes the snapshot is.
+/// A writer with the header written: version, AUX fields, functions. To be called at the cut, with every shard locked: the
+/// header says where in the stream of writes the snapshot stands.
 pub fn writer(server: &Server, purpose: Purpose) -> Writer {
     let config = server.config.current();
     let access = if config.maxmemory_policy.is_lfu() {
@@ -77,24 +78,36 @@ pub fn save(server: &'static Server, locked: &Locked) -> Result<(), String> {
 }
 
 fn save_file(server: &'static Server, locked: &Locked) -> io::Result<()> {
-    let (temp, target) = paths(server)?;
+    let (temp, target) = paths(server, &temp_name())?;
     let config = server.config.current();
-    let mut file = TempFile::create(temp, config.rdb_save_incremental_fsync)?;
+    let mut file = TempFile::create(DISK, temp, config.rdb_save_incremental_fsync)?;
     let serializer = Serializer::Rdb(Box::new(writer(server, Purpose::File)));
     snapshot::run_locked(server, locked, serializer, |bytes| file.write(bytes))?;
     file.commit(&target)
 }
 
 /// Where a snapshot is written, and what it is called when it is done. Absolute, because CONFIG SET dir may come between.
-fn paths(server: &Server) -> io::Result<(PathBuf, PathBuf)> {
+fn paths(server: &Server, temp_name: &str) -> io::Result<(PathBuf, PathBuf)> {
     let dir = std::env::current_dir()?;
-    let temp = dir.join(temp_name());
+    let temp = dir.join(temp_name);
     Ok((temp, dir.join(&server.config.current().dbfilename)))
 }
 
-/// Also removed by the second SIGINT.
-pub fn temp_name() -> String {
+fn temp_name() -> String {
     format!("temp-{}.rdb", std::process::id())
+}
+
+/// Another name: SAVE must not be disturbed by a BGSAVE that was given up and takes its file away.
+fn background_temp_name() -> String {
+    format!("temp-bg-{}.rdb", std::process::id())
+}
+
+/// Removes what saves under way have written so far, when the process ends without waiting for them.
+pub fn remove_temporary_files() {
+    for name in [temp_name(), background_temp_name()] {
+        // Mostly there is none.
+        let _ = std::fs::remove_file(name);
+    }
 }
 
 /// The file has what was there when `dirty` was read.
@@ -124,7 +137,7 @@ pub fn start(server: &'static Server, locked: Option<&mut Locked>) -> bool {
     let spawned = std::thread::Builder::new().name("bgsave".into()).spawn(move || background(server, &sink, dirty));
     if let Err(error) = spawned {
         tracing::warn!("Can't save in background: {error}");
-        status.cancel();
+        snapshot::abandon(server.keyspace);
         status.end();
         status.note_bgsave(true);
     }
@@ -136,6 +149,7 @@ fn background(server: &'static Server, sink: &Arc<Sink>, dirty: i64) {
     let result = background_file(server, sink);
     let seconds = clock::unix_ms() / 1000 - status.activity_started_s.load(Ordering::Relaxed);
     status.last_bgsave_seconds.store(seconds, Ordering::Relaxed);
+    status.last_ahead_bytes.store(status.ahead_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
     match result {
         Ok(()) => {
             tracing::info!("DB saved on disk");
@@ -163,9 +177,9 @@ pub fn write_file(
     server: &'static Server,
     produce: impl FnOnce(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<(), Stopped>,
 ) -> Result<PathBuf, Stopped> {
-    let opened = paths(server).and_then(|(temp, target)| {
+    let opened = paths(server, &background_temp_name()).and_then(|(temp, target)| {
         let incremental = server.config.current().rdb_save_incremental_fsync;
-        Ok((TempFile::create(temp, incremental)?, target))
+        Ok((TempFile::create(DISK, temp, incremental)?, target))
     });
     let (mut file, target) = match opened {
         Ok(opened) => opened,

@@ -52,6 +52,7 @@ impl Waiting {
         match self.entry.spec.group {
             Group::List => kind == Kind::List,
             Group::SortedSet => kind == Kind::ZSet,
+            Group::Stream => kind == Kind::Stream || wakes_on_delete,
             _ => true,
         }
     }
@@ -216,6 +217,7 @@ fn serve(worker: &mut Worker, locked: &mut Locked, ticket: &Arc<Ticket>, kind: O
     let caller = Caller {
         no_touch: waiting.no_touch,
         deny_blocking: false,
+        is_woken: true,
         client: waiting.client.id,
         ..Caller::internal(waiting.db)
     };

@@ -7,7 +7,6 @@ use super::evict;
 use super::monitor::Source;
 use super::multi;
 use super::pause::PauseMode;
-use super::plan;
 use super::propagation;
 use super::session::{ReplyMode, Session, SessionContext, SessionFlow, SessionHandler};
 use super::table::{Entry, Handler};
@@ -15,6 +14,7 @@ use super::worker::Worker;
 use crate::commands::context::KeyFlow;
 use crate::commands::error::{self, CommandError};
 use crate::commands::flags::Flags;
+use crate::commands::spec::KeyHandler;
 use crate::engine::keyspace::Locked;
 use crate::engine::keyspace::shard_of;
 use crate::engine::value::Ahead;
@@ -44,10 +44,17 @@ pub fn run_batch(
     worker.refresh();
     let mut resolved = std::mem::take(&mut worker.resolved);
     resolved.clear();
-    resolved.extend((0..batch.len()).map(|index| resolve(worker, batch.args(index, buffer))));
+    let mut names_members = false;
+    for index in 0..batch.len() {
+        let known = resolve(worker, batch.args(index, buffer));
+        names_members |= known.entry.is_some_and(|entry| entry.spec.member.is_some());
+        resolved.push(known);
+    }
     if resolved.len() >= 3 {
         look_ahead(worker, session.db, &resolved);
-        look_ahead_of_members(worker, session.db, &resolved, |index| batch.args(index, buffer));
+        if names_members {
+            look_ahead_of_members(worker, session.db, &resolved, |index| batch.args(index, buffer));
+        }
     }
     let end = run_resolved(worker, session, batch, buffer, &resolved, reply);
     worker.resolved = resolved;
@@ -77,14 +84,14 @@ fn run_resolved(
 pub struct Resolved {
     /// The command of the first word; its subcommand is found when it runs.
     entry: Option<&'static Entry>,
-    /// Hash of its single key.
+    /// Hash of its single or first key.
     hash: Option<u64>,
 }
 
 #[inline]
 pub(super) fn resolve(worker: &Worker, args: Args<'_>) -> Resolved {
     let entry = worker.server.table.find(&args[0]);
-    let key = entry.and_then(|entry| entry.single_key).and_then(|at| args.get(at));
+    let key = entry.and_then(|entry| entry.ahead_key).and_then(|at| args.get(at));
     Resolved { entry, hash: key.map(Locked::hash) }
 }
 
@@ -102,12 +109,11 @@ pub(super) fn look_ahead(worker: &Worker, db: usize, resolved: &[Resolved]) {
     for hash in hashes() {
         keyspace.prefetch(shard_of(hash));
     }
-    for stage in [Locked::prefetch_bucket, Locked::prefetch_entry] {
-        for hash in hashes() {
-            if let Some(locked) = keyspace.try_lock(shard_of(hash)) {
-                stage(&locked, hash, db);
-            }
-        }
+    for hash in hashes() {
+        keyspace.glance(shard_of(hash), db, |db| db.table().prefetch_bucket(hash));
+    }
+    for hash in hashes() {
+        keyspace.glance(shard_of(hash), db, |db| db.table().prefetch_entry(hash));
     }
 }
 
@@ -124,10 +130,11 @@ pub(super) fn look_ahead_of_members<'a>(
             let Some((key_at, member_at)) = entry.single_key.zip(entry.spec.member) else { continue };
             let args = args(index);
             let Some((key, member)) = args.get(key_at).zip(args.get(member_at)) else { continue };
-            let Some(locked) = worker.server.keyspace.try_lock(shard_of(hash)) else { continue };
-            if let Some(record) = locked.db(hash, db).and_then(|part| part.find(hash, key)) {
-                record.value().prefetch_member(Locked::hash(member), step);
-            }
+            worker.server.keyspace.glance(shard_of(hash), db, |db| {
+                if let Some(record) = db.find(hash, key) {
+                    record.value().prefetch_member(Locked::hash(member), step);
+                }
+            });
         }
     }
 }
@@ -240,54 +247,83 @@ pub fn show_to_monitors(worker: &Worker, session: &Session, db: usize, entry: &E
 
 #[inline]
 fn run_replying(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Resolved, reply: &mut Reply) {
-    let entry = match find(worker, args, known) {
+    while let Ran::Outdated = try_run(worker, session, args, known, reply) {
+        worker.refresh();
+    }
+}
+
+/// What became of a request.
+enum Ran {
+    Done,
+    /// Nothing was done: settings changed after it was let in and before its locks were held (CLIENT PAUSE takes all of them).
+    Outdated,
+}
+
+#[inline]
+fn try_run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Resolved, reply: &mut Reply) -> Ran {
+    let plain = known.entry.filter(|entry| entry.subcommands.is_empty() && entry.spec.accepts_arity(args.len()));
+    let entry = match plain.map_or_else(|| find(worker, args, known), Ok) {
         Ok(entry) => entry,
         Err(_) if is_browser(args) => {
             tracing::warn!(
                 "Possible SECURITY ATTACK detected: a web page seems to send requests here. Connection closed."
             );
             session.closing = true;
-            return;
+            return Ran::Done;
         }
-        Err(error) => return refuse(worker, session, &error, reply),
+        Err(error) => {
+            match known.entry {
+                Some(entry) => refuse_known(worker, session, entry, error, reply),
+                None => refuse(worker, session, &error, reply),
+            }
+            return Ran::Done;
+        }
     };
     session.client.last_command.store(entry.id + 1, Ordering::Relaxed);
     // Eviction takes locks of its own, so it is not for `admit`, which also runs inside EXEC.
     if let Err(error) = admit(worker, session, entry, args).and_then(|()| evict::admit(worker, session, entry)) {
         worker.stats.commands[entry.id].rejected.add(1);
-        return refuse_known(worker, session, entry, error, reply);
+        refuse_known(worker, session, entry, error, reply);
+        return Ran::Done;
     }
     if session.receives_pushes && session.reply_mode == ReplyMode::On && session.client.has_mail() {
         // What eviction has just taken from this client's cache comes before the reply.
         session.client.take_outbox(reply.buffer_mut());
     }
     if worker.pause.mode != PauseMode::None && is_paused(worker, session, entry, args) {
-        return postpone(worker, session, args);
+        postpone(worker, session, args);
+        return Ran::Done;
     }
     if session.transaction.is_some() && !runs_inside_multi(entry) {
-        return queue(session, entry, args, reply);
+        queue(session, entry, args, reply);
+        return Ran::Done;
     }
     match entry.handler {
         Handler::Key(handler) => {
             let caller = Caller::of(session);
-            if entry.spec.flags.has(Flags::BLOCKING) {
-                run_blocking(worker, session, caller, entry, handler, args, reply);
-            } else {
-                call::call(worker, caller, entry, handler, args, known.hash, reply);
+            let key = known.hash;
+            if let Ran::Outdated = run_on_keys(worker, session, caller, (entry, handler), args, key, reply) {
+                return Ran::Outdated;
             }
             show_to_monitors(worker, session, caller.db, entry, args);
         }
         Handler::Session(handler) => {
             let db = session.db;
             let mut locked = entry.spec.flags.has(Flags::ALL_SHARDS).then(|| worker.server.keyspace.lock_all());
+            if worker.is_outdated() {
+                return Ran::Outdated;
+            }
             if entry.writes && locked.is_some() && !call::may_still_run(worker, session.is_primary_link, reply) {
-                return;
+                return Ran::Done;
             }
             let mut context =
                 SessionContext { worker, session, reply, locked: locked.as_mut(), deny_blocking: false, entry };
-            if let SessionFlow::Close = run_session(&mut context, handler, args) {
-                session.closing = true;
+            match run_session(&mut context, handler, args) {
+                SessionFlow::Done | SessionFlow::Blocked => {}
+                SessionFlow::Close => session.closing = true,
+                SessionFlow::Again => return Ran::Outdated,
             }
+            worker.note_state();
             if let Some(mut locked) = locked {
                 propagation::finish_unit(worker, &mut locked);
             } else {
@@ -297,29 +333,37 @@ fn run_replying(worker: &mut Worker, session: &mut Session, args: Args<'_>, know
         }
         Handler::Container => {}
     }
+    Ran::Done
 }
 
-/// A command that may find nothing and go to sleep under the locks with which it looked.
-fn run_blocking(
+/// Runs a command on keys as a unit of its own. `hash` is that of its single key, if that is known already. One that finds nothing
+/// may go to sleep under the locks with which it looked.
+#[inline]
+fn run_on_keys(
     worker: &mut Worker,
     session: &mut Session,
     caller: Caller,
-    entry: &'static Entry,
-    handler: crate::commands::spec::KeyHandler,
+    (entry, handler): (&'static Entry, KeyHandler),
     args: Args<'_>,
+    hash: Option<u64>,
     reply: &mut Reply,
-) {
-    worker.planned.clear();
-    let shards = plan::shards(entry, args, &mut worker.planned);
-    let mut locked = plan::lock(worker.server.keyspace, shards, caller.db, entry, args);
-    let flow = call::execute(worker, &mut locked, caller, entry, handler, args, reply);
-    match flow {
+) -> Ran {
+    let (mut locked, shards) = call::lock(worker, caller, entry, args, hash);
+    if worker.is_outdated() {
+        return Ran::Outdated;
+    }
+    if entry.writes && !call::may_still_run(worker, caller.is_replay, reply) {
+        return Ran::Done;
+    }
+    match call::execute(worker, &mut locked, caller, entry, handler, args, reply) {
+        KeyFlow::Done => {}
         KeyFlow::Block(block) if !caller.deny_blocking => {
             blocking::block(worker, session, &mut locked, shards, entry, args, block);
         }
         flow => blocking::answer_denied(flow, reply),
     }
-    propagation::finish_unit(worker, &mut locked);
+    call::finish(worker, &mut locked, shards, entry);
+    Ran::Done
 }
 
 /// Runs a session command's handler with its statistics; its error is written as the reply.
@@ -330,7 +374,9 @@ pub fn run_session(context: &mut SessionContext<'_>, handler: SessionHandler, ar
         context.reply.truncate(start);
         context.reply.error(&error.0);
     }
-    call::finish_statistics(context.worker, entry, args, context.session.client.id, result.as_ref().err());
+    if !matches!(result, Ok(SessionFlow::Again)) {
+        call::finish_statistics(context.worker, entry, args, context.session.client.id, result.as_ref().err());
+    }
     result.unwrap_or(SessionFlow::Done)
 }
 
@@ -339,8 +385,17 @@ pub fn find_command(worker: &Worker, args: Args<'_>) -> Result<&'static Entry, C
     find(worker, args, Resolved::default())
 }
 
+/// The command or subcommand that a request names, whatever the number of its arguments.
+pub fn find_name(worker: &Worker, args: Args<'_>) -> Option<&'static Entry> {
+    let table = worker.server.table;
+    let entry = table.find(&args[0])?;
+    match args.get(1) {
+        Some(name) if !entry.subcommands.is_empty() => table.find_sub(entry, name),
+        _ => Some(entry),
+    }
+}
+
 /// Finds the command of a request, its subcommand, and checks the number of arguments.
-#[inline]
 fn find(worker: &Worker, args: Args<'_>, known: Resolved) -> Result<&'static Entry, CommandError> {
     let table = worker.server.table;
     let entry = known.entry.or_else(|| table.find(&args[0])).ok_or_else(|| unknown_command(args))?;
@@ -402,10 +457,17 @@ pub fn admit(worker: &mut Worker, session: &Session, entry: &Entry, _args: Args<
     if worker.server.is_replica.load(Ordering::Relaxed) && !session.is_primary_link {
         admit_on_replica(worker, session, entry)?;
     }
-    if worker.server.scripts.running.is_busy.load(Ordering::Relaxed)
-        && !flags.has(Flags::ALLOW_BUSY)
-        && !session.in_script
-    {
+    if worker.in_special_state {
+        admit_in_special_state(worker, session, entry)?;
+    }
+    Ok(())
+}
+
+/// Refusals that concern the whole server.
+#[cold]
+fn admit_in_special_state(worker: &Worker, session: &Session, entry: &Entry) -> Result<(), CommandError> {
+    let flags = entry.spec.flags;
+    if worker.server.scripts.running.is_busy() && !flags.has(Flags::ALLOW_BUSY) && !session.in_script {
         return Err(worker.server.scripts.running.busy_error());
     }
     if worker.server.loading.load(Ordering::Relaxed) && !flags.has(Flags::LOADING) && !session.is_primary_link {
@@ -415,7 +477,7 @@ pub fn admit(worker: &mut Worker, session: &Session, entry: &Entry, _args: Args<
         return Err(error::LOADING);
     }
     if worker.server.save_status.is_alarmed() && (entry.writes || entry.spec.name == "ping") {
-        refuse_unsaved(worker, session)?;
+        check_saved(worker, session)?;
     }
     if worker.config.min_replicas_to_write > 0 && entry.writes && !session.is_primary_link {
         refuse_lonely_write(worker)?;
@@ -489,9 +551,9 @@ pub fn refuse_lonely_write(worker: &Worker) -> Result<(), CommandError> {
 
 /// Refuses a write that could not be saved.
 #[cold]
-fn refuse_unsaved(worker: &Worker, session: &Session) -> Result<(), CommandError> {
+pub fn check_saved(worker: &Worker, session: &Session) -> Result<(), CommandError> {
     let (server, config) = (worker.server, &worker.config);
-    if session.is_primary_link || server.is_replica.load(Ordering::Relaxed) {
+    if !server.save_status.is_alarmed() || session.is_primary_link || server.is_replica.load(Ordering::Relaxed) {
         return Ok(());
     }
     let status = &server.save_status;
@@ -525,13 +587,14 @@ fn refuse(worker: &Worker, session: &mut Session, error: &CommandError, reply: &
     reply.error(&error.0);
 }
 
-/// The same for a command that exists; an EXEC that is refused ends its transaction.
+/// The same for a command that exists; an EXEC that is refused ends its transaction, if there is one.
 fn refuse_known(worker: &mut Worker, session: &mut Session, entry: &Entry, error: CommandError, reply: &mut Reply) {
-    if entry.spec.name != "exec" || session.transaction.is_none() {
+    if entry.spec.name != "exec" {
         return refuse(worker, session, &error, reply);
     }
     multi::end(worker, session);
-    let error = CommandError::new(format!("EXECABORT Transaction discarded because of: {}", error.0));
+    let reason = error.0.strip_prefix("ERR ").unwrap_or(&error.0);
+    let error = CommandError::new(format!("EXECABORT Transaction discarded because of: {reason}"));
     refuse(worker, session, &error, reply);
 }
 

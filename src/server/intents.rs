@@ -71,6 +71,12 @@ impl Intents {
         self.0.lock().deadline_ms
     }
 
+    /// A shutdown is under way that no client has asked for.
+    pub fn is_shutdown_by_signal(&self) -> bool {
+        let wishes = self.0.lock();
+        wishes.under_way && wishes.requesters.is_empty()
+    }
+
     /// A shutdown was asked for and neither aborted nor given up.
     pub fn is_shutting_down(&self) -> bool {
         self.0.lock().under_way

@@ -171,6 +171,12 @@ fn exec(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, Comman
         return Err(CommandError::fixed("EXECABORT Transaction discarded because of previous errors."));
     }
     let mut locked = lock_union(ctx.worker, ctx.session, &transaction);
+    if ctx.worker.is_outdated() {
+        // Clients may have been paused between the start of this command and its locks.
+        drop(locked);
+        ctx.session.transaction = Some(transaction);
+        return Ok(SessionFlow::Again);
+    }
     let writes = transaction.queue.iter().any(|(entry, _)| entry.writes);
     if writes && !call::may_still_run(ctx.worker, ctx.session.is_primary_link, ctx.reply) {
         drop(locked);

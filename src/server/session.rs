@@ -138,6 +138,8 @@ pub enum SessionFlow {
     Blocked,
     /// Reply, then close.
     Close,
+    /// Nothing was done, because settings have changed meanwhile: admission and all once more.
+    Again,
 }
 
 /// Handler of a command on the session or the server.

@@ -22,7 +22,7 @@ use super::stats::{ServerStats, WorkerStats};
 use super::table::CommandTable;
 use super::tracking::Tracking;
 use crate::commands::effects::Observers;
-use crate::engine::keyspace::Keyspace;
+use crate::engine::keyspace::{Keyspace, Locked, ShardSet};
 use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -64,6 +64,8 @@ pub struct Server {
     pub is_replica: AtomicBool,
     /// Its history in replication.
     pub role: Role,
+    /// What TLS connections begin with.
+    pub tls: crate::net::tls::Contexts,
     /// Those that follow this server.
     pub replicas: Replicas,
     /// Changes since the last successful save.
@@ -143,6 +145,7 @@ impl Server {
             async_loading: AtomicBool::new(false),
             is_replica: AtomicBool::new(primary.is_some()),
             role: Role::of(primary),
+            tls: crate::net::tls::Contexts::default(),
             replicas: Replicas::default(),
             dirty: AtomicI64::new(0),
             active_expire: AtomicBool::new(true),
@@ -190,6 +193,12 @@ impl Server {
             tracking: self.tracking_clients.load(Ordering::Relaxed) > 0,
             notify,
         }
+    }
+
+    /// Locks shards for a client's command; nothing if a script that keeps them becomes busy meanwhile.
+    #[inline]
+    pub fn lock(&self, set: ShardSet) -> Option<Locked> {
+        self.keyspace.lock_unless(set, || self.scripts.running.is_busy())
     }
 
     /// Called by a script that has run for too long, every now and then.

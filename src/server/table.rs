@@ -27,14 +27,16 @@ pub struct Entry {
     pub subcommands: Vec<usize>,
     /// The only key's argument, for the commands (most) that have exactly one key at a fixed place.
     pub single_key: Option<usize>,
+    /// Index of the key that is worth looking up ahead of execution.
+    pub ahead_key: Option<usize>,
     pub writes: bool,
 }
 
 pub struct CommandTable {
     entries: Vec<Entry>,
     names: HashMap<Box<[u8]>, usize>,
-    /// `names` again for the hot path: names of up to 16 bytes as one integer, in an open-addressed table.
-    short_names: Box<[(u128, u32)]>,
+    /// `names` again for the hot path: names of up to 16 bytes as two integers, in an open-addressed table.
+    short_names: Box<[(Word, u32)]>,
 }
 
 /// Slots of `short_names`: far more than commands, so that a look-up hits or misses at the first try.
@@ -87,6 +89,7 @@ impl CommandTable {
             parent,
             subcommands: Vec::new(),
             single_key: single_key(&spec),
+            ahead_key: ahead_key(&spec),
             writes: spec.flags.has(Flags::WRITE),
             spec,
         });
@@ -100,28 +103,31 @@ impl CommandTable {
     /// Finds a command by name, in any letter case.
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<&Entry> {
-        let Some(word) = fold_short(name) else {
-            return self.names.get(name.to_ascii_lowercase().as_slice()).map(|id| &self.entries[*id]);
-        };
+        let Some(word) = fold_short(name) else { return self.find_long(name) };
         let mut slot = short_slot(word);
         loop {
             let (found, id) = self.short_names[slot];
             if found == word {
                 return Some(&self.entries[id as usize]);
             }
-            if found == 0 {
+            if found == [0; 2] {
                 return None;
             }
             slot = (slot + 1) % SHORT_SLOTS;
         }
     }
 
+    #[cold]
+    fn find_long(&self, name: &[u8]) -> Option<&Entry> {
+        self.names.get(name.to_ascii_lowercase().as_slice()).map(|id| &self.entries[*id])
+    }
+
     fn index_short_names(&mut self) {
-        let mut slots = vec![(0, 0); SHORT_SLOTS];
+        let mut slots = vec![([0; 2], 0); SHORT_SLOTS];
         for (name, id) in &self.names {
             let Some(word) = fold_short(name) else { continue };
             let mut slot = short_slot(word);
-            while slots[slot].0 != 0 {
+            while slots[slot].0 != [0; 2] {
                 slot = (slot + 1) % SHORT_SLOTS;
             }
             slots[slot] = (word, *id as u32);
@@ -176,27 +182,46 @@ impl CommandTable {
     }
 }
 
-/// A name of 1 to 16 bytes as an integer, ASCII case folded away; nothing for any other.
+/// A name of up to 16 bytes as two integers, filled up with zeros.
+type Word = [u64; 2];
+
+/// A name of 1 to 16 bytes as a word, ASCII case folded away; nothing for any other.
 #[inline]
-fn fold_short(name: &[u8]) -> Option<u128> {
+fn fold_short(name: &[u8]) -> Option<Word> {
     // A name that ends in a zero byte would look like the shorter one.
-    if name.len() > 16 || name.last().is_none_or(|last| *last == 0) {
+    if *name.last()? == 0 {
         return None;
     }
-    let mut bytes = [0u8; 16];
-    bytes[..name.len()].copy_from_slice(name);
-    let word = u128::from_le_bytes(bytes);
-    // Bit 5 of each byte that is an upper-case letter: 'A' to 'Z' differ from 'a' to 'z' by it alone.
-    const ONES: u128 = u128::from_le_bytes([1; 16]);
+    // Pieces of fixed length that may overlap: cheaper than a copy of unknown length.
+    Some(match (name, name.len()) {
+        (_, 4..=8) => {
+            let (low, high) = (name.first_chunk::<4>()?, name.last_chunk::<4>()?);
+            let (low, high) = (u64::from(u32::from_le_bytes(*low)), u64::from(u32::from_le_bytes(*high)));
+            [fold(low | high << (8 * (name.len() - 4))), 0]
+        }
+        ([one], _) => [fold(u64::from(*one)), 0],
+        ([one, two], _) => [fold(u64::from_le_bytes([*one, *two, 0, 0, 0, 0, 0, 0])), 0],
+        ([one, two, three], _) => [fold(u64::from_le_bytes([*one, *two, *three, 0, 0, 0, 0, 0])), 0],
+        (_, 9..=16) => {
+            let (low, high) = (name.first_chunk::<8>()?, name.last_chunk::<8>()?);
+            [fold(u64::from_le_bytes(*low)), fold(u64::from_le_bytes(*high)) >> (8 * (16 - name.len()))]
+        }
+        _ => return None,
+    })
+}
+
+/// Sets bit 5 of each byte that is an upper-case letter: 'A' to 'Z' differ from 'a' to 'z' by it alone.
+#[inline]
+fn fold(word: u64) -> u64 {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
     let low = word & (ONES * 0x7f);
-    let letters = (low + ONES * (0x80 - b'A' as u128)) & !(low + ONES * (0x80 - b'Z' as u128 - 1)) & !word;
-    Some(word | (letters & (ONES * 0x80)) >> 2)
+    let letters = (low + ONES * (0x80 - b'A' as u64)) & !(low + ONES * (0x80 - b'Z' as u64 - 1)) & !word;
+    word | (letters & (ONES * 0x80)) >> 2
 }
 
 #[inline]
-fn short_slot(word: u128) -> usize {
-    let mixed = (word as u64 ^ (word >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 52) as usize % SHORT_SLOTS
+fn short_slot([low, high]: Word) -> usize {
+    ((low ^ high.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as usize % SHORT_SLOTS
 }
 
 fn needs_parsing(spec: &KeySpec) -> bool {
@@ -216,13 +241,21 @@ fn single_key(spec: &Spec) -> Option<usize> {
     }
 }
 
+/// The key to look up ahead of execution: the single one, or the first of a script's.
+fn ahead_key(spec: &Spec) -> Option<usize> {
+    single_key(spec).or(match spec.keys {
+        [KeySpec { begin: Begin::Index(at), find: Find::Count { first, .. }, .. }] => Some(at + first),
+        _ => None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn short_names_fold_letters_only() {
-        for (name, folded) in [("GET", "get"), ("gEt", "get"), ("zrangebyscore", "zrangebyscore"), ("A[`Z@{", "a[`z@{")]
+        for (name, folded) in [("GET", "get"), ("gEt", "get"), ("zRangeByScore", "zrangebyscore"), ("A[`Z@{", "a[`z@{")]
         {
             assert_eq!(fold_short(name.as_bytes()), fold_short(folded.as_bytes()), "{name}");
         }
@@ -230,6 +263,12 @@ mod tests {
         assert_ne!(fold_short(b"\xc1"), fold_short(b"\xe1"));
         assert_eq!(fold_short(b"get\0"), None);
         assert_eq!((fold_short(b""), fold_short(&[b'x'; 17])), (None, None));
+        for len in 1..=16 {
+            let mut padded = [0; 16];
+            padded[..len].copy_from_slice(&b"abcdefghijklmnop"[..len]);
+            let [low, high] = [&padded[..8], &padded[8..]].map(|half| u64::from_le_bytes(half.try_into().unwrap()));
+            assert_eq!(fold_short(&padded[..len]), Some([low, high]), "{len} bytes");
+        }
     }
 
     #[test]

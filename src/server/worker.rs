@@ -32,6 +32,9 @@ pub struct Worker {
     /// CLIENT PAUSE, and whether MONITOR is in use; as of the beginning of the batch.
     pub pause: Pause,
     pub has_monitors: bool,
+    /// Something may make the server refuse commands (loading, a busy script, a failed save); as of the beginning of the batch or
+    /// this worker's last command on the server.
+    pub in_special_state: bool,
     config_generation: u64,
     settings_generation: u64,
     /// The role that requests were admitted under.
@@ -59,6 +62,8 @@ pub struct Worker {
     pub broadcast: Vec<Box<[u8]>>,
     /// Who changed them.
     pub broadcast_by: u64,
+    /// The script that runs here, as other workers see it.
+    pub script: Arc<super::scripts::Run>,
 }
 
 impl Worker {
@@ -75,6 +80,7 @@ impl Worker {
             slow_ns: u64::MAX,
             pause: Pause::default(),
             has_monitors: false,
+            in_special_state: false,
             config_generation: server.config.generation(),
             settings_generation: server.settings_generation.load(Ordering::Acquire),
             role_epoch: 0,
@@ -91,6 +97,7 @@ impl Worker {
             planned: Vec::new(),
             broadcast: Vec::new(),
             broadcast_by: 0,
+            script: server.scripts.running.add_worker(),
             config,
         };
         worker.renew_settings();
@@ -102,6 +109,24 @@ impl Worker {
     pub fn refresh(&mut self) {
         self.now_ms = clock::unix_ms();
         self.renew_if_changed();
+        self.note_state();
+    }
+
+    /// Looks whether the server is in a state in which it refuses commands.
+    #[inline]
+    pub fn note_state(&mut self) {
+        let server = self.server;
+        self.in_special_state = server.loading.load(Ordering::Relaxed)
+            || server.async_loading.load(Ordering::Relaxed)
+            || server.scripts.running.is_busy()
+            || server.save_status.is_alarmed();
+    }
+
+    /// Whether something has changed since that running commands must know of (CLIENT PAUSE, MONITOR). Who holds the locks of a command
+    /// and finds nothing changed runs before whatever changes next under all locks.
+    #[inline]
+    pub fn is_outdated(&self) -> bool {
+        self.server.settings_generation.load(Ordering::Acquire) != self.settings_generation
     }
 
     /// Renews what is cached of the configuration if it has changed. The limits of a request count before it is parsed.

@@ -21,9 +21,14 @@ impl Shard {
     #[inline]
     pub fn db_mut(&mut self, index: usize) -> &mut Db {
         if index >= self.dbs.len() {
-            self.dbs.resize_with(index + 1, Db::default);
+            self.add_dbs(index);
         }
         &mut self.dbs[index]
+    }
+
+    #[cold]
+    fn add_dbs(&mut self, index: usize) {
+        self.dbs.resize_with(index + 1, Db::default);
     }
 
     /// The databases in use.

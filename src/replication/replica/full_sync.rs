@@ -13,7 +13,8 @@ use super::wire::Wire;
 use super::{LinkState, Replica};
 use crate::engine::keyspace::{Db, Keyspace, Locked, SHARDS};
 use crate::engine::table::Table;
-use crate::persistence::rdb_load::{self, Rules, Summary};
+use crate::persistence::rdb_load::{self, Libraries, Rules, Summary};
+use crate::persistence::storage::DISK;
 use crate::persistence::{aof, startup};
 use crate::server::config::ReplDisklessLoad;
 use crate::server::save_status::Activity;
@@ -355,7 +356,7 @@ async fn receive_file(server: &'static Server, wire: &mut Wire, extent: Extent) 
         .map_err(|error| fail("Failed trying to sync the temp DB to disk in", &error))?;
     let target = Path::new(&server.config.current().dbfilename).to_path_buf();
     std::fs::rename(&receiving.path, &target)
-        .and_then(|()| crate::persistence::files::sync_dir_of(&target))
+        .and_then(|()| DISK.sync_dir_of(&target))
         .map_err(|error| fail(&format!("Failed trying to rename the temp DB into {} in", target.display()), &error))?;
     receiving.kept = true;
     File::open(&target).map_err(|error| fail("Failed trying to open the DB received in", &error))
@@ -437,7 +438,7 @@ fn load(server: &'static Server, mut source: Box<dyn Read + Send>, plan: &Plan, 
     };
     tracing::info!("MASTER <-> REPLICA sync: Loading DB in memory");
     let rules = Rules { keep_expired: true, replace: false };
-    let result = rdb_load::load_into(server, keyspace, &mut source, rules).map_err(|error| {
+    let result = rdb_load::load_with(server, keyspace, &mut source, rules, Libraries::Replaced).map_err(|error| {
         tracing::warn!("Internal error in RDB reading offset {} -> {}", error.offset, error.fault);
         let from = if plan.from_file { "DB from disk" } else { "DB from socket" };
         tracing::warn!("Failed trying to load the MASTER synchronization {from}: {}", error.fault);

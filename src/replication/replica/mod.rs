@@ -113,7 +113,14 @@ impl Replica {
         tracing::info!("MASTER <-> REPLICA sync started");
         let source = server.config.current().bind_source_addr.as_ref().and_then(|source| source.parse().ok());
         let dial = Dial { source, timeout: patience(server) };
-        let stream = dial::tcp(&primary.host, primary.port, &dial).await.map_err(|error| {
+        let dialed = match server.tls.client() {
+            Some(tls) if server.config.current().tls_replication => {
+                dial::tls(&primary.host, primary.port, &dial, tls).await
+            }
+            // With tls-replication there always is a context: the setting is refused otherwise.
+            _ => dial::tcp(&primary.host, primary.port, &dial).await,
+        };
+        let stream = dialed.map_err(|error| {
             if error.kind() == std::io::ErrorKind::TimedOut {
                 tracing::warn!("Timeout connecting to the MASTER...");
             } else {

@@ -155,13 +155,7 @@ impl Replica {
 
 /// The primary's address and ours, as CLIENT LIST shows them.
 fn addresses(stream: &Stream) -> (String, String) {
-    match stream {
-        Stream::Tcp(stream) => {
-            let text = |address: std::io::Result<std::net::SocketAddr>| {
-                address.map_or_else(|_| "?:0".into(), |a| a.to_string())
-            };
-            (text(stream.peer_addr()), text(stream.local_addr()))
-        }
-        Stream::Unix(_) => ("?:0".into(), "?:0".into()),
-    }
+    let (peer, local) = stream.addresses();
+    let text = |address: Option<std::net::SocketAddr>| address.map_or_else(|| "?:0".into(), |a| a.to_string());
+    (text(peer), text(local))
 }

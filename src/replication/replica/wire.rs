@@ -111,6 +111,6 @@ impl Wire {
             }
             written += len;
         }
-        Ok(())
+        poll_fn(|context| self.stream.poll_flush(context)).await
     }
 }

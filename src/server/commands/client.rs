@@ -53,8 +53,8 @@ const SUBCOMMANDS: &[SessionCommand] = &[
         .admin()
         .noscript()
         .syntax(
-            "<ip:port | <[ID client-id] | [TYPE <NORMAL | MASTER | SLAVE | REPLICA | PUBSUB>] | [USER username] | [ADDR \
-             ip:port] | [LADDR ip:port] | [SKIPME <YES | NO>] | [MAXAGE maxage] [[ID client-id] | ...]>>",
+            "<ip:port | [ID client-id] [TYPE <NORMAL | MASTER | SLAVE | REPLICA | PUBSUB>] [USER username] [ADDR ip:port] \
+             [LADDR ip:port] [SKIPME <YES | NO>] [MAXAGE maxage]>",
         )
         .summary("Closes the connections that match every filter.")
         .complexity("O(N) where N is the number of client connections"),
@@ -81,6 +81,8 @@ const SUBCOMMANDS: &[SessionCommand] = &[
         .since("2.9.50")
         .admin()
         .noscript()
+        // Whoever takes locks after it sees the pause; whoever had them is done.
+        .flag(Flags::ALL_SHARDS)
         .syntax("timeout [WRITE | ALL]")
         .summary("Makes commands of clients wait, all or only those that write."),
     sub("reply", 3, reply)

@@ -208,7 +208,7 @@ fn echo(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, Com
 }
 
 fn select(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, CommandError> {
-    let index = args::integer(&args[1])?;
+    let index = args::int(&args[1])?;
     let databases = ctx.worker.server.keyspace.databases();
     let index = usize::try_from(index).ok().filter(|index| *index < databases).ok_or(error::DB_OUT_OF_RANGE)?;
     ctx.session.select(index);

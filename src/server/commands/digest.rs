@@ -4,12 +4,14 @@
 //! ```text
 //!   word   = three 64-bit lanes of a byte string, each mixed with a multiplier of its own
 //!   list   = words chained in their order            set, hash, zset = sum of the members' words
+//!   stream = words of its entries chained
 //!   key    = chain(name, type, value, expiry)        data set        = sum over keys of chain(database, key)
 //! ```
 
 use crate::engine::keyspace::{Locked, SHARDS};
 use crate::engine::listpack::Element;
 use crate::engine::record::Record;
+use crate::engine::stream::StreamId;
 use crate::engine::table::Entry as _;
 use crate::engine::value::{StringRef, ValueRef};
 
@@ -87,6 +89,14 @@ fn of_value(value: ValueRef<'_>) -> Digest {
         }),
         ValueRef::Hash(hash) => hash.iter().for_each(|entry| {
             entry.value.with_bytes(|value| digest.add(of_member(entry.field, value, entry.expires_at)));
+        }),
+        // Groups do not count, as in Redis: reading by NOACK need not leave the same ones everywhere.
+        ValueRef::Stream(stream) => stream.range(StreamId::MIN, StreamId::MAX).for_each(|entry| {
+            digest.chain(&entry.id().to_bytes());
+            for (field, value) in entry.fields() {
+                digest.chain_element(field);
+                digest.chain_element(value);
+            }
         }),
     }
     digest

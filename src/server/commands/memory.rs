@@ -60,7 +60,7 @@ const DEFAULT_SAMPLES: usize = 5;
 fn usage(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, CommandError> {
     let samples = match args.len() {
         3 => DEFAULT_SAMPLES,
-        5 if args.is(3, "SAMPLES") => args::integer_in(&args[4], 0..=i64::MAX, error::SYNTAX)? as usize,
+        5 if args.is(3, "SAMPLES") => usize::try_from(args::integer(&args[4])?).map_err(|_| error::SYNTAX)?,
         _ => return Err(error::SYNTAX),
     };
     let (key, db, now_ms) = (&args[2], ctx.session.db, ctx.worker.now_ms);

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 pub const FIELDS: &[Field] = &[
     Field::new("loading", |view| view.is_loading().into()),
     Field::new("async_loading", |view| load_bool(&view.server.async_loading).into()),
-    // Snapshots here copy no pages: what they hold in memory is bounded by design, not measured by the kernel.
-    Field::new("current_cow_peak", |_| 0u64.into()),
-    Field::new("current_cow_size", |_| 0u64.into()),
+    // Snapshots here copy no pages: what writers had to save ahead of them is the counterpart.
+    Field::new("current_cow_peak", |view| load_u64(&view.save().ahead_bytes).into()),
+    Field::new("current_cow_size", |view| load_u64(&view.save().ahead_bytes).into()),
     Field::new("current_cow_size_age", |_| 0u64.into()),
     Field::new("current_fork_perc", |view| Figure::Ratio(saved_percent(view))),
     Field::new("current_save_keys_processed", |view| load_u64(&view.save().keys_processed).into()),
@@ -22,12 +22,12 @@ pub const FIELDS: &[Field] = &[
     Field::new("rdb_last_bgsave_time_sec", |view| load_i64(&view.save().last_bgsave_seconds).into()),
     Field::new("rdb_current_bgsave_time_sec", |view| running_s(view, is_saving(view)).into()),
     Field::new("rdb_saves", |view| load_u64(&view.save().rdb_saves).into()),
-    Field::new("rdb_last_cow_size", |_| 0u64.into()),
+    Field::new("rdb_last_cow_size", |view| load_u64(&view.save().last_ahead_bytes).into()),
     Field::new("rdb_last_load_keys_expired", |view| load_u64(&view.save().loading.keys_expired).into()),
     Field::new("rdb_last_load_keys_loaded", |view| load_u64(&view.save().loading.keys_loaded).into()),
     Field::new("aof_enabled", |view| view.config.appendonly.into()),
-    Field::new("aof_rewrite_in_progress", |view| (view.save().activity() == Activity::AofRewrite).into()),
-    Field::new("aof_rewrite_scheduled", |view| load_bool(&view.save().aof.rewrite_scheduled).into()),
+    Field::new("aof_rewrite_in_progress", |view| view.save().is_rewriting_aof().into()),
+    Field::new("aof_rewrite_scheduled", |view| view.save().is_rewrite_scheduled().into()),
     Field::new("aof_last_rewrite_time_sec", |view| load_i64(&view.save().aof.last_rewrite_seconds).into()),
     Field::new("aof_current_rewrite_time_sec", |view| {
         running_s(view, view.save().activity() == Activity::AofRewrite).into()
@@ -38,7 +38,7 @@ pub const FIELDS: &[Field] = &[
         load_u64(&view.save().aof.rewrites_consecutive_failures).into()
     }),
     Field::new("aof_last_write_status", |view| status(load_i64(&view.save().aof.write_error) != 0)),
-    Field::new("aof_last_cow_size", |_| 0u64.into()),
+    Field::new("aof_last_cow_size", |view| load_u64(&view.save().aof.last_ahead_bytes).into()),
     Field::new("aof_current_size", |view| aof_only(view, |aof| load_u64(&aof.current_size))),
     Field::new("aof_base_size", |view| aof_only(view, |aof| load_u64(&aof.base_size))),
     Field::new("aof_pending_rewrite", |view| aof_only(view, |aof| load_bool(&aof.rewrite_scheduled).into())),

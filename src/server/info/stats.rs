@@ -42,7 +42,8 @@ pub const FIELDS: &[Field] = &[
     Field::new("pubsubshard_channels", |view| view.server.pubsub.count(Kind::ShardChannel).into()),
     // Nothing here forks.
     Field::new("latest_fork_usec", |_| 0u64.into()),
-    Field::new("total_forks", |_| 0u64.into()),
+    // Nothing forks here: snapshots begun.
+    Field::new("total_forks", |view| load_u64(&view.server.save_status.snapshots).into()),
     Field::new("migrate_cached_sockets", |_| 0u64.into()),
     Field::new("slave_expires_tracked_keys", |_| 0u64.into()),
     Field::new("active_defrag_hits", |_| 0u64.into()),

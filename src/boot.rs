@@ -64,7 +64,9 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
         let Some(file) = &server.config_file else { return Err("there is no file".into()) };
         config_file::rewrite_file(file, config, &Extra::default(), force_all)
     }));
-    server.declare_debug_commands([commands::debug::SUBCOMMANDS, &[persistence::debug::SUBCOMMANDS]].concat());
+    server.declare_debug_commands(
+        [commands::debug::SUBCOMMANDS, &[persistence::debug::SUBCOMMANDS, primary::debug::SUBCOMMANDS]].concat(),
+    );
     process::observe(server);
     // Placed once, before anything is loaded.
     let _ = server.save_status.compile_library.set(script::functions::compile);

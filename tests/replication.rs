@@ -2,48 +2,15 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
-use support::dataset::{self, Writer};
+use std::time::Duration;
+use support::dataset::Writer;
+use support::replication::{assert_same_data, replicaof, wait_for_link};
 use support::{Client, Proxy, Reply, Server, wait_until};
 
 /// A stock primary that begins full syncs at once.
 fn stock_primary(args: &[&str]) -> Server {
     let delay = ["--repl-diskless-sync-delay", "0"];
     Server::start_stock(&[&delay, args].concat())
-}
-
-fn replicaof(replica: &Server, port: u16) {
-    let reply = replica.client().call(&["REPLICAOF", "127.0.0.1", &port.to_string()]);
-    assert!(reply.is_ok(), "{reply:?}");
-}
-
-fn wait_for_link(replica: &Server) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while replica.info("master_link_status") != "up" {
-        assert!(Instant::now() < deadline, "the link does not come up\n{}", replica.log());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// Waits until the replica has all of the primary's stream, then compares what both hold.
-fn assert_same_data(primary: &Server, replica: &Server) {
-    wait_for_link(replica);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        let sent = primary.info("master_repl_offset");
-        if replica.info("slave_repl_offset") == sent && primary.info("master_repl_offset") == sent {
-            break;
-        }
-        assert!(Instant::now() < deadline, "the replica lags behind\n{}", replica.log());
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let (left, right) = (dataset::read(&mut primary.client()), dataset::read(&mut replica.client()));
-    // A key may expire between the two looks.
-    if left != right {
-        std::thread::sleep(Duration::from_millis(50));
-        let (left, right) = (dataset::read(&mut primary.client()), dataset::read(&mut replica.client()));
-        assert_eq!(dataset::differences(&left, &right), Vec::<String>::new());
-    }
 }
 
 fn write(client: &mut Client, writer: &mut Writer, steps: usize) {

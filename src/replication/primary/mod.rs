@@ -9,6 +9,7 @@
 
 pub mod commands;
 pub mod cron;
+pub mod debug;
 pub mod feed;
 pub mod full_sync;
 mod link;

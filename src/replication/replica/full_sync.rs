@@ -437,7 +437,7 @@ fn load(server: &'static Server, mut source: Box<dyn Read + Send>, plan: &Plan, 
         Place::Beside { .. } => staging(server),
     };
     tracing::info!("MASTER <-> REPLICA sync: Loading DB in memory");
-    let rules = Rules { keep_expired: true, replace: false };
+    let rules = Rules { keep_expired: true, replace: false, name_expired: false };
     let result = rdb_load::load_with(server, keyspace, &mut source, rules, Libraries::Replaced).map_err(|error| {
         tracing::warn!("Internal error in RDB reading offset {} -> {}", error.offset, error.fault);
         let from = if plan.from_file { "DB from disk" } else { "DB from socket" };

@@ -2,6 +2,7 @@
 
 use crate::base::clock;
 use crate::cli::{self, Invocation};
+use crate::cluster::migrate;
 use crate::front::listener::Transport;
 use crate::front::pool::Pool;
 use crate::front::{crash, cron, listener, log, process, signals, tls};
@@ -39,7 +40,12 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
         crate::commands::FAMILIES,
         &[
             commands::FAMILIES,
-            &[persistence::commands::COMMANDS, script::commands::COMMANDS, primary::commands::COMMANDS],
+            &[
+                persistence::commands::COMMANDS,
+                script::commands::COMMANDS,
+                primary::commands::COMMANDS,
+                migrate::COMMANDS,
+            ],
         ]
         .concat(),
     );
@@ -143,6 +149,7 @@ async fn run(server: &'static Server) -> Result<(), String> {
         tokio::spawn(listener::accept(server, Arc::clone(&pool), listener, Transport::Tls));
     }
     tokio::spawn(tls::follow_files(server));
+    tokio::spawn(migrate::run(server));
     if let Some(path) = &config.unixsocket {
         let listener = bind_unix(path, config.unixsocketperm)?;
         tokio::spawn(listener::accept_unix(server, Arc::clone(&pool), listener, path.clone()));

@@ -10,6 +10,7 @@ use super::intents::Intents;
 use super::journal::Journal;
 use super::latency::LatencyMonitor;
 use super::lazyfree::LazyFree;
+use super::migrations::Migrations;
 use super::monitor::Monitors;
 use super::pause::Pauses;
 use super::process::ProcessFacts;
@@ -70,6 +71,7 @@ pub struct Server {
     pub tls: crate::net::tls::Contexts,
     /// Those that follow this server.
     pub replicas: Replicas,
+    pub migrations: Migrations,
     /// Changes since the last successful save.
     pub dirty: AtomicI64,
     /// DEBUG SET-ACTIVE-EXPIRE 0 stops the cycle.
@@ -151,6 +153,7 @@ impl Server {
             role: Role::of(primary),
             tls: crate::net::tls::Contexts::default(),
             replicas: Replicas::default(),
+            migrations: Migrations::default(),
             dirty: AtomicI64::new(0),
             active_expire: AtomicBool::new(true),
             cron_paused: AtomicBool::new(false),

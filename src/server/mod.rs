@@ -25,6 +25,7 @@ pub mod lazyfree;
 pub mod monitor;
 pub mod multi;
 pub mod notify;
+pub mod own_expiry;
 pub mod pause;
 pub mod plan;
 pub mod process;

@@ -11,6 +11,7 @@ use super::journal::Journal;
 use super::latency::LatencyMonitor;
 use super::lazyfree::LazyFree;
 use super::monitor::Monitors;
+use super::own_expiry::OwnExpiries;
 use super::pause::Pauses;
 use super::process::ProcessFacts;
 use super::pubsub::PubSub;
@@ -66,6 +67,8 @@ pub struct Server {
     pub is_replica: AtomicBool,
     /// Its history in replication.
     pub role: Role,
+    /// What clients of a writable replica made expire.
+    pub own_expiries: OwnExpiries,
     /// What TLS connections begin with.
     pub tls: crate::net::tls::Contexts,
     /// Those that follow this server.
@@ -149,6 +152,7 @@ impl Server {
             async_loading: AtomicBool::new(false),
             is_replica: AtomicBool::new(primary.is_some()),
             role: Role::of(primary),
+            own_expiries: OwnExpiries::default(),
             tls: crate::net::tls::Contexts::default(),
             replicas: Replicas::default(),
             dirty: AtomicI64::new(0),

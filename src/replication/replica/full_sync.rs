@@ -191,6 +191,7 @@ impl Replica {
         server.invalidate_all(None);
         server.role.change_ids(|ids| ids.replace(replid));
         server.role.stream_db.store(summary.repl_stream_db.unwrap_or(0), Ordering::Release);
+        server.own_expiries.clear();
         server.journal.restart_at(offset);
         server.journal.set_retained(server.config.current().repl_backlog_size);
         server.journal.set_active(true);

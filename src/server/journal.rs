@@ -13,7 +13,7 @@
 
 use crate::base::number::IntText;
 use crate::engine::keyspace::Locked;
-use crate::resp::OwnedArgs;
+use crate::resp::{Args, OwnedArgs};
 use atomic_waker::AtomicWaker;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -183,6 +183,13 @@ impl Journal {
         let range = stream.end..stream.end + bytes.len() as u64;
         stream.replica_only.push_back(range);
         self.push(stream, bytes);
+    }
+
+    /// The same for a command that is given as words.
+    pub fn append_command_for_replicas(&self, args: Args<'_>) {
+        let mut bytes = Vec::new();
+        encode(&mut bytes, &args.to_owned());
+        self.append_for_replicas(&bytes);
     }
 
     fn push(&self, mut stream: parking_lot::MutexGuard<'_, Stream>, mut bytes: &[u8]) -> u64 {

@@ -87,11 +87,24 @@ impl Follower {
             worker.stream.append(&mut self.held);
             worker.stream.extend_from_slice(bytes);
         }
+        let is_for_replicas = ["replconf", "ping", "publish", "spublish"].iter().any(|name| args.is(0, name));
+        let stream = if is_for_replicas && session.transaction.is_none() {
+            // No change of the data: it is passed on, but does not go to the append-only file.
+            Some(std::mem::take(&mut worker.stream))
+        } else {
+            None
+        };
         if args.is(0, "replconf") {
             // The only word of a primary to its replicas alone.
             self.asked_for_ack |= args.is(1, "getack");
         } else {
             dispatch::run(worker, session, args, known, reply);
+        }
+        if let Some(bytes) = stream {
+            let _held = worker.server.keyspace.lock(ShardSet::one(0));
+            if worker.role_epoch == worker.server.role.epoch() {
+                worker.server.journal.append_for_replicas(&bytes);
+            }
         }
         worker.server.role.stream_db.store(session.db, Ordering::Release);
         if !worker.stream.is_empty() {

@@ -13,7 +13,7 @@ use crate::script;
 use crate::server::config::{Arguments, Checks, Config, ConfigStore, Extra, REDIS_VERSION};
 use crate::server::intents::ShutdownWish;
 use crate::server::table::CommandTable;
-use crate::server::{Server, commands};
+use crate::server::{Server, acl, commands};
 use std::os::unix::fs::PermissionsExt;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -35,7 +35,19 @@ pub fn main() -> ExitCode {
 
 fn serve(arguments: &Arguments) -> Result<(), String> {
     let config_path = config_file::config_path(arguments);
-    let mut loaded = config_file::load(arguments, Checks::default());
+    let mut table = CommandTable::new(
+        crate::commands::FAMILIES,
+        &[
+            commands::FAMILIES,
+            &[persistence::commands::COMMANDS, script::commands::COMMANDS, primary::commands::COMMANDS],
+        ]
+        .concat(),
+    );
+    let checks = Checks {
+        command_exists: &|name| table.find(name).is_some(),
+        user: &|words| acl::rules::check_declaration(&table, words),
+    };
+    let mut loaded = config_file::load(arguments, checks);
     if let Some(problem) = loaded.problems.first() {
         return Err(problem.fatal_text());
     }
@@ -43,30 +55,27 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     process::daemonize(&loaded.config)?;
     crash::block_signals();
     log::start(&loaded.config);
-    let renames: Vec<(&[u8], &[u8])> = loaded
-        .renamed_commands
-        .iter()
-        .filter_map(|declared| Some((declared.words.first()?.as_slice(), declared.words.get(1)?.as_slice())))
-        .collect();
-    let table = CommandTable::leak_renamed(
-        crate::commands::FAMILIES,
-        &[
-            commands::FAMILIES,
-            &[persistence::commands::COMMANDS, script::commands::COMMANDS, primary::commands::COMMANDS],
-        ]
-        .concat(),
-        &renames,
-    );
+    for declared in &loaded.renamed_commands {
+        if let [old, new] = declared.words.as_slice() {
+            table.rename(old, new);
+        }
+    }
+    let table = table.leaked();
     let store = ConfigStore::new(loaded.config);
     store.on_apply(&["dir"], Box::new(|_, new| config_file::enter_dir(new)));
     let server = Server::leak(store, table, config_path, clock::unix_ms());
     server.config.rewrite_with(Box::new(|config, force_all| {
         let Some(file) = &server.config_file else { return Err("there is no file".into()) };
-        config_file::rewrite_file(file, config, &Extra::default(), force_all)
+        // With an ACL file the users have their own place.
+        let users = if config.aclfile.is_empty() { server.user_lines() } else { Vec::new() };
+        config_file::rewrite_file(file, config, &Extra { users: Some(users), ..Extra::default() }, force_all)
     }));
-    server.declare_debug_commands(
-        [commands::debug::SUBCOMMANDS, &[persistence::debug::SUBCOMMANDS, primary::debug::SUBCOMMANDS]].concat(),
-    );
+    let of_rooms = [persistence::debug::SUBCOMMANDS, primary::debug::SUBCOMMANDS];
+    server.declare_debug_commands([commands::debug::SUBCOMMANDS, &of_rooms].concat());
+    let _ = server.acl.file.set(persistence::acl_file::FILE);
+    server
+        .config
+        .on_changed(&["requirepass"], Box::new(|_, new| server.set_default_password(new.requirepass.as_deref())));
     process::observe(server);
     // Placed once, before anything is loaded.
     let _ = server.save_status.compile_library.set(script::functions::compile);
@@ -77,6 +86,10 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     follow_oom_score(server);
     process::write_pidfile(&server.config.current());
     announce(server);
+    if let Err(reason) = persistence::acl_file::start(server, &loaded.users) {
+        reason.lines().for_each(|line| tracing::warn!("{line}"));
+        std::process::exit(1);
+    }
     std::thread::Builder::new()
         .name("lazyfree".into())
         .spawn(|| server.lazyfree.run())

@@ -114,13 +114,14 @@ pub async fn serve(shared: Rc<Shared>, accepted: Accepted) {
             return;
         }
     };
-    let authenticated = shared.with_worker(|worker| worker.server.config.current().requirepass.is_none());
+    let mut session = Session::new(Arc::clone(&client), false);
+    shared.with_worker(|worker| worker.server.become_default_user(&mut session));
     let mut connection = Connection {
         shared: Rc::clone(&shared),
         server: shared.with_worker(|worker| worker.server),
         durable_mark: None,
         stream,
-        session: Session::new(Arc::clone(&client), authenticated),
+        session,
         parser: RequestParser::default(),
         input: Vec::new(),
         output: Vec::new(),

@@ -8,6 +8,7 @@
 //! Whoever ends the wait holds the shards of the ticket and wins `claim`; so exactly one of them does.
 
 use super::ack_wait;
+use super::acl::admit::{Sleeper, Wake, admit_sleeper};
 use super::call::{self, Caller};
 use super::clients::{Client, flag};
 use super::intents;
@@ -42,6 +43,7 @@ struct Waiting {
     no_touch: bool,
     on_timeout: OnTimeout,
     keys: Vec<Box<[u8]>>,
+    user: Sleeper,
 }
 
 impl Waiting {
@@ -108,6 +110,7 @@ pub fn block(
         no_touch: session.client.has(flag::NO_TOUCH),
         on_timeout: block.on_timeout,
         keys: block.keys.clone(),
+        user: session.sleeper(),
     };
     let gives_to = given_key(entry, args).map(Box::from);
     let ticket = Ticket::new(shards, block.wakes_on_delete, gives_to, Box::new(waiting));
@@ -214,6 +217,19 @@ fn serve(worker: &mut Worker, locked: &mut Locked, ticket: &Arc<Ticket>, kind: O
         return Served::Later;
     }
     let mut reply = Reply::new(waiting.resp3);
+    let args = waiting.args.as_args();
+    match admit_sleeper(worker.server, &waiting.user, &waiting.client, waiting.entry, args) {
+        Wake::Serve => {}
+        Wake::Leave => return Served::No,
+        Wake::Refuse(error) => {
+            if ticket.claim() {
+                super::dispatch::reject(worker, waiting.entry, &error, &mut reply);
+                leave_queues(locked, ticket, waiting);
+                end(worker.server, waiting, &reply);
+            }
+            return Served::Yes;
+        }
+    }
     let caller = Caller {
         no_touch: waiting.no_touch,
         deny_blocking: false,
@@ -222,7 +238,6 @@ fn serve(worker: &mut Worker, locked: &mut Locked, ticket: &Arc<Ticket>, kind: O
         ..Caller::internal(waiting.db)
     };
     worker.planned.clear();
-    let args = waiting.args.as_args();
     let flow = call::execute_again(worker, locked, caller, waiting.entry, handler, args, &mut reply);
     // Even one that found nothing may have found its key expired, which the stream must know.
     propagation::flush_unit(worker);

@@ -37,6 +37,8 @@ pub struct Caller {
     pub client: u64,
     /// Keys that are read are remembered for client-side caching.
     pub tracks: bool,
+    /// May read whatever key the command comes upon.
+    pub reads_any_key: bool,
 }
 
 impl Caller {
@@ -52,6 +54,7 @@ impl Caller {
             is_replay: session.is_primary_link,
             client: session.client.id,
             tracks: session.receives_pushes && session.tracking.remembers_reads(),
+            reads_any_key: true,
         }
     }
 
@@ -66,6 +69,7 @@ impl Caller {
             is_replay: false,
             client: 0,
             tracks: false,
+            reads_any_key: true,
         }
     }
 }
@@ -216,6 +220,7 @@ fn run_handler(
         in_script: caller.in_script,
         is_woken: caller.is_woken,
         is_replay: caller.is_replay,
+        reads_any_key: caller.reads_any_key,
     };
     let result = handler(&mut context, args);
     if let Err(error) = &result {

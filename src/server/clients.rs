@@ -44,6 +44,8 @@ pub struct Client {
     /// The connection must close (CLIENT KILL, output limit).
     killed: AtomicBool,
     pub texts: Mutex<ClientTexts>,
+    /// Id of the user; 0 for nobody's (see `acl`).
+    pub user: AtomicU64,
     /// What the client is blocked on, for those who end the wait from outside.
     pub waiting: Mutex<Option<Arc<Ticket>>>,
     /// See `flag`.

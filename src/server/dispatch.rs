@@ -1,5 +1,6 @@
 //! From a request to its reply: find the command, check arity and admission, queue it or run it.
 
+use super::acl::admit as acl;
 use super::blocking;
 use super::call::{self, Caller};
 use super::clients::flag;
@@ -300,7 +301,7 @@ fn try_run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Re
     }
     match entry.handler {
         Handler::Key(handler) => {
-            let caller = Caller::of(session);
+            let caller = acl::with_reach(Caller::of(session), worker, session, entry, args);
             let key = known.hash;
             if let Ran::Outdated = run_on_keys(worker, session, caller, (entry, handler), args, key, reply) {
                 return Ran::Outdated;
@@ -440,10 +441,10 @@ fn unknown_command(args: Args<'_>) -> CommandError {
 
 /// Whether a command may run now, here, for this client.
 #[inline]
-pub fn admit(worker: &mut Worker, session: &Session, entry: &Entry, _args: Args<'_>) -> Result<(), CommandError> {
+pub fn admit(worker: &mut Worker, session: &mut Session, entry: &Entry, args: Args<'_>) -> Result<(), CommandError> {
     let flags = entry.spec.flags;
-    if !session.authenticated && !flags.has(Flags::NO_AUTH) {
-        return Err(CommandError::fixed("NOAUTH Authentication required."));
+    if !session.identity.is_free(worker.acl_generation) {
+        acl::admit(worker, session, entry, args)?;
     }
     if session.transaction.is_some() && flags.has(Flags::NO_MULTI) {
         return Err(CommandError::fixed("ERR Command not allowed inside a transaction"));

@@ -4,6 +4,7 @@
 //! the plain data here; a handler that wants something to happen up there leaves an intent.
 
 pub mod ack_wait;
+pub mod acl;
 pub mod auth;
 pub mod blocking;
 pub mod call;

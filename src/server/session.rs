@@ -1,5 +1,6 @@
 //! A session: what the server keeps of one connection, owned by the worker that serves it.
 
+use super::acl::admit::Identity;
 use super::blocking::Blocked;
 use super::clients::{Client, flag};
 use super::multi::Transaction;
@@ -32,6 +33,8 @@ pub struct Session {
     pub db: usize,
     pub resp3: bool,
     pub authenticated: bool,
+    /// Whose rights count here.
+    pub identity: Identity,
     pub reply_mode: ReplyMode,
     pub transaction: Option<Transaction>,
     /// Keys of WATCH with their database; `expired` if the key was not there or past its expiry: it cannot expire again.
@@ -46,6 +49,8 @@ pub struct Session {
     pub receives_pushes: bool,
     /// The running command has answered with messages, which CLIENT REPLY does not silence.
     pub replied_by_push: bool,
+    /// EXEC runs the queue.
+    pub in_exec: bool,
     /// A script runs on behalf of this session; it has read keys that are to be remembered for client-side caching.
     pub in_script: bool,
     pub script_has_read: bool,
@@ -66,12 +71,14 @@ pub struct Watched {
 }
 
 impl Session {
+    /// A session of the server itself, which may do everything; `Server::become_default_user` makes it a client's.
     pub fn new(client: Arc<Client>, authenticated: bool) -> Self {
         Session {
             client,
             db: 0,
             resp3: false,
             authenticated,
+            identity: Identity::default(),
             reply_mode: ReplyMode::On,
             transaction: None,
             watched: Vec::new(),
@@ -82,6 +89,7 @@ impl Session {
             tracking: SessionTracking::default(),
             receives_pushes: false,
             replied_by_push: false,
+            in_exec: false,
             in_script: false,
             script_has_read: false,
             postponed: None,

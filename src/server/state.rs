@@ -1,5 +1,6 @@
 //! Everything that workers share. One value, made by `boot`, alive until the process ends.
 
+use super::acl::Acl;
 use super::clients::Clients;
 use super::commands::debug::DebugCommand;
 use super::config::ConfigStore;
@@ -31,6 +32,7 @@ pub struct Server {
     pub config: ConfigStore,
     pub keyspace: &'static Keyspace,
     pub table: &'static CommandTable,
+    pub acl: Acl,
     pub clients: Clients,
     pub journal: Journal,
     pub stats: ServerStats,
@@ -117,8 +119,10 @@ impl Server {
     ) -> &'static Self {
         let databases = config.current().databases;
         let primary = config.current().replicaof.clone();
+        let acl = Acl::new(table, &config.current());
         Box::leak(Box::new(Server {
             config,
+            acl,
             keyspace: Keyspace::leak(databases),
             table,
             clients: Clients::default(),

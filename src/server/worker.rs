@@ -35,6 +35,8 @@ pub struct Worker {
     /// Something may make the server refuse commands (loading, a busy script, a failed save); as of the beginning of the batch or
     /// this worker's last command on the server.
     pub in_special_state: bool,
+    /// Generation of the users that this worker goes by.
+    pub acl_generation: u64,
     config_generation: u64,
     settings_generation: u64,
     /// The role that requests were admitted under.
@@ -81,6 +83,7 @@ impl Worker {
             pause: Pause::default(),
             has_monitors: false,
             in_special_state: false,
+            acl_generation: server.acl.generation(),
             config_generation: server.config.generation(),
             settings_generation: server.settings_generation.load(Ordering::Acquire),
             role_epoch: 0,
@@ -154,6 +157,7 @@ impl Worker {
         // In this order: what is read behind the epoch is at least as new.
         self.role_epoch = self.server.role.epoch();
         self.config = self.server.config.current();
+        self.acl_generation = self.server.acl.generation();
         let config = &self.config;
         let slowlog_ns = u64::try_from(config.slowlog_log_slower_than).map_or(u64::MAX, |us| us.saturating_mul(1000));
         let latency_ns = match config.latency_monitor_threshold {

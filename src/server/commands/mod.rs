@@ -1,5 +1,7 @@
 //! Commands on the session and the server.
 
+mod acl;
+mod acl_show;
 mod client;
 mod client_kill;
 pub mod client_list;
@@ -31,6 +33,7 @@ use super::session::SessionCommand;
 pub const FAMILIES: &[&[SessionCommand]] = &[
     super::multi::COMMANDS,
     super::failover::COMMANDS,
+    acl::COMMANDS,
     client::COMMANDS,
     command::COMMANDS,
     config::COMMANDS,

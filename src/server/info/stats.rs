@@ -2,6 +2,7 @@
 
 use super::view::load_u64;
 use super::{Field, Figure};
+use crate::server::acl::log::Reason;
 use crate::server::pubsub::Kind;
 use crate::server::stats::rates::Rate;
 
@@ -71,10 +72,10 @@ pub const FIELDS: &[Field] = &[
     }),
     Field::new("reply_buffer_shrinks", |_| 0u64.into()),
     Field::new("reply_buffer_expands", |_| 0u64.into()),
-    Field::new("acl_access_denied_auth", |_| 0u64.into()),
-    Field::new("acl_access_denied_cmd", |_| 0u64.into()),
-    Field::new("acl_access_denied_key", |_| 0u64.into()),
-    Field::new("acl_access_denied_channel", |_| 0u64.into()),
+    Field::new("acl_access_denied_auth", |view| view.server.acl.log.count(Reason::Auth).into()),
+    Field::new("acl_access_denied_cmd", |view| view.server.acl.log.count(Reason::Command).into()),
+    Field::new("acl_access_denied_key", |view| view.server.acl.log.count(Reason::Key).into()),
+    Field::new("acl_access_denied_channel", |view| view.server.acl.log.count(Reason::Channel).into()),
 ];
 
 /// What only INFO debug shows.

@@ -143,6 +143,7 @@ impl Server {
     pub fn reset_statistics(&self) {
         self.for_each_worker(|stats| stats.reset());
         self.stats.reset();
+        self.acl.log.reset_counts();
         self.expire_cycle.reset_stats();
         self.eviction.reset_stats();
         self.lazyfree.freed.store(0, Ordering::Relaxed);

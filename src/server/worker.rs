@@ -119,7 +119,8 @@ impl Worker {
     #[inline]
     pub fn note_state(&mut self) {
         let server = self.server;
-        self.in_special_state = server.loading.load(Ordering::Relaxed)
+        self.in_special_state = self.config.min_replicas_to_write > 0
+            || server.loading.load(Ordering::Relaxed)
             || server.async_loading.load(Ordering::Relaxed)
             || server.scripts.running.is_busy()
             || server.save_status.is_alarmed();

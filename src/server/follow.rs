@@ -11,7 +11,7 @@ use super::dispatch;
 use super::propagation;
 use super::session::Session;
 use super::worker::Worker;
-use crate::engine::keyspace::{OnExpired, ShardSet};
+use crate::engine::keyspace::ShardSet;
 use crate::resp::{Args, Batch, Reply};
 use crate::server::config::PropagationErrorBehavior;
 use std::sync::atomic::Ordering;
@@ -40,13 +40,7 @@ impl Follower {
         start: usize,
         reply: &mut Reply,
     ) -> Result<(), RoleChanged> {
-        let epoch = worker.role_epoch;
         worker.refresh();
-        // The primary decides what has expired.
-        worker.settings.on_expired = OnExpired::Ignore;
-        if epoch != worker.role_epoch {
-            return Err(RoleChanged);
-        }
         let mut resolved = std::mem::take(&mut worker.resolved);
         resolved.clear();
         resolved.extend((0..batch.len()).map(|index| dispatch::resolve(worker, batch.args(index, buffer))));

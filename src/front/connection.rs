@@ -141,6 +141,10 @@ pub async fn serve(shared: Rc<Shared>, accepted: Accepted) {
     };
     // An error of the socket means that the client is gone, which is all there is to know.
     let _ = poll_fn(|context| connection.poll(context)).await;
+    if connection.feed.is_none() && client.has(flag::REPLICA) {
+        // Gone before the first byte was sent: the link must know all the same.
+        connection.feed = Feed::attach(connection.server, client.id);
+    }
     let mut lent = shared.lent.borrow_mut();
     dispatch::close_session(&mut lent.worker, &mut connection.session);
 }

@@ -468,7 +468,9 @@ pub fn admit(worker: &mut Worker, session: &mut Session, entry: &Entry, args: Ar
 #[cold]
 fn admit_in_special_state(worker: &Worker, session: &Session, entry: &Entry) -> Result<(), CommandError> {
     let flags = entry.spec.flags;
-    if worker.server.scripts.running.is_busy() && !flags.has(Flags::ALLOW_BUSY) && !session.in_script {
+    // The primary's stream waits for the script's locks; a command of it that were refused would be lost.
+    let may_interrupt = flags.has(Flags::ALLOW_BUSY) || session.in_script || session.is_primary_link;
+    if worker.server.scripts.running.is_busy() && !may_interrupt {
         return Err(worker.server.scripts.running.busy_error());
     }
     if worker.server.loading.load(Ordering::Relaxed) && !flags.has(Flags::LOADING) && !session.is_primary_link {
@@ -480,8 +482,11 @@ fn admit_in_special_state(worker: &Worker, session: &Session, entry: &Entry) -> 
     if worker.server.save_status.is_alarmed() && (entry.writes || entry.spec.name == "ping") {
         check_saved(worker, session)?;
     }
-    if worker.config.min_replicas_to_write > 0 && entry.writes && !session.is_primary_link {
-        refuse_lonely_write(worker)?;
+    if worker.config.min_replicas_to_write > 0 && !session.is_primary_link {
+        let mut queued = session.transaction.iter().flat_map(|transaction| &transaction.queue);
+        if entry.writes || (entry.full_name == "exec" && queued.any(|(entry, _)| entry.writes)) {
+            refuse_lonely_write(worker)?;
+        }
     }
     Ok(())
 }

@@ -26,6 +26,7 @@ pub mod migrations;
 pub mod monitor;
 pub mod multi;
 pub mod notify;
+pub mod own_expiry;
 pub mod pause;
 pub mod plan;
 pub mod process;

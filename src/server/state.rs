@@ -12,6 +12,7 @@ use super::latency::LatencyMonitor;
 use super::lazyfree::LazyFree;
 use super::migrations::Migrations;
 use super::monitor::Monitors;
+use super::own_expiry::OwnExpiries;
 use super::pause::Pauses;
 use super::process::ProcessFacts;
 use super::pubsub::PubSub;
@@ -67,6 +68,8 @@ pub struct Server {
     pub is_replica: AtomicBool,
     /// Its history in replication.
     pub role: Role,
+    /// What clients of a writable replica made expire.
+    pub own_expiries: OwnExpiries,
     /// What TLS connections begin with.
     pub tls: crate::net::tls::Contexts,
     /// Those that follow this server.
@@ -151,6 +154,7 @@ impl Server {
             async_loading: AtomicBool::new(false),
             is_replica: AtomicBool::new(primary.is_some()),
             role: Role::of(primary),
+            own_expiries: OwnExpiries::default(),
             tls: crate::net::tls::Contexts::default(),
             replicas: Replicas::default(),
             migrations: Migrations::default(),

@@ -41,6 +41,9 @@ pub struct Worker {
     settings_generation: u64,
     /// The role that requests were admitted under.
     pub role_epoch: u64,
+    /// This worker applies the stream of the primary that was followed in this epoch: whatever else changes, it acts for that
+    /// role, and sees what the primary saw.
+    pub follows: Option<u64>,
     /// Bytes of the primary's stream that the running command goes into our own with.
     pub stream: Vec<u8>,
     pub effects: Effects,
@@ -87,6 +90,7 @@ impl Worker {
             config_generation: server.config.generation(),
             settings_generation: server.settings_generation.load(Ordering::Acquire),
             role_epoch: 0,
+            follows: None,
             stream: Vec::new(),
             effects: Effects::default(),
             unit: Vec::new(),
@@ -119,7 +123,8 @@ impl Worker {
     #[inline]
     pub fn note_state(&mut self) {
         let server = self.server;
-        self.in_special_state = server.loading.load(Ordering::Relaxed)
+        self.in_special_state = self.config.min_replicas_to_write > 0
+            || server.loading.load(Ordering::Relaxed)
             || server.async_loading.load(Ordering::Relaxed)
             || server.scripts.running.is_busy()
             || server.save_status.is_alarmed();
@@ -155,7 +160,7 @@ impl Worker {
     #[cold]
     pub fn renew_settings(&mut self) {
         // In this order: what is read behind the epoch is at least as new.
-        self.role_epoch = self.server.role.epoch();
+        self.role_epoch = self.follows.unwrap_or_else(|| self.server.role.epoch());
         self.config = self.server.config.current();
         self.acl_generation = self.server.acl.generation();
         let config = &self.config;
@@ -178,7 +183,10 @@ impl Worker {
             shares_integers: config.maxmemory == 0 || !config.maxmemory_policy.needs_access_bits(),
             lfu_log_factor: config.lfu_log_factor,
             lfu_decay_minutes: config.lfu_decay_time,
-            on_expired: if is_replica || self.pause.mode != PauseMode::None {
+            on_expired: if self.follows.is_some() {
+                // The primary decides what has expired.
+                OnExpired::Ignore
+            } else if is_replica || self.pause.mode != PauseMode::None {
                 OnExpired::Hide
             } else {
                 OnExpired::Remove

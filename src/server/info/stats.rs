@@ -47,7 +47,7 @@ pub const FIELDS: &[Field] = &[
     // Nothing forks here: snapshots begun.
     Field::new("total_forks", |view| load_u64(&view.server.save_status.snapshots).into()),
     Field::new("migrate_cached_sockets", |view| view.server.migrations.cached_sockets.load(Ordering::Relaxed).into()),
-    Field::new("slave_expires_tracked_keys", |_| 0u64.into()),
+    Field::new("slave_expires_tracked_keys", |view| view.server.own_expiries.len().into()),
     Field::new("active_defrag_hits", |_| 0u64.into()),
     Field::new("active_defrag_misses", |_| 0u64.into()),
     Field::new("active_defrag_key_hits", |_| 0u64.into()),

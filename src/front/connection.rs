@@ -19,7 +19,7 @@ use crate::resp::{Batch, Limits, Reply, RequestParser};
 use crate::server::blocking::{self, Release};
 use crate::server::clients::{OUTPUT_CHUNK, flag};
 use crate::server::commands::client_list;
-use crate::server::config::MemoryLimit;
+use crate::server::config::{MemoryLimit, TlsAuthClientsUser};
 use crate::server::dispatch::{self, BATCH_MAX, BatchEnd};
 use crate::server::{Server, Session, Worker};
 use std::cell::RefCell;
@@ -115,7 +115,14 @@ pub async fn serve(shared: Rc<Shared>, accepted: Accepted) {
         }
     };
     let mut session = Session::new(Arc::clone(&client), false);
-    shared.with_worker(|worker| worker.server.become_default_user(&mut session));
+    shared.with_worker(|worker| {
+        worker.server.become_default_user(&mut session);
+        if worker.server.config.current().tls_auth_clients_user == TlsAuthClientsUser::CommonName
+            && let Some(name) = stream.peer_common_name()
+        {
+            worker.server.become_certified_user(&mut session, name.as_bytes());
+        }
+    });
     let mut connection = Connection {
         shared: Rc::clone(&shared),
         server: shared.with_worker(|worker| worker.server),

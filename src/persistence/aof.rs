@@ -13,6 +13,7 @@ use super::aof_rewrite;
 use super::aof_writer::Writer;
 use super::files::TempFile;
 use super::storage::{DISK, Output, Storage};
+use crate::base::clock::Timer;
 use crate::engine::keyspace::Locked;
 use crate::server::Server;
 use crate::server::config::Appendfsync;
@@ -23,7 +24,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub struct Aof {
     pub server: &'static Server,
@@ -327,7 +328,7 @@ impl Aof {
         if !self.is_enabled() {
             return true;
         }
-        let (start, end) = (Instant::now(), self.server.journal.end());
+        let (start, end) = (Timer::start(), self.server.journal.end());
         while start.elapsed() < patience {
             self.sync_now.store(true, Ordering::Release);
             self.wake();

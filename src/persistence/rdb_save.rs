@@ -7,6 +7,7 @@ use crate::base::clock;
 use crate::engine::hash::Hash;
 use crate::engine::keyspace::Locked;
 use crate::engine::memory;
+use crate::engine::stream::Group as StreamGroup;
 use crate::rdb::encode::{AccessData, Options};
 use crate::rdb::{Writer, format};
 use crate::server::Server;
@@ -38,7 +39,13 @@ pub fn writer(server: &Server, purpose: Purpose) -> Writer {
         AccessData::None
     };
     let now_ms = clock::unix_ms();
-    let lowest = if Hash::expiring_fields_seen() { format::VERSION_FIELD_EXPIRY } else { format::VERSION_PLAIN };
+    let lowest = if StreamGroup::releases_seen() {
+        format::VERSION_RELEASED
+    } else if Hash::expiring_fields_seen() {
+        format::VERSION_FIELD_EXPIRY
+    } else {
+        format::VERSION_PLAIN
+    };
     let version = if config.rdb_version == 0 { lowest } else { config.rdb_version };
     let options = Options { compress: config.rdbcompression, access, now_ms };
     let mut writer = Writer::new(version, config.rdbchecksum, options);

@@ -6,7 +6,7 @@ use super::aof_manifest::{Manifest, Part};
 use super::files::TempFile;
 use super::rdb_load::{self, Rules, Summary};
 use super::storage::{DISK, Storage};
-use crate::base::clock;
+use crate::base::clock::{self, Timer};
 use crate::rdb::reader::LoadError;
 use crate::resp::OwnedArgs;
 use crate::server::Server;
@@ -14,7 +14,6 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 /// Loads what is on disk. An error means that the server must not start.
 pub fn load(server: &'static Server) -> Result<(), String> {
@@ -103,7 +102,7 @@ fn load_aof(server: &'static Server, mut manifest: Manifest) -> Result<Manifest,
 
 fn load_rdb(server: &'static Server) -> Result<(), String> {
     let config = server.config.current();
-    let start = Instant::now();
+    let start = Timer::start();
     let path = Path::new(&config.dbfilename);
     let file = match File::open(path) {
         Ok(file) => file,

@@ -6,6 +6,9 @@ use crate::front::listener::Transport;
 use crate::front::pool::Pool;
 use crate::front::{crash, cron, listener, log, process, signals, tls};
 use crate::persistence::{self, config_file};
+use crate::replication;
+use crate::replication::primary;
+use crate::replication::primary::shutdown::{Waited, await_replicas};
 use crate::script;
 use crate::server::config::{Arguments, Checks, Config, ConfigStore, Extra, REDIS_VERSION};
 use crate::server::intents::ShutdownWish;
@@ -34,7 +37,11 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     let config_path = config_file::config_path(arguments);
     let mut table = CommandTable::new(
         crate::commands::FAMILIES,
-        &[commands::FAMILIES, &[persistence::commands::COMMANDS, script::commands::COMMANDS]].concat(),
+        &[
+            commands::FAMILIES,
+            &[persistence::commands::COMMANDS, script::commands::COMMANDS, primary::commands::COMMANDS],
+        ]
+        .concat(),
     );
     let checks = Checks {
         command_exists: &|name| table.find(name).is_some(),
@@ -63,15 +70,19 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
         let users = if config.aclfile.is_empty() { server.user_lines() } else { Vec::new() };
         config_file::rewrite_file(file, config, &Extra { users: Some(users), ..Extra::default() }, force_all)
     }));
+    server.declare_debug_commands(
+        [commands::debug::SUBCOMMANDS, &[persistence::debug::SUBCOMMANDS, primary::debug::SUBCOMMANDS]].concat(),
+    );
     let _ = server.acl.file.set(persistence::acl_file::FILE);
     server
         .config
         .on_changed(&["requirepass"], Box::new(|_, new| server.set_default_password(new.requirepass.as_deref())));
-    server.declare_debug_commands([commands::debug::SUBCOMMANDS, &[persistence::debug::SUBCOMMANDS]].concat());
     process::observe(server);
     // Placed once, before anything is loaded.
     let _ = server.save_status.compile_library.set(script::functions::compile);
+    let _ = server.save_status.save_now.set(persistence::rdb_save::save);
     log::follow(server);
+    primary::start(server);
     crash::watch(server).map_err(|error| error.to_string())?;
     follow_oom_score(server);
     process::write_pidfile(&server.config.current());
@@ -139,6 +150,7 @@ async fn run(server: &'static Server) -> Result<(), String> {
     tokio::spawn(signals::listen(server));
     tokio::spawn(cron::run(server));
     load(server).await;
+    replication::replica::start(server).map_err(|error| error.to_string())?;
     tracing::info!("Ready to accept connections");
     process::notify_supervisor(&config, "READY=1\nSTATUS=Ready to accept connections");
     loop {
@@ -154,12 +166,14 @@ async fn run(server: &'static Server) -> Result<(), String> {
         if !server.intents.is_shutting_down() {
             continue;
         }
+        let Waited::Done(wish) = await_replicas(server, wish).await else { continue };
         // On another thread: a second SIGINT must be heard meanwhile.
         let prepared = tokio::task::spawn_blocking(move || persistence::shutdown::prepare(server, wish)).await;
         if prepared.unwrap_or(false) {
             break;
         }
-        server.intents.give_up_shutdown();
+        tracing::warn!("Errors trying to shut down the server. Check the logs for more information.");
+        server.give_up_shutdown();
     }
     if let Some(path) = &config.unixsocket {
         // The socket's file would keep the next start from binding.

@@ -28,13 +28,13 @@ pub struct KeyContext<'a> {
     pub random: &'a mut Random,
     /// Inside MULTI, a script, or on the replication link: a blocking command answers at once.
     pub deny_blocking: bool,
-    /// The user may read every key: also those that no declaration names (SORT BY and GET).
-    pub reads_any_key: bool,
     pub in_script: bool,
     /// It was blocked, and one of its keys has changed.
     pub is_woken: bool,
     /// The command comes from the stream of a primary or of an append-only file, and is obeyed to the letter.
     pub is_replay: bool,
+    /// The user may read every key: also those that no declaration names (SORT BY and GET).
+    pub reads_any_key: bool,
 }
 
 /// What a handler returns when it has no error.

@@ -24,3 +24,6 @@ pub mod shutdown;
 pub mod snapshot;
 pub mod startup;
 pub mod storage;
+
+#[cfg(test)]
+mod crash_tests;

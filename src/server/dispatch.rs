@@ -85,14 +85,14 @@ fn run_resolved(
 pub struct Resolved {
     /// The command of the first word; its subcommand is found when it runs.
     entry: Option<&'static Entry>,
-    /// Hash of its single key.
+    /// Hash of its single or first key.
     hash: Option<u64>,
 }
 
 #[inline]
-fn resolve(worker: &Worker, args: Args<'_>) -> Resolved {
+pub(super) fn resolve(worker: &Worker, args: Args<'_>) -> Resolved {
     let entry = worker.server.table.find(&args[0]);
-    let key = entry.and_then(|entry| entry.single_key).and_then(|at| args.get(at));
+    let key = entry.and_then(|entry| entry.ahead_key).and_then(|at| args.get(at));
     Resolved { entry, hash: key.map(Locked::hash) }
 }
 
@@ -104,7 +104,7 @@ pub fn run_one(worker: &mut Worker, session: &mut Session, args: Args<'_>, reply
 
 /// Brings the buckets and then the records of the batch's keys into the cache, so that the misses of all of them overlap
 /// instead of adding up. A shard that is busy is left alone: this only ever saves time.
-fn look_ahead(worker: &Worker, db: usize, resolved: &[Resolved]) {
+pub(super) fn look_ahead(worker: &Worker, db: usize, resolved: &[Resolved]) {
     let keyspace = worker.server.keyspace;
     let hashes = || resolved.iter().filter_map(|request| request.hash);
     for hash in hashes() {
@@ -119,7 +119,12 @@ fn look_ahead(worker: &Worker, db: usize, resolved: &[Resolved]) {
 }
 
 /// The same one level deeper: the members that the requests name in big collections.
-fn look_ahead_of_members<'a>(worker: &Worker, db: usize, resolved: &[Resolved], args: impl Fn(usize) -> Args<'a>) {
+pub(super) fn look_ahead_of_members<'a>(
+    worker: &Worker,
+    db: usize,
+    resolved: &[Resolved],
+    args: impl Fn(usize) -> Args<'a>,
+) {
     for step in [Ahead::Bucket, Ahead::Entry] {
         for (index, request) in resolved.iter().enumerate() {
             let Some((entry, hash)) = request.entry.zip(request.hash) else { continue };
@@ -141,6 +146,9 @@ pub fn run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Re
     let start = reply.len();
     reply.set_resp3(session.resp3);
     run_replying(worker, session, args, known, reply);
+    if worker.appended != 0 {
+        session.write_offset = std::mem::take(&mut worker.appended);
+    }
     if !worker.overdue.is_empty() || !worker.releases.is_empty() {
         blocking::finish_deferred(worker);
     }
@@ -196,7 +204,7 @@ pub fn resume(worker: &mut Worker, session: &mut Session, reply: &mut Reply) -> 
 
 /// Whether CLIENT PAUSE or the like holds a command back.
 fn is_paused(worker: &Worker, session: &Session, entry: &Entry, args: Args<'_>) -> bool {
-    if session.client.has(flag::REPLICA) {
+    if session.client.has(flag::REPLICA) || session.is_primary_link {
         return false;
     }
     let goes_out = |entry: &Entry, args: Args<'_>| {
@@ -306,6 +314,9 @@ fn try_run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Re
             if worker.is_outdated() {
                 return Ran::Outdated;
             }
+            if entry.writes && locked.is_some() && !call::may_still_run(worker, session.is_primary_link, reply) {
+                return Ran::Done;
+            }
             let mut context =
                 SessionContext { worker, session, reply, locked: locked.as_mut(), deny_blocking: false, entry };
             match run_session(&mut context, handler, args) {
@@ -341,6 +352,9 @@ fn run_on_keys(
     let (mut locked, shards) = call::lock(worker, caller, entry, args, hash);
     if worker.is_outdated() {
         return Ran::Outdated;
+    }
+    if entry.writes && !call::may_still_run(worker, caller.is_replay, reply) {
+        return Ran::Done;
     }
     match call::execute(worker, &mut locked, caller, entry, handler, args, reply) {
         KeyFlow::Done => {}
@@ -438,6 +452,12 @@ pub fn admit(worker: &mut Worker, session: &mut Session, entry: &Entry, args: Ar
     if session.receives_pushes {
         admit_listener(session, entry)?;
     }
+    if session.client.has(flag::REPLICA) && touches_keys(entry) {
+        return Err(NOT_FOR_REPLICAS);
+    }
+    if worker.server.is_replica.load(Ordering::Relaxed) && !session.is_primary_link {
+        admit_on_replica(worker, session, entry)?;
+    }
     if worker.in_special_state {
         admit_in_special_state(worker, session, entry)?;
     }
@@ -448,17 +468,39 @@ pub fn admit(worker: &mut Worker, session: &mut Session, entry: &Entry, args: Ar
 #[cold]
 fn admit_in_special_state(worker: &Worker, session: &Session, entry: &Entry) -> Result<(), CommandError> {
     let flags = entry.spec.flags;
-    if worker.server.scripts.running.is_busy.load(Ordering::Relaxed)
-        && !flags.has(Flags::ALLOW_BUSY)
-        && !session.in_script
-    {
+    if worker.server.scripts.running.is_busy() && !flags.has(Flags::ALLOW_BUSY) && !session.in_script {
         return Err(worker.server.scripts.running.busy_error());
     }
     if worker.server.loading.load(Ordering::Relaxed) && !flags.has(Flags::LOADING) && !session.is_primary_link {
-        return Err(CommandError::fixed("LOADING Redis is loading the dataset in memory"));
+        return Err(error::LOADING);
+    }
+    if worker.server.async_loading.load(Ordering::Relaxed) && flags.has(Flags::NO_ASYNC_LOADING) {
+        return Err(error::LOADING);
     }
     if worker.server.save_status.is_alarmed() && (entry.writes || entry.spec.name == "ping") {
-        refuse_unsaved(worker, session)?;
+        check_saved(worker, session)?;
+    }
+    if worker.config.min_replicas_to_write > 0 && entry.writes && !session.is_primary_link {
+        refuse_lonely_write(worker)?;
+    }
+    Ok(())
+}
+
+/// What a client of a replica may run: no writes, and little while the data is out of date, unless the settings allow it.
+fn admit_on_replica(worker: &Worker, session: &Session, entry: &Entry) -> Result<(), CommandError> {
+    let is_exec = entry.full_name == "exec";
+    let queued_has = |wanted: fn(&Entry) -> bool| {
+        is_exec && session.transaction.iter().flat_map(|transaction| &transaction.queue).any(|(entry, _)| wanted(entry))
+    };
+    if worker.config.replica_read_only && (entry.writes || queued_has(|queued| queued.writes)) {
+        return Err(error::READ_ONLY_REPLICA);
+    }
+    let needs_fresh_data = |entry: &Entry| !entry.spec.flags.has(Flags::STALE);
+    if !worker.config.replica_serve_stale_data
+        && !worker.server.role.is_connected()
+        && (needs_fresh_data(entry) || queued_has(needs_fresh_data))
+    {
+        return Err(error::PRIMARY_DOWN);
     }
     Ok(())
 }
@@ -485,19 +527,34 @@ fn admit_listener(session: &Session, entry: &Entry) -> Result<(), CommandError> 
             entry.full_name
         )));
     }
-    let touches_keys =
-        entry.writes || entry.spec.flags.has(Flags::READONLY) || entry.spec.flags.has(Flags::MAY_REPLICATE);
-    if session.client.has(flag::MONITOR) && touches_keys {
-        return Err(CommandError::fixed("ERR Replica can't interact with the keyspace"));
+    if session.client.has(flag::MONITOR) && touches_keys(entry) {
+        return Err(NOT_FOR_REPLICAS);
     }
     Ok(())
 }
 
+/// For Redis a monitor is a kind of replica, too.
+const NOT_FOR_REPLICAS: CommandError = CommandError::fixed("ERR Replica can't interact with the keyspace");
+
+fn touches_keys(entry: &Entry) -> bool {
+    entry.writes || entry.spec.flags.has(Flags::READONLY) || entry.spec.flags.has(Flags::MAY_REPLICATE)
+}
+
+/// Refuses a write that too few replicas would get (min-replicas-to-write).
+pub fn refuse_lonely_write(worker: &Worker) -> Result<(), CommandError> {
+    let (config, server) = (&worker.config, worker.server);
+    let wanted = config.min_replicas_to_write as usize;
+    if wanted == 0 || config.min_replicas_max_lag == 0 || server.is_replica.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    if server.replicas.good.load(Ordering::Relaxed) < wanted { Err(error::NO_REPLICAS) } else { Ok(()) }
+}
+
 /// Refuses a write that could not be saved.
 #[cold]
-fn refuse_unsaved(worker: &Worker, session: &Session) -> Result<(), CommandError> {
+pub fn check_saved(worker: &Worker, session: &Session) -> Result<(), CommandError> {
     let (server, config) = (worker.server, &worker.config);
-    if session.is_primary_link || server.is_replica.load(Ordering::Relaxed) {
+    if !server.save_status.is_alarmed() || session.is_primary_link || server.is_replica.load(Ordering::Relaxed) {
         return Ok(());
     }
     let status = &server.save_status;

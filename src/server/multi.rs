@@ -177,6 +177,12 @@ fn exec(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, Comman
         ctx.session.transaction = Some(transaction);
         return Ok(SessionFlow::Again);
     }
+    let writes = transaction.queue.iter().any(|(entry, _)| entry.writes);
+    if writes && !call::may_still_run(ctx.worker, ctx.session.is_primary_link, ctx.reply) {
+        drop(locked);
+        end(ctx.worker, ctx.session);
+        return Ok(SessionFlow::Done);
+    }
     if has_changed(ctx.worker, ctx.session, &locked) {
         drop(locked);
         end(ctx.worker, ctx.session);

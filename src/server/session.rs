@@ -5,6 +5,7 @@ use super::blocking::Blocked;
 use super::clients::{Client, flag};
 use super::multi::Transaction;
 use super::pubsub::Subscriptions;
+use super::replicas::Replica;
 use super::tracking::SessionTracking;
 use super::worker::Worker;
 use crate::commands::error::CommandError;
@@ -55,6 +56,10 @@ pub struct Session {
     pub script_has_read: bool,
     /// A command that waits for the end of CLIENT PAUSE.
     pub postponed: Option<OwnedArgs>,
+    /// What the other end has said of itself with REPLCONF: it is, or is about to become, a replica.
+    pub replica: Option<Arc<Replica>>,
+    /// Offset in the stream behind this client's last write: what WAIT waits for.
+    pub write_offset: u64,
     /// On the link to the primary: writes are allowed and expired keys still seen.
     pub is_primary_link: bool,
 }
@@ -88,6 +93,8 @@ impl Session {
             in_script: false,
             script_has_read: false,
             postponed: None,
+            replica: None,
+            write_offset: 0,
             is_primary_link: false,
         }
     }

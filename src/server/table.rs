@@ -28,6 +28,8 @@ pub struct Entry {
     pub subcommands: Vec<usize>,
     /// The only key's argument, for the commands (most) that have exactly one key at a fixed place.
     pub single_key: Option<usize>,
+    /// Index of the key that is worth looking up ahead of execution.
+    pub ahead_key: Option<usize>,
     pub writes: bool,
     /// See `acl::categories`.
     pub categories: u32,
@@ -95,6 +97,7 @@ impl CommandTable {
             parent,
             subcommands: Vec::new(),
             single_key: single_key(&spec),
+            ahead_key: ahead_key(&spec),
             writes: spec.flags.has(Flags::WRITE),
             categories: categories::bits_of(&spec),
             spec,
@@ -256,6 +259,14 @@ fn single_key(spec: &Spec) -> Option<usize> {
         }
         _ => None,
     }
+}
+
+/// The key to look up ahead of execution: the single one, or the first of a script's.
+fn ahead_key(spec: &Spec) -> Option<usize> {
+    single_key(spec).or(match spec.keys {
+        [KeySpec { begin: Begin::Index(at), find: Find::Count { first, .. }, .. }] => Some(at + first),
+        _ => None,
+    })
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ mod lolwut;
 mod memory;
 mod monitor;
 mod pubsub;
+mod role;
 mod scan;
 mod server;
 mod shutdown;
@@ -31,6 +32,7 @@ use super::session::SessionCommand;
 /// Every session command of this room.
 pub const FAMILIES: &[&[SessionCommand]] = &[
     super::multi::COMMANDS,
+    super::failover::COMMANDS,
     acl::COMMANDS,
     client::COMMANDS,
     command::COMMANDS,
@@ -48,4 +50,5 @@ pub const FAMILIES: &[&[SessionCommand]] = &[
     shutdown::COMMANDS,
     monitor::COMMANDS,
     pubsub::COMMANDS,
+    role::COMMANDS,
 ];

@@ -97,7 +97,7 @@ impl<H: Copy + 'static> Command<H> {
 
     /// A container: the second word chooses the subcommand.
     pub const fn container(name: &'static str, subcommands: &'static [Command<H>]) -> Self {
-        Command { spec: Spec::new(name, -2), handler: None, subcommands }
+        Command { spec: Spec::new(name, -2), handler: None, subcommands }.categories(&["-group"])
     }
 
     /// A container whose handler runs when no subcommand is given (`COMMAND`).
@@ -234,8 +234,10 @@ impl Spec {
             (Flags::FAST, "fast"),
             (Flags::BLOCKING, "blocking"),
         ] {
-            // PUBSUB-like reads without keys are no reads of data.
-            if flags.has(flag) && !(name == "read" && self.categories.contains(&"-read")) {
+            // PUBSUB-like reads without keys are no reads of data; what a script does is judged command by command.
+            let is_data = matches!(name, "read" | "write");
+            let is_none = is_data && (self.group == Group::Scripting || self.categories.contains(&"-read"));
+            if flags.has(flag) && !is_none {
                 names.push(name);
             }
         }
@@ -260,7 +262,9 @@ impl Spec {
             Group::Generic if !self.keys.is_empty() && !self.categories.contains(&"-keyspace") => Some("keyspace"),
             Group::Generic | Group::Cluster | Group::Sentinel | Group::Server => None,
         };
-        names.extend(group.filter(|group| !names.contains(group)));
+        // A container does nothing itself, so it belongs to no group.
+        let has_group = !self.categories.contains(&"-group");
+        names.extend(group.filter(|group| has_group && !names.contains(group)));
         names
     }
 

@@ -93,6 +93,7 @@ const SUBCOMMANDS: &[SessionCommand] = &[
         ),
     SessionCommand::new("help", 2, help)
         .group(Group::PubSub)
+        .categories(&["-group"])
         .since("6.2.0")
         .loading_stale()
         .summary("Explains the subcommands.")

@@ -132,7 +132,12 @@ fn look_ahead_of_members<'a>(worker: &Worker, db: usize, resolved: &[Resolved], 
 pub fn run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Resolved, reply: &mut Reply) {
     let start = reply.len();
     reply.set_resp3(session.resp3);
+    reply.set_limit(worker.reply_limit);
     run_replying(worker, session, args, known, reply);
+    if reply.is_cut_short() {
+        reply.restart();
+        worker.server.kill_for_output(&session.client, reply.len() as u64);
+    }
     if !worker.overdue.is_empty() || !worker.releases.is_empty() {
         blocking::finish_deferred(worker);
     }

@@ -33,6 +33,8 @@ pub struct KeyContext<'a> {
     pub is_woken: bool,
     /// The command comes from the stream of a primary or of an append-only file, and is obeyed to the letter.
     pub is_replay: bool,
+    /// The user may read every key: also those that no declaration names (SORT BY and GET).
+    pub reads_any_key: bool,
 }
 
 /// What a handler returns when it has no error.
@@ -145,7 +147,12 @@ impl<'a> Keys<'a> {
             Some(record) => {
                 self.stats.hits.add(1);
                 if !self.no_touch {
-                    record.set_access(access(record.access(), self.settings, self.now_ms));
+                    let old = record.access();
+                    let new = access(old, self.settings, self.now_ms);
+                    // Most reads of a key fall into the same second as the one before: its cache line stays clean.
+                    if new != old {
+                        record.set_access(new);
+                    }
                 }
                 Some(record)
             }

@@ -13,6 +13,7 @@ pub mod keyspace;
 pub mod limits;
 pub mod list;
 pub mod listpack;
+pub mod lua;
 pub mod memory;
 pub mod quicklist;
 pub mod record;

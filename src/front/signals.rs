@@ -1,5 +1,6 @@
 //! Signals: SIGTERM and SIGINT ask for a shutdown.
 
+use crate::persistence::rdb_save;
 use crate::server::Server;
 use crate::server::config::ShutdownFlags;
 use crate::server::intents::ShutdownWish;
@@ -24,6 +25,7 @@ pub async fn listen(server: &'static Server) -> std::io::Result<()> {
             _ = int.recv() => {
                 if interrupted {
                     tracing::warn!("You insist... exiting now.");
+                    rdb_save::remove_temporary_files();
                     std::process::exit(1);
                 }
                 interrupted = true;

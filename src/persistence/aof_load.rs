@@ -1,20 +1,63 @@
-//! Loading one file of the append-only file: an RDB part, if it begins with one, then commands.
+//! Loading the append-only file: of each of its files an RDB part, if it begins with one, then commands.
 
+use super::aof_manifest::{Manifest, Part};
 use super::rdb_load::{self, Rules};
+use super::storage::Storage;
+use crate::base::clock::Timer;
 use crate::engine::keyspace::OnExpired;
 use crate::resp::{Args, Reply};
 use crate::server::clients::Client;
 use crate::server::dispatch;
 use crate::server::{Server, Session, Worker};
-use std::fs::{File, OpenOptions};
 use std::io::{Chain, Cursor, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// A file cannot be loaded; the log says why.
+/// A file cannot be loaded; the log has said why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused;
+
+/// Where the files are.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    pub storage: &'a dyn Storage,
+    pub dir: &'a Path,
+}
+
+/// Length of all files of a manifest; an error names one that is not there.
+pub fn total_len(place: Place<'_>, manifest: &Manifest) -> Result<u64, String> {
+    let mut total = 0;
+    for part in manifest.base.iter().chain(&manifest.incr) {
+        total += place.storage.len(&place.dir.join(&part.name)).map_err(|error| {
+            let reason = plain(&error);
+            format!("Unable to obtain the AOF file {} length. stat: {reason}", part.name)
+        })?;
+    }
+    Ok(total)
+}
+
+/// Loads base, then incr files in order. Only the last may lack its end.
+pub fn load_all(server: &'static Server, place: Place<'_>, manifest: &Manifest) -> Result<(), Refused> {
+    let parts: Vec<&Part> = manifest.base.iter().chain(&manifest.incr).collect();
+    let old_name = &server.config.current().appendfilename;
+    let start = Timer::start();
+    for (index, part) in parts.iter().enumerate() {
+        let file_start = Timer::start();
+        let loaded = load_file(server, place, part, part.name == *old_name)?;
+        if loaded == Loaded::Truncated && index + 1 < parts.len() {
+            tracing::warn!("Fatal error: the truncated file is not the last file");
+            return Err(Refused);
+        }
+        if loaded != Loaded::Empty {
+            let kind = if manifest.base.as_ref() == Some(*part) { "base" } else { "incr" };
+            let seconds = file_start.elapsed().as_secs_f64();
+            tracing::info!("DB loaded from {kind} file {}: {seconds:.3} seconds", part.name);
+        }
+    }
+    tracing::info!("DB loaded from append only file: {:.3} seconds", start.elapsed().as_secs_f64());
+    Ok(())
+}
 
 /// How loading one file ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +71,9 @@ pub enum Loaded {
 const PIECE: usize = 1 << 20;
 
 /// Loads a file into the keyspace; the log tells why it failed.
-pub fn load_file(server: &'static Server, path: &Path, name: &str, old_style: bool) -> Result<Loaded, Refused> {
-    let mut file = match File::open(path) {
+fn load_file(server: &'static Server, place: Place<'_>, part: &Part, old_style: bool) -> Result<Loaded, Refused> {
+    let (name, path) = (&part.name, place.dir.join(&part.name));
+    let mut file = match place.storage.open(&path) {
         Ok(file) => file,
         Err(error) => {
             tracing::warn!("Fatal error: can't open the append log file {name} for reading: {}", plain(&error));
@@ -50,7 +94,7 @@ pub fn load_file(server: &'static Server, path: &Path, name: &str, old_style: bo
         let what =
             if old_style { "Reading RDB preamble from AOF file..." } else { "Reading RDB base file on AOF loading..." };
         tracing::info!("{what}");
-        let rules = Rules { keep_expired: true, replace: false };
+        let rules = Rules { keep_expired: true, replace: false, name_expired: false };
         match rdb_load::load(server, &mut source, rules) {
             Ok(summary) => (rest, offset) = (summary.rest, summary.end),
             Err(error) => {
@@ -64,7 +108,7 @@ pub fn load_file(server: &'static Server, path: &Path, name: &str, old_style: bo
     }
     let mut replay = Replay::new(server, name);
     let end = replay.run(&mut source, rest, offset);
-    replay.finish(path, end)
+    replay.finish(place.storage, &path, end)
 }
 
 /// An error's text without Rust's appendix.
@@ -98,7 +142,12 @@ impl<'a> Replay<'a> {
         Replay { name, worker, session, reply: Reply::new(false), valid: 0 }
     }
 
-    fn run(&mut self, source: &mut Chain<Cursor<Vec<u8>>, File>, mut buffer: Vec<u8>, mut offset: u64) -> End {
+    fn run(
+        &mut self,
+        source: &mut Chain<Cursor<Vec<u8>>, Box<dyn Read + Send>>,
+        mut buffer: Vec<u8>,
+        mut offset: u64,
+    ) -> End {
         let mut start = 0;
         self.valid = offset;
         let mut ranges = Vec::new();
@@ -165,7 +214,7 @@ impl<'a> Replay<'a> {
         true
     }
 
-    fn finish(mut self, path: &Path, end: End) -> Result<Loaded, Refused> {
+    fn finish(mut self, storage: &dyn Storage, path: &Path, end: End) -> Result<Loaded, Refused> {
         let (name, valid) = (self.name, self.valid);
         dispatch::close_session(&mut self.worker, &mut self.session);
         match end {
@@ -174,8 +223,7 @@ impl<'a> Replay<'a> {
             End::Truncated if self.worker.config.aof_load_truncated => {
                 tracing::warn!("!!! Warning: short read while loading the AOF file {name}!!!");
                 tracing::warn!("!!! Truncating the AOF {name} at offset {valid} !!!");
-                let cut = OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(valid));
-                if let Err(error) = cut {
+                if let Err(error) = storage.truncate(path, valid) {
                     tracing::warn!("Error truncating the AOF file {name}: {}", plain(&error));
                     return Err(Refused);
                 }

@@ -18,6 +18,7 @@ pub struct Part {
 pub struct Manifest {
     pub base: Option<Part>,
     pub incr: Vec<Part>,
+    /// The newest first.
     pub history: Vec<Part>,
     /// Highest numbers given so far.
     pub base_seq: i64,
@@ -119,7 +120,7 @@ impl Manifest {
             name: format!("{stem}.{}.base.{}", self.base_seq, if rdb { "rdb" } else { "aof" }),
             seq: self.base_seq,
         };
-        self.history.extend(self.base.replace(part.clone()));
+        self.history.splice(0..0, self.base.replace(part.clone()));
         part
     }
 
@@ -133,7 +134,7 @@ impl Manifest {
     pub fn retire_incr_before(&mut self, seq: i64) {
         let (old, new) = std::mem::take(&mut self.incr).into_iter().partition(|part| part.seq < seq);
         let old: Vec<Part> = old;
-        self.history.extend(old);
+        self.history.splice(0..0, old.into_iter().rev());
         self.incr = new;
     }
 }
@@ -152,8 +153,8 @@ mod tests {
         manifest.replace_base("a", true);
         manifest.incr.push(incr.clone());
         manifest.retire_incr_before(incr.seq);
-        let wanted = "file a.2.base.rdb seq 2 type b\nfile \"a b.1.base.rdb\" seq 1 type h\nfile a.1.incr.aof seq 1 type h\nfile \
-                      a.4.incr.aof seq 4 type h\nfile a.5.incr.aof seq 5 type i\n";
+        let wanted = "file a.2.base.rdb seq 2 type b\nfile a.4.incr.aof seq 4 type h\nfile a.1.incr.aof seq 1 type h\nfile \
+                      \"a b.1.base.rdb\" seq 1 type h\nfile a.5.incr.aof seq 5 type i\n";
         assert_eq!(manifest.text(), wanted);
     }
 

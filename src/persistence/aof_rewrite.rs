@@ -26,16 +26,16 @@ fn serializer(server: &Server) -> (Serializer, bool) {
     let serializer = if rdb {
         Serializer::Rdb(Box::new(rdb_save::writer(server, Purpose::AofBase)))
     } else {
-        Serializer::Commands(CommandWriter::default())
+        Serializer::Commands(CommandWriter::new(server))
     };
     (serializer, rdb)
 }
 
 /// A base of what is there now, under locks that the caller holds (the first file of a new server).
-pub fn write_base_locked(server: &'static Server, locked: &Locked, target: &Path) -> io::Result<()> {
-    let (serializer, _) = serializer(server);
-    let mut file = TempFile::create(target.with_file_name(temp_name()), false)?;
-    snapshot::run_locked(server, locked, serializer, |bytes| file.write(bytes))?;
+pub fn write_base_locked(aof: &Aof, locked: &Locked, target: &Path) -> io::Result<()> {
+    let (serializer, _) = serializer(aof.server);
+    let mut file = TempFile::create(aof.storage, target.with_file_name(temp_name()), false)?;
+    snapshot::run_locked(aof.server, locked, serializer, |bytes| file.write(bytes))?;
     file.commit(target)
 }
 
@@ -46,54 +46,67 @@ fn temp_name() -> String {
 /// Starts a rewrite; false if another snapshot is being written.
 pub fn start(server: &'static Server, locked: Option<&mut Locked>) -> bool {
     let Some(aof) = aof::get() else { return false };
-    start_with(server, aof, locked, |aof, _| {
+    debug_assert!(std::ptr::eq(server, aof.server));
+    let cut = cut(aof, locked, |aof, _| {
         if aof.is_enabled() {
             aof.rotate_here();
         }
-    })
+    });
+    cut.is_some_and(|cut| in_background(aof, cut))
 }
 
 /// Turns the file on: its first base is a rewrite, and the first commands come after the cut.
-pub fn start_first(server: &'static Server, aof: &'static Aof) -> bool {
-    start_with(server, aof, None, |aof, locked| aof.enable_locked(locked))
+pub fn start_first(aof: &'static Aof) -> bool {
+    cut(aof, None, |aof, locked| aof.enable_locked(locked)).is_some_and(|cut| in_background(aof, cut))
 }
 
-fn start_with(
-    server: &'static Server,
-    aof: &'static Aof,
-    locked: Option<&mut Locked>,
-    at_cut: impl FnOnce(&Aof, &Locked),
-) -> bool {
+/// A rewrite whose point in time is settled.
+pub struct Cut {
+    sink: Arc<Sink>,
+    rdb: bool,
+}
+
+/// Settles the point in time; nothing if another snapshot is being written.
+pub fn cut(aof: &'static Aof, locked: Option<&mut Locked>, at_cut: impl FnOnce(&Aof, &Locked)) -> Option<Cut> {
+    let server = aof.server;
     let status = &server.save_status;
     if !status.begin(Activity::AofRewrite, clock::unix_ms() / 1000) {
-        return false;
+        return None;
     }
     status.aof.rewrite_scheduled.store(false, Ordering::Release);
     status.aof.rewrites.fetch_add(1, Ordering::Relaxed);
-    let (serializer, rdb) = serializer(server);
     let cut = |locked: &mut Locked| {
         at_cut(aof, locked);
-        snapshot::begin(server, locked, serializer)
+        let (serializer, rdb) = serializer(server);
+        (snapshot::begin(server, locked, serializer), rdb)
     };
-    let sink = match locked {
+    let (sink, rdb) = match locked {
         Some(locked) => cut(locked),
         None => cut(&mut server.keyspace.lock_all()),
     };
+    Some(Cut { sink, rdb })
+}
+
+fn in_background(aof: &'static Aof, cut: Cut) -> bool {
     tracing::info!("Background append only file rewriting started by pid {}", std::process::id());
-    let spawned = std::thread::Builder::new().name("aof-rewrite".into()).spawn(move || run(server, aof, &sink, rdb));
+    let spawned = std::thread::Builder::new().name("aof-rewrite".into()).spawn(move || run(aof, &cut));
     if let Err(error) = spawned {
         tracing::warn!("Can't rewrite append only file in background: {error}");
-        note(server, true);
-        status.end();
+        snapshot::abandon(aof.server.keyspace);
+        note(aof.server, true);
+        aof.server.save_status.end();
     }
     true
 }
 
-fn run(server: &'static Server, aof: &'static Aof, sink: &Arc<Sink>, rdb: bool) {
+/// Writes the base and makes it the current one.
+pub fn run(aof: &'static Aof, cut: &Cut) {
+    let server = aof.server;
     let status = &server.save_status;
-    let result = rewrite(server, aof, sink, rdb);
+    let result = rewrite(aof, cut);
     let seconds = clock::unix_ms() / 1000 - status.activity_started_s.load(Ordering::Relaxed);
     status.aof.last_rewrite_seconds.store(seconds, Ordering::Relaxed);
+    status.aof.last_ahead_bytes.store(status.ahead_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
     match result {
         Ok(()) => {
             tracing::info!("Background AOF rewrite finished successfully");
@@ -107,7 +120,8 @@ fn run(server: &'static Server, aof: &'static Aof, sink: &Arc<Sink>, rdb: bool) 
         }
     }
     // A file that was just turned on has no base yet: it must be tried again.
-    if aof.files.lock().unlisted.is_some() {
+    if let Some(part) = &aof.files.lock().unlisted {
+        tracing::info!("Removing the temp incr aof file {} in the background", part.name);
         status.aof.rewrite_scheduled.store(true, Ordering::Release);
     }
     status.end();
@@ -123,21 +137,17 @@ fn note(server: &Server, failed: bool) {
     }
 }
 
-fn rewrite(server: &'static Server, aof: &Aof, sink: &Sink, rdb: bool) -> Result<(), Stopped> {
+fn rewrite(aof: &'static Aof, cut: &Cut) -> Result<(), Stopped> {
+    let server = aof.server;
+    let incremental = server.config.current().aof_rewrite_incremental_fsync;
     let opened = aof
         .create_dir()
         .and_then(|()| std::env::current_dir())
-        .and_then(|dir| TempFile::create(dir.join(temp_name()), server.config.current().aof_rewrite_incremental_fsync));
-    let mut file = match opened {
-        Ok(file) => file,
-        Err(error) => {
-            // The walk must end anyway, so that tables may grow again.
-            server.save_status.cancel();
-            let _ = snapshot::run(server, sink, |_| Ok(()));
-            return Err(Stopped::Io(error));
-        }
-    };
-    snapshot::run(server, sink, |bytes| file.write(bytes))?;
+        .and_then(|dir| TempFile::create(aof.storage, dir.join(temp_name()), incremental));
+    // Tables wait for the end of the snapshot to grow again.
+    let mut file = opened.inspect_err(|_| snapshot::abandon(server.keyspace))?;
+    snapshot::run(server, &cut.sink, |bytes| file.write(bytes))?;
+    file.sync()?;
     tracing::info!("Successfully created the temporary AOF base file {}", temp_name());
     while aof.is_enabled() && !aof.has_rotated() {
         if server.save_status.is_cancelled() {
@@ -148,29 +158,25 @@ fn rewrite(server: &'static Server, aof: &Aof, sink: &Sink, rdb: bool) -> Result
     tracing::info!("Background AOF rewrite terminated with success");
     let mut files = aof.files.lock();
     let mut manifest = files.manifest.clone();
-    let base = manifest.replace_base(&aof.stem, rdb);
+    let base = manifest.replace_base(&aof.stem, cut.rdb);
     let kept = if aof.is_enabled() { aof.rotated_to.load(Ordering::Acquire) } else { i64::MAX };
     manifest.retire_incr_before(kept);
     manifest.incr.extend(files.unlisted.clone());
     file.commit(&aof.path(&base.name))?;
-    aof.persist(&mut manifest)?;
+    aof.persist(&mut manifest, aof.auto_gc())?;
     files.manifest = manifest;
     files.unlisted = None;
-    aof.measure(&files);
+    aof.measure_rewritten(&files);
     Ok(())
 }
 
-/// Whether the file has grown enough since the last rewrite.
-pub fn is_due(server: &Server) -> bool {
+/// By how many percent the file has grown since the last rewrite, if that is enough for another.
+pub fn growth_due(server: &Server) -> Option<u64> {
     let (config, aof) = (server.config.current(), &server.save_status.aof);
     let (size, base) = (aof.current_size.load(Ordering::Relaxed), aof.base_size.load(Ordering::Relaxed).max(1));
     if config.auto_aof_rewrite_percentage == 0 || size <= config.auto_aof_rewrite_min_size {
-        return false;
+        return None;
     }
     let growth = (size * 100 / base).saturating_sub(100);
-    if growth < u64::from(config.auto_aof_rewrite_percentage) {
-        return false;
-    }
-    tracing::info!("Starting automatic rewriting of AOF on {growth}% growth");
-    true
+    (growth >= u64::from(config.auto_aof_rewrite_percentage)).then_some(growth)
 }

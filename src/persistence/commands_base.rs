@@ -1,12 +1,15 @@
 //! Keys as the commands that make them: the base of an append-only file without RDB preamble.
 
+use crate::base::clock;
 use crate::base::number::{DoubleText, IntText};
 use crate::engine::hash::Hash;
 use crate::engine::listpack::Element;
+use crate::engine::quicklist::End;
 use crate::engine::record::Record;
 use crate::engine::stream::{Consumer, Group, Stream, StreamId};
 use crate::engine::table::Entry as _;
 use crate::engine::value::{StringRef, ValueRef};
+use crate::server::Server;
 
 /// Elements per command, so that no command becomes too long to load.
 const ITEMS: usize = 64;
@@ -18,7 +21,22 @@ pub struct CommandWriter {
     db: Option<usize>,
 }
 
+/// Elements of a slice of a long collection.
+const SLICE: usize = 512;
+
 impl CommandWriter {
+    /// Begins with the time, if the file shall have times, and the function libraries.
+    pub fn new(server: &Server) -> Self {
+        let mut writer = CommandWriter::default();
+        if server.config.current().aof_timestamp_enabled {
+            writer.out.extend_from_slice(format!("#TS:{}\r\n", clock::unix_ms() / 1000).as_bytes());
+        }
+        for library in server.scripts.libraries().values() {
+            writer.command(&[b"FUNCTION", b"LOAD", &library.code]);
+        }
+        writer
+    }
+
     pub fn pending(&self) -> usize {
         self.out.len()
     }
@@ -29,52 +47,86 @@ impl CommandWriter {
     }
 
     pub fn record(&mut self, db: usize, record: &Record) {
+        let mut place = None;
+        while !self.slice(db, record, &mut place) {}
+    }
+
+    /// Writes a piece of a record from a place on (nothing: its beginning) and moves the place on; true when it is complete.
+    /// Other records may come in between.
+    pub fn slice(&mut self, db: usize, record: &Record, place: &mut Option<u64>) -> bool {
         if self.db != Some(db) {
             self.db = Some(db);
             self.command(&[b"SELECT", &IntText::new(db as i64)]);
         }
-        let key = record.key();
-        match record.value() {
-            ValueRef::String(StringRef::Int(value)) => self.command(&[b"SET", key, &IntText::new(value)]),
-            ValueRef::String(StringRef::Bytes(value)) => self.command(&[b"SET", key, value]),
+        let (key, from) = (record.key(), place.unwrap_or(0));
+        *place = match record.value() {
+            ValueRef::String(StringRef::Int(value)) => {
+                self.command(&[b"SET", key, &IntText::new(value)]);
+                None
+            }
+            ValueRef::String(StringRef::Bytes(value)) => {
+                self.command(&[b"SET", key, value]);
+                None
+            }
             ValueRef::List(list) => {
                 let mut items = Items::new(self, b"RPUSH", key, 1);
-                list.for_each(|element| element.with_bytes(|text| items.push(&[text])));
+                list.walk(from as usize, SLICE, End::Head, &mut |element| {
+                    element.with_bytes(|text| items.push(&[text]));
+                    true
+                });
                 items.finish();
+                next_of(from, list.len())
             }
             ValueRef::Set(set) => {
                 let mut items = Items::new(self, b"SADD", key, 1);
-                set.iter().for_each(|member| member.with_bytes(|text| items.push(&[text])));
+                let next = by_cursor(from, |cursor, count| {
+                    set.scan(cursor, |member| {
+                        member.with_bytes(|text| items.push(&[text]));
+                        *count += 1;
+                    })
+                });
                 items.finish();
+                next
             }
             ValueRef::ZSet(zset) => {
                 let mut items = Items::new(self, b"ZADD", key, 2);
-                zset.iter().for_each(|(member, score)| {
+                let from = from as usize;
+                zset.range(from..zset.len().min(from + SLICE)).for_each(|(member, score)| {
                     member.with_bytes(|text| items.push(&[&DoubleText::new(score), text]));
                 });
                 items.finish();
+                next_of(from as u64, zset.len())
             }
-            ValueRef::Hash(hash) => self.hash(key, hash),
-            ValueRef::Stream(stream) => self.stream(key, stream),
-        }
-        if let Some(at) = record.expiry() {
+            ValueRef::Hash(hash) => self.hash(key, hash, from),
+            // In one piece: an entry names its group's state only after all entries.
+            ValueRef::Stream(stream) => {
+                self.stream(key, stream);
+                None
+            }
+        };
+        if place.is_none()
+            && let Some(at) = record.expiry()
+        {
             self.command(&[b"PEXPIREAT", key, &IntText::new(at)]);
         }
+        place.is_none()
     }
 
-    fn hash(&mut self, key: &[u8], hash: &Hash) {
+    fn hash(&mut self, key: &[u8], hash: &Hash, from: u64) -> Option<u64> {
         let mut items = Items::new(self, b"HMSET", key, 2);
-        for entry in hash.iter() {
-            pair(entry.field, entry.value, |field, value| items.push(&[field, value]));
-        }
+        let mut expiring: Vec<(i64, Vec<u8>)> = Vec::new();
+        let next = by_cursor(from, |cursor, count| {
+            hash.scan(cursor, |entry| {
+                pair(entry.field, entry.value, |field, value| items.push(&[field, value]));
+                expiring.extend(entry.expires_at.map(|at| (at, entry.field.to_vec())));
+                *count += 1;
+            })
+        });
         items.finish();
-        for entry in hash.iter() {
-            if let Some(at) = entry.expires_at {
-                entry.field.with_bytes(|field| {
-                    self.command(&[b"HPEXPIREAT", key, &IntText::new(at), b"FIELDS", b"1", field]);
-                });
-            }
+        for (at, field) in expiring {
+            self.command(&[b"HPEXPIREAT", key, &IntText::new(at), b"FIELDS", b"1", &field]);
         }
+        next
     }
 
     fn stream(&mut self, key: &[u8], stream: &Stream) {
@@ -137,6 +189,24 @@ impl CommandWriter {
         count(&mut self.out, args.len());
         args.iter().for_each(|arg| bulk(&mut self.out, arg));
     }
+}
+
+/// The place behind a slice of a sequence.
+fn next_of(from: u64, len: usize) -> Option<u64> {
+    let next = from + SLICE as u64;
+    (next < len as u64).then_some(next)
+}
+
+/// Goes on with a scan until a slice is full; nothing at its end. While nothing changes a scan shows each element once.
+fn by_cursor(from: u64, mut step: impl FnMut(u64, &mut usize) -> u64) -> Option<u64> {
+    let (mut cursor, mut count) = (from, 0);
+    while count < SLICE {
+        cursor = step(cursor, &mut count);
+        if cursor == 0 {
+            return None;
+        }
+    }
+    Some(cursor)
 }
 
 fn pair(first: Element<'_>, second: Element<'_>, mut f: impl FnMut(&[u8], &[u8])) {

@@ -1,6 +1,6 @@
 //! What saving does by itself: save points, scheduled saves and rewrites.
 
-use super::{aof_rewrite, rdb_save};
+use super::{aof_rewrite, aof_writer, rdb_save};
 use crate::base::clock;
 use crate::server::Server;
 use crate::server::save_status::Activity;
@@ -13,7 +13,11 @@ const RETRY_SECONDS: i64 = 5;
 pub fn run(server: &'static Server) {
     let status = &server.save_status;
     server.journal.collect();
-    if server.loading.load(Ordering::Acquire) || status.activity() != Activity::None {
+    aof_writer::watch(server);
+    if server.loading.load(Ordering::Acquire)
+        || server.async_loading.load(Ordering::Acquire)
+        || status.activity() != Activity::None
+    {
         return;
     }
     if status.aof.rewrite_scheduled.load(Ordering::Acquire) && may_rewrite(server) {
@@ -34,7 +38,11 @@ pub fn run(server: &'static Server) {
         rdb_save::start(server, None);
         return;
     }
-    if status.aof.enabled.load(Ordering::Acquire) && may_rewrite(server) && aof_rewrite::is_due(server) {
+    if status.aof.enabled.load(Ordering::Acquire)
+        && let Some(growth) = aof_rewrite::growth_due(server)
+        && may_rewrite(server)
+    {
+        tracing::info!("Starting automatic rewriting of AOF on {growth}% growth");
         aof_rewrite::start(server, None);
     }
 }
@@ -47,6 +55,12 @@ fn may_rewrite(server: &Server) -> bool {
         return true;
     }
     let minutes = (1i64 << (failures - 3).min(6)).min(60);
+    let limit = &status.aof.rewrite_limit_failures;
+    if limit.swap(failures, Ordering::Relaxed) != failures {
+        tracing::warn!(
+            "Background AOF rewrite has repeatedly failed and triggered the limit, will retry in {minutes} minutes"
+        );
+    }
     clock::unix_ms() / 1000 - status.activity_started_s.load(Ordering::Relaxed) >= minutes * 60
 }
 

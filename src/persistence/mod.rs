@@ -6,17 +6,24 @@
 //!   rdb_load   file ─► rdb::Reader (one thread) ─► batches ─► decode and insert (several threads)
 //! ```
 
+pub mod acl_file;
 pub mod aof;
 pub mod aof_load;
 pub mod aof_manifest;
 pub mod aof_rewrite;
+pub mod aof_writer;
 pub mod commands;
 pub mod commands_base;
 pub mod config_file;
 pub mod cron;
+pub mod debug;
 pub mod files;
 pub mod rdb_load;
 pub mod rdb_save;
 pub mod shutdown;
 pub mod snapshot;
 pub mod startup;
+pub mod storage;
+
+#[cfg(test)]
+mod crash_tests;

@@ -41,6 +41,8 @@ pub struct Rules {
     pub keep_expired: bool,
     /// A key that is there already is replaced; else it is an error.
     pub replace: bool,
+    /// Keys that are left out because they have expired are named in the summary.
+    pub name_expired: bool,
 }
 
 /// What was found besides the keys.
@@ -50,6 +52,8 @@ pub struct Summary {
     pub repl_offset: Option<i64>,
     pub repl_stream_db: Option<usize>,
     pub functions: Vec<Bytes>,
+    /// Keys that have expired since, with their databases.
+    pub expired: Vec<(usize, Box<[u8]>)>,
     /// Where the RDB part ends, and what was read beyond it.
     pub end: u64,
     pub rest: Vec<u8>,
@@ -64,6 +68,7 @@ struct Shared {
     databases: usize,
     loaded: AtomicU64,
     expired: AtomicU64,
+    expired_names: Mutex<Vec<(usize, Box<[u8]>)>>,
     empty: AtomicU64,
     failed: AtomicBool,
     error: Mutex<Option<LoadError>>,
@@ -87,8 +92,30 @@ struct Batch {
     jobs: Vec<Job>,
 }
 
+/// What happens to the function libraries that are there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Libraries {
+    /// Those of the file take their place.
+    Replaced,
+    /// They stay; the file must bring none of the same name.
+    Kept,
+    /// They stay, but for those that the file brings too.
+    Merged,
+}
+
 /// Reads a whole file or stream into the keyspace. `source` is read until the end of the RDB part.
 pub fn load(server: &'static Server, source: &mut dyn Read, rules: Rules) -> Result<Summary, LoadError> {
+    load_with(server, server.keyspace, source, rules, Libraries::Replaced)
+}
+
+/// The same into a keyspace that may not be in use yet; functions take effect at the end, if all went well.
+pub fn load_with(
+    server: &'static Server,
+    keyspace: &'static Keyspace,
+    source: &mut dyn Read,
+    rules: Rules,
+    libraries: Libraries,
+) -> Result<Summary, LoadError> {
     let shared = Shared::new(server, rules);
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4));
     let result = std::thread::scope(|scope| {
@@ -96,7 +123,7 @@ pub fn load(server: &'static Server, source: &mut dyn Read, rules: Rules) -> Res
         for _ in 0..threads {
             let (sender, receiver) = sync_channel(8);
             let shared = &shared;
-            scope.spawn(move || work(server.keyspace, shared, &receiver));
+            scope.spawn(move || work(keyspace, shared, &receiver));
             senders.push(sender);
         }
         let mut next = 0;
@@ -107,7 +134,7 @@ pub fn load(server: &'static Server, source: &mut dyn Read, rules: Rules) -> Res
         };
         read(server, source, &shared, &mut deliver)
     });
-    finish(server, &shared, result)
+    finish(server, &shared, result, libraries)
 }
 
 /// The same on this thread alone, under locks that the caller holds (DEBUG RELOAD).
@@ -124,7 +151,7 @@ pub fn load_locked(
         }
     };
     let result = read(server, source, &shared, &mut deliver);
-    finish(server, &shared, result)
+    finish(server, &shared, result, Libraries::Replaced)
 }
 
 fn work(keyspace: &'static Keyspace, shared: &Shared, batches: &Receiver<Batch>) {
@@ -148,6 +175,7 @@ impl Shared {
             databases: server.keyspace.databases(),
             loaded: AtomicU64::new(0),
             expired: AtomicU64::new(0),
+            expired_names: Mutex::default(),
             empty: AtomicU64::new(0),
             failed: AtomicBool::new(false),
             error: Mutex::default(),
@@ -172,6 +200,9 @@ impl Shared {
         };
         if !self.rules.keep_expired && job.expiry.is_some_and(|at| at < self.now_ms) {
             self.expired.fetch_add(1, Ordering::Relaxed);
+            if self.rules.name_expired {
+                self.expired_names.lock().push((job.db, key.into()));
+            }
             return;
         }
         let record = decoded.into_record(key, job.expiry);
@@ -227,6 +258,8 @@ fn read(
             }
         };
         reader.feed(&piece[..len]);
+        // May be changed while a slow load runs.
+        delay.setting = server.config.current().key_load_delay;
         loop {
             let offset = reader.offset();
             let Some(item) = reader.next_item()? else { break };
@@ -297,8 +330,14 @@ fn note_aux(server: &'static Server, key: &[u8], text: &str, summary: &mut Summa
     }
 }
 
-fn finish(server: &'static Server, shared: &Shared, result: Result<Summary, LoadError>) -> Result<Summary, LoadError> {
-    let summary = result?;
+fn finish(
+    server: &'static Server,
+    shared: &Shared,
+    result: Result<Summary, LoadError>,
+    libraries: Libraries,
+) -> Result<Summary, LoadError> {
+    let mut summary = result?;
+    summary.expired = std::mem::take(&mut shared.expired_names.lock());
     if let Some(error) = shared.error.lock().take() {
         return Err(error);
     }
@@ -317,20 +356,24 @@ fn finish(server: &'static Server, shared: &Shared, result: Result<Summary, Load
     } else {
         tracing::info!("Done loading RDB, keys loaded: {loaded}, keys expired: {expired}.");
     }
-    load_functions(server, &summary)?;
+    load_functions(server, &summary, libraries)?;
     Ok(summary)
 }
 
-/// The libraries of the file take the place of those that were there.
-fn load_functions(server: &'static Server, summary: &Summary) -> Result<(), LoadError> {
+fn load_functions(server: &'static Server, summary: &Summary, rule: Libraries) -> Result<(), LoadError> {
     let fail =
         |what: String| LoadError { offset: 0, fault: Fault::Damaged(format!("Failed loading library, {what}").into()) };
-    let mut libraries = BTreeMap::new();
+    let mut libraries = match rule {
+        Libraries::Replaced => BTreeMap::new(),
+        Libraries::Kept | Libraries::Merged => BTreeMap::clone(&server.scripts.libraries()),
+    };
     for code in &summary.functions {
         let compile =
             server.save_status.compile_library.get().ok_or_else(|| fail("there is no interpreter".to_owned()))?;
         let library = compile(server, code).map_err(|error| fail(error.0.into_owned()))?;
-        if let Some(twice) = libraries.insert(library.name.clone(), library) {
+        if let Some(twice) = libraries.insert(library.name.clone(), library)
+            && rule != Libraries::Merged
+        {
             return Err(fail(format!("Library {} already exists", twice.name)));
         }
     }

@@ -2,14 +2,17 @@
 
 use super::files::TempFile;
 use super::snapshot::{self, Serializer, Sink, Stopped};
+use super::storage::DISK;
 use crate::base::clock;
 use crate::engine::hash::Hash;
 use crate::engine::keyspace::Locked;
 use crate::engine::memory;
+use crate::engine::stream::Group as StreamGroup;
 use crate::rdb::encode::{AccessData, Options};
 use crate::rdb::{Writer, format};
 use crate::server::Server;
 use crate::server::config::REDIS_VERSION;
+use crate::server::replicas::Contents;
 use crate::server::save_status::Activity;
 use std::io;
 use std::path::PathBuf;
@@ -21,10 +24,11 @@ use std::sync::atomic::Ordering;
 pub enum Purpose {
     File,
     AofBase,
-    Replica,
+    Replica(Contents),
 }
 
-/// A writer with the header written: version, AUX fields, functions.
+/// A writer with the header written: version, AUX fields, functions. To be called at the cut, with every shard locked: the
+/// header says where in the stream of writes the snapshot stands.
 pub fn writer(server: &Server, purpose: Purpose) -> Writer {
     let config = server.config.current();
     let access = if config.maxmemory_policy.is_lfu() {
@@ -35,7 +39,13 @@ pub fn writer(server: &Server, purpose: Purpose) -> Writer {
         AccessData::None
     };
     let now_ms = clock::unix_ms();
-    let lowest = if Hash::expiring_fields_seen() { format::VERSION_FIELD_EXPIRY } else { format::VERSION_PLAIN };
+    let lowest = if StreamGroup::releases_seen() {
+        format::VERSION_RELEASED
+    } else if Hash::expiring_fields_seen() {
+        format::VERSION_FIELD_EXPIRY
+    } else {
+        format::VERSION_PLAIN
+    };
     let version = if config.rdb_version == 0 { lowest } else { config.rdb_version };
     let options = Options { compress: config.rdbcompression, access, now_ms };
     let mut writer = Writer::new(version, config.rdbchecksum, options);
@@ -43,9 +53,19 @@ pub fn writer(server: &Server, purpose: Purpose) -> Writer {
     writer.aux("redis-bits", b"64");
     writer.aux("ctime", (now_ms / 1000).to_string().as_bytes());
     writer.aux("used-mem", memory::used().to_string().as_bytes());
+    if purpose != Purpose::AofBase && server.journal.backlog().is_some() {
+        // A stream of our own goes on with SELECT; a primary's that we pass on goes on in the database that it is in.
+        let is_replica = server.is_replica.load(Ordering::Acquire);
+        let db = if is_replica { server.role.stream_db.load(Ordering::Acquire) } else { 0 };
+        writer.aux("repl-stream-db", db.to_string().as_bytes());
+        writer.aux("repl-id", server.role.ids().replid.as_bytes());
+        writer.aux("repl-offset", server.journal.end().to_string().as_bytes());
+    }
     writer.aux("aof-base", if purpose == Purpose::AofBase { b"1" } else { b"0" });
-    for library in server.scripts.libraries().values() {
-        writer.function(&library.code);
+    if !matches!(purpose, Purpose::Replica(Contents { functions: false, .. })) {
+        for library in server.scripts.libraries().values() {
+            writer.function(&library.code);
+        }
     }
     writer
 }
@@ -65,27 +85,40 @@ pub fn save(server: &'static Server, locked: &Locked) -> Result<(), String> {
 }
 
 fn save_file(server: &'static Server, locked: &Locked) -> io::Result<()> {
-    let (temp, target) = paths(server)?;
+    let (temp, target) = paths(server, &temp_name())?;
     let config = server.config.current();
-    let mut file = TempFile::create(temp, config.rdb_save_incremental_fsync)?;
+    let mut file = TempFile::create(DISK, temp, config.rdb_save_incremental_fsync)?;
     let serializer = Serializer::Rdb(Box::new(writer(server, Purpose::File)));
     snapshot::run_locked(server, locked, serializer, |bytes| file.write(bytes))?;
     file.commit(&target)
 }
 
 /// Where a snapshot is written, and what it is called when it is done. Absolute, because CONFIG SET dir may come between.
-fn paths(server: &Server) -> io::Result<(PathBuf, PathBuf)> {
+fn paths(server: &Server, temp_name: &str) -> io::Result<(PathBuf, PathBuf)> {
     let dir = std::env::current_dir()?;
-    let temp = dir.join(temp_name());
+    let temp = dir.join(temp_name);
     Ok((temp, dir.join(&server.config.current().dbfilename)))
 }
 
-/// Also removed by the second SIGINT.
-pub fn temp_name() -> String {
+fn temp_name() -> String {
     format!("temp-{}.rdb", std::process::id())
 }
 
-fn note_saved(server: &Server, dirty: i64) {
+/// Another name: SAVE must not be disturbed by a BGSAVE that was given up and takes its file away.
+fn background_temp_name() -> String {
+    format!("temp-bg-{}.rdb", std::process::id())
+}
+
+/// Removes what saves under way have written so far, when the process ends without waiting for them.
+pub fn remove_temporary_files() {
+    for name in [temp_name(), background_temp_name()] {
+        // Mostly there is none.
+        let _ = std::fs::remove_file(name);
+    }
+}
+
+/// The file has what was there when `dirty` was read.
+pub fn note_saved(server: &Server, dirty: i64) {
     server.dirty.fetch_sub(dirty, Ordering::AcqRel);
     server.save_status.last_save_s.store(clock::unix_ms() / 1000, Ordering::Release);
     server.save_status.rdb_saves.fetch_add(1, Ordering::Relaxed);
@@ -99,8 +132,10 @@ pub fn start(server: &'static Server, locked: Option<&mut Locked>) -> bool {
         return false;
     }
     status.last_bgsave_try_s.store(now_s, Ordering::Relaxed);
-    let serializer = Serializer::Rdb(Box::new(writer(server, Purpose::File)));
-    let cut = |locked: &mut Locked| (snapshot::begin(server, locked, serializer), server.dirty.load(Ordering::Acquire));
+    let cut = |locked: &mut Locked| {
+        let serializer = Serializer::Rdb(Box::new(writer(server, Purpose::File)));
+        (snapshot::begin(server, locked, serializer), server.dirty.load(Ordering::Acquire))
+    };
     let (sink, dirty) = match locked {
         Some(locked) => cut(locked),
         None => cut(&mut server.keyspace.lock_all()),
@@ -109,7 +144,7 @@ pub fn start(server: &'static Server, locked: Option<&mut Locked>) -> bool {
     let spawned = std::thread::Builder::new().name("bgsave".into()).spawn(move || background(server, &sink, dirty));
     if let Err(error) = spawned {
         tracing::warn!("Can't save in background: {error}");
-        status.cancel();
+        snapshot::abandon(server.keyspace);
         status.end();
         status.note_bgsave(true);
     }
@@ -121,6 +156,7 @@ fn background(server: &'static Server, sink: &Arc<Sink>, dirty: i64) {
     let result = background_file(server, sink);
     let seconds = clock::unix_ms() / 1000 - status.activity_started_s.load(Ordering::Relaxed);
     status.last_bgsave_seconds.store(seconds, Ordering::Relaxed);
+    status.last_ahead_bytes.store(status.ahead_bytes.load(Ordering::Relaxed), Ordering::Relaxed);
     match result {
         Ok(()) => {
             tracing::info!("DB saved on disk");
@@ -140,20 +176,28 @@ fn background(server: &'static Server, sink: &Arc<Sink>, dirty: i64) {
 }
 
 fn background_file(server: &'static Server, sink: &Sink) -> Result<(), Stopped> {
-    let opened = paths(server).and_then(|(temp, target)| {
+    write_file(server, |write| snapshot::run(server, sink, write)).map(drop)
+}
+
+/// Writes the RDB file from what `produce` hands out; where it is then.
+pub fn write_file(
+    server: &'static Server,
+    produce: impl FnOnce(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<(), Stopped>,
+) -> Result<PathBuf, Stopped> {
+    let opened = paths(server, &background_temp_name()).and_then(|(temp, target)| {
         let incremental = server.config.current().rdb_save_incremental_fsync;
-        Ok((TempFile::create(temp, incremental)?, target))
+        Ok((TempFile::create(DISK, temp, incremental)?, target))
     });
     let (mut file, target) = match opened {
         Ok(opened) => opened,
         Err(error) => {
             // The walk must end anyway, so that tables may grow again.
             server.save_status.cancel();
-            let _ = snapshot::run(server, sink, |_| Ok(()));
+            let _ = produce(&mut |_| Ok(()));
             return Err(Stopped::Io(error));
         }
     };
-    snapshot::run(server, sink, |bytes| file.write(bytes))?;
+    produce(&mut |bytes| file.write(bytes))?;
     file.commit(&target)?;
-    Ok(())
+    Ok(target)
 }

@@ -1,6 +1,7 @@
 //! The last save.
 
-use super::{aof, rdb_save};
+use super::aof::{self, Aof};
+use super::rdb_save;
 use crate::server::Server;
 use crate::server::intents::ShutdownWish;
 use crate::server::save_status::Activity;
@@ -14,7 +15,17 @@ pub fn prepare(server: &'static Server, wish: ShutdownWish) -> bool {
     if server.loading.load(Ordering::Acquire) {
         return true;
     }
-    stop_snapshot(server);
+    let done = save(server, wish);
+    if !done {
+        tracing::warn!("Errors trying to shut down the server. Check the logs for more information.");
+    }
+    done
+}
+
+fn save(server: &'static Server, wish: ShutdownWish) -> bool {
+    if !stop_snapshot(server, wish) {
+        return false;
+    }
     let wanted = wish.save.unwrap_or(!server.config.current().save.is_empty());
     let locked = server.keyspace.lock_all();
     if let Some(aof) = aof::get().filter(|aof| aof.is_enabled()) {
@@ -28,20 +39,31 @@ pub fn prepare(server: &'static Server, wish: ShutdownWish) -> bool {
     }
     if wanted {
         tracing::info!("Saving the final RDB snapshot before exiting.");
-        if rdb_save::save(server, &locked).is_err() && !wish.force {
-            tracing::warn!("Error trying to save the DB, can't exit.");
-            return false;
+        if rdb_save::save(server, &locked).is_err() {
+            if !wish.force {
+                tracing::warn!("Error trying to save the DB, can't exit.");
+                return false;
+            }
+            tracing::warn!("Error trying to save the DB. Exiting anyway.");
         }
     }
     std::mem::forget(locked);
     true
 }
 
-fn stop_snapshot(server: &Server) {
+/// False if the running snapshot is one without which the data would be lost.
+fn stop_snapshot(server: &Server, wish: ShutdownWish) -> bool {
     let status = &server.save_status;
     match status.activity() {
-        Activity::None => return,
+        Activity::None => return true,
         Activity::Rdb => tracing::warn!("There is a child saving an .rdb. Killing it!"),
+        Activity::AofRewrite if aof::get().is_some_and(Aof::has_no_base) => {
+            if !wish.force {
+                tracing::warn!("Writing initial AOF, can't exit.");
+                return false;
+            }
+            tracing::warn!("Writing initial AOF. Exiting anyway.");
+        }
         Activity::AofRewrite => tracing::warn!("There is a child rewriting the AOF. Killing it!"),
         Activity::Replication => tracing::warn!("There is a snapshot on its way to a replica. Stopping it!"),
     }
@@ -49,8 +71,9 @@ fn stop_snapshot(server: &Server) {
     // It looks at the wish after every slice.
     for _ in 0..1000 {
         if status.activity() == Activity::None {
-            return;
+            break;
         }
         std::thread::sleep(Duration::from_millis(2));
     }
+    true
 }

@@ -5,13 +5,15 @@
 //!   one shard at a time, short slices:  run()  buckets ─► sink ─► bytes ─► the caller's output
 //!   writers meanwhile:  a bucket is serialized into the same sink before its first change
 //! ```
+//! A long value is serialized in slices, with the lock released in between; only whoever wants to change that very key has
+//! to finish it first.
 //! Keys come in any order and switch databases freely, which RDB and a stream of commands both allow.
 
 use super::commands_base::CommandWriter;
-use crate::engine::keyspace::snapshot::SnapshotSink;
+use crate::engine::keyspace::snapshot::{Cause, SnapshotSink};
 use crate::engine::keyspace::{Keyspace, Locked, SHARDS, ShardSet};
 use crate::engine::record::Record;
-use crate::rdb::Writer;
+use crate::rdb::{self, Writer};
 use crate::server::Server;
 use crate::server::save_status::SaveStatus;
 use parking_lot::Mutex;
@@ -36,6 +38,14 @@ impl Serializer {
         match self {
             Serializer::Rdb(writer) => writer.record(db, record),
             Serializer::Commands(writer) => writer.record(db, record),
+        }
+    }
+
+    /// The next slice of a long record; true when it is complete.
+    fn slice(&mut self, db: usize, record: &Record, place: &mut Option<u64>) -> bool {
+        match self {
+            Serializer::Rdb(writer) => writer.slice(db, record, place),
+            Serializer::Commands(writer) => writer.slice(db, record, place),
         }
     }
 
@@ -69,13 +79,39 @@ pub struct Sink {
 }
 
 impl SnapshotSink for Sink {
-    fn save(&self, db: usize, record: &Record) {
+    fn save(&self, db: usize, record: &Record, cause: Cause) {
         self.serializer.lock().record(db, record);
         self.keys.fetch_add(1, Ordering::Relaxed);
+        self.note(record, cause);
+    }
+
+    fn is_long(&self, record: &Record) -> bool {
+        rdb::is_long(&record.value())
+    }
+
+    fn save_slice(&self, db: usize, record: &Record, place: &mut Option<u64>, cause: Cause) -> bool {
+        let is_first = place.is_none();
+        let done = self.serializer.lock().slice(db, record, place);
+        if done {
+            self.keys.fetch_add(1, Ordering::Relaxed);
+        }
+        if is_first {
+            self.note(record, cause);
+        }
+        done
     }
 
     fn is_wanted(&self) -> bool {
         !self.status.is_cancelled()
+    }
+}
+
+impl Sink {
+    /// What writers had to save ahead is what the snapshot costs them: INFO's copy-on-write size.
+    fn note(&self, record: &Record, cause: Cause) {
+        if cause == Cause::Change {
+            self.status.ahead_bytes.fetch_add(record.memory(1) as u64, Ordering::Relaxed);
+        }
     }
 }
 
@@ -112,7 +148,7 @@ pub fn begin(server: &'static Server, locked: &mut Locked, serializer: Serialize
 /// Walks all shards and writes what comes; blocks until the snapshot is complete or given up. Runs on a thread of its own.
 pub fn run(server: &Server, sink: &Sink, mut write: impl FnMut(&[u8]) -> io::Result<()>) -> Result<(), Stopped> {
     let keyspace = server.keyspace;
-    let result = walk(keyspace, sink, Delay::new(server.config.current().rdb_key_save_delay), &mut write);
+    let result = walk(keyspace, sink, Delay::new(server), &mut write);
     if result.is_err() {
         abandon(keyspace);
         return result;
@@ -129,16 +165,16 @@ pub fn run(server: &Server, sink: &Sink, mut write: impl FnMut(&[u8]) -> io::Res
 fn walk(
     keyspace: &'static Keyspace,
     sink: &Sink,
-    mut delay: Delay,
+    mut delay: Delay<'_>,
     write: &mut impl FnMut(&[u8]) -> io::Result<()>,
 ) -> Result<(), Stopped> {
     let mut spare = Vec::new();
-    let slice = if delay.is_set() { 1 } else { SLICE };
     for shard in 0..SHARDS {
         loop {
             if sink.status.is_cancelled() {
                 return Err(Stopped::Cancelled);
             }
+            let slice = if delay.setting() == 0 { SLICE } else { 1 };
             let done = {
                 let mut locked = keyspace.lock(ShardSet::one(shard));
                 locked.shard_mut(shard).dbs_mut().iter_mut().all(|db| db.advance_snapshot(slice))
@@ -174,7 +210,8 @@ fn flush(
     Ok(full)
 }
 
-fn abandon(keyspace: &'static Keyspace) {
+/// Gives a snapshot up that was begun: tables may grow again.
+pub fn abandon(keyspace: &'static Keyspace) {
     for shard in 0..SHARDS {
         let mut locked = keyspace.lock(ShardSet::one(shard));
         locked.shard_mut(shard).dbs_mut().iter_mut().for_each(|db| db.end_snapshot());
@@ -188,17 +225,29 @@ pub fn run_locked(
     mut serializer: Serializer,
     mut write: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<u64> {
-    let mut delay = Delay::new(server.config.current().rdb_key_save_delay);
+    let mut delay = Delay::new(server);
     let (mut keys, mut spare) = (0, Vec::new());
     for shard in 0..SHARDS {
         for (index, db) in locked.shard(shard).dbs().iter().enumerate() {
             for record in db.table().iter() {
-                serializer.record(index, record);
-                keys += 1;
-                if serializer.pending() >= FLUSH {
-                    spare = serializer.take(spare);
-                    write(&spare)?;
+                let mut place = None;
+                loop {
+                    // Long values in slices here too: not for the lock, but so that they never lie in memory twice.
+                    let done = if rdb::is_long(&record.value()) {
+                        serializer.slice(index, record, &mut place)
+                    } else {
+                        serializer.record(index, record);
+                        true
+                    };
+                    if serializer.pending() >= FLUSH {
+                        spare = serializer.take(spare);
+                        write(&spare)?;
+                    }
+                    if done {
+                        break;
+                    }
                 }
+                keys += 1;
                 delay.after(keys, &server.save_status);
             }
         }
@@ -208,44 +257,38 @@ pub fn run_locked(
     Ok(keys)
 }
 
-/// rdb-key-save-delay: slows a snapshot down, for tests.
-struct Delay {
-    setting: i64,
+/// rdb-key-save-delay: slows a snapshot down, for tests. The setting is looked at all the time, so that setting it to 0 ends
+/// a slow one.
+struct Delay<'a> {
+    server: &'a Server,
     /// Keys that have been waited for.
     keys: u64,
 }
 
-impl Delay {
-    fn new(setting: i64) -> Self {
-        Delay { setting, keys: 0 }
+impl<'a> Delay<'a> {
+    fn new(server: &'a Server) -> Self {
+        Delay { server, keys: 0 }
     }
 
-    fn is_set(&self) -> bool {
-        self.setting != 0
+    fn setting(&self) -> i64 {
+        self.server.config.current().rdb_key_save_delay
     }
 
     /// Waits for the keys that came since, unless the snapshot is given up.
     fn after(&mut self, keys: u64, status: &SaveStatus) {
-        if self.setting == 0 {
-            return;
-        }
-        let new = keys - self.keys;
-        let micros = if self.setting > 0 {
-            new.saturating_mul(self.setting as u64)
-        } else {
-            let every = self.setting.unsigned_abs();
-            keys / every - self.keys / every
-        };
+        let (new, before) = (keys - self.keys, self.keys);
         self.keys = keys;
-        pause(micros, status);
-    }
-}
-
-/// Sleeps in pieces, so that giving up works at once.
-fn pause(mut micros: u64, status: &SaveStatus) {
-    while micros > 0 && !status.is_cancelled() {
-        let piece = micros.min(10_000);
-        std::thread::sleep(Duration::from_micros(piece));
-        micros -= piece;
+        let setting = self.setting();
+        let mut micros = match setting {
+            0 => return,
+            1.. => new.saturating_mul(setting as u64),
+            _ => keys / setting.unsigned_abs() - before / setting.unsigned_abs(),
+        };
+        // In pieces, so that giving up works at once.
+        while micros > 0 && !status.is_cancelled() && self.setting() == setting {
+            let piece = micros.min(10_000);
+            std::thread::sleep(Duration::from_micros(piece));
+            micros -= piece;
+        }
     }
 }

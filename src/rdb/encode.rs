@@ -35,6 +35,12 @@ impl Default for Options {
 
 /// A key with all that belongs to it.
 pub fn record(out: &mut Vec<u8>, record: &Record, options: Options) {
+    head(out, record, options);
+    types::put(out, &record.value(), options.compress);
+}
+
+/// All that stands before a key's value.
+pub fn head(out: &mut Vec<u8>, record: &Record, options: Options) {
     if let Some(at) = record.expiry() {
         out.push(opcode::EXPIRE_MS);
         out.extend_from_slice(&at.to_le_bytes());
@@ -51,10 +57,8 @@ pub fn record(out: &mut Vec<u8>, record: &Record, options: Options) {
             out.push(record.access() as u8);
         }
     }
-    let value = record.value();
-    out.push(types::kind_of(&value));
+    out.push(types::kind_of(&record.value()));
     string(out, record.key(), options.compress);
-    types::put(out, &value, options.compress);
 }
 
 /// A value with its type byte in front, as DUMP has it.
@@ -148,6 +152,7 @@ fn small_integer(out: &mut Vec<u8>, value: i64) -> bool {
 pub fn version_for(value: &ValueRef<'_>) -> u32 {
     match types::kind_of(value) {
         kind::HASH_METADATA | kind::HASH_LISTPACK_EX => super::format::VERSION_FIELD_EXPIRY,
+        kind::STREAM_5 => super::format::VERSION_RELEASED,
         _ => super::format::VERSION_PLAIN,
     }
 }

@@ -30,4 +30,5 @@ mod tests;
 
 pub use fault::Fault;
 pub use reader::{Item, Reader};
+pub use types::is_long;
 pub use writer::Writer;

@@ -263,7 +263,9 @@ impl Reader {
         if stored == 0 || stored == computed {
             return Ok(Parsed::End);
         }
-        Err(Fault::Damaged(format!("Wrong RDB checksum expected: ({stored:x}) but got ({computed:x}).").into()))
+        Err(Fault::Damaged(
+            format!("Wrong RDB checksum expected: ({stored:x}) but got ({computed:x}). RDB CRC error").into(),
+        ))
     }
 
     fn body(&self, source: &mut Source<'_>, progress: &mut Progress) -> Result<Parsed> {

@@ -2,10 +2,16 @@
 //!
 //! The bytes gather in a buffer; whoever owns the file or socket takes them out when there are enough. Keys may change
 //! the database as often as they like: a SELECTDB is put in front when it is another than before.
+//!
+//! ```text
+//!   out     … key key LONG[slice][slice][slice]            one long value at a time, slice by slice
+//!   aside                     key key key                  what comes meanwhile; behind the long value when it is complete
+//! ```
 
 use super::checksum::Checksum;
 use super::encode::{self, Options};
 use super::format::opcode;
+use super::types;
 use crate::engine::record::Record;
 
 pub struct Writer {
@@ -18,13 +24,24 @@ pub struct Writer {
     keys: u64,
     /// Bytes taken out so far.
     written: u64,
+    /// Records that wait for the end of a long one, and the database of the last of them.
+    aside: Option<(Vec<u8>, Option<usize>)>,
 }
 
 impl Writer {
     /// Begins with the header. `checksum`: compute it, else 0 stands at the end.
     pub fn new(version: u32, checksum: bool, options: Options) -> Self {
         let out = format!("REDIS{version:04}").into_bytes();
-        Writer { out, summed: 0, checksum: checksum.then(Checksum::new), options, db: None, keys: 0, written: 0 }
+        Writer {
+            out,
+            summed: 0,
+            checksum: checksum.then(Checksum::new),
+            options,
+            db: None,
+            keys: 0,
+            written: 0,
+            aside: None,
+        }
     }
 
     pub fn aux(&mut self, key: &str, value: &[u8]) {
@@ -41,16 +58,49 @@ impl Writer {
 
     /// Announces a database's size, so that a loader can make room.
     pub fn resize(&mut self, db: usize, keys: u64, volatile: u64) {
-        self.select(db);
+        select(&mut self.out, &mut self.db, db);
         self.out.push(opcode::RESIZEDB);
         encode::length(&mut self.out, keys);
         encode::length(&mut self.out, volatile);
     }
 
     pub fn record(&mut self, db: usize, record: &Record) {
-        self.select(db);
-        encode::record(&mut self.out, record, self.options);
+        let (out, last_db) = match &mut self.aside {
+            None => (&mut self.out, &mut self.db),
+            Some((aside, last_db)) => (aside, last_db),
+        };
+        select(out, last_db, db);
+        encode::record(out, record, self.options);
         self.keys += 1;
+    }
+
+    /// Writes the next slice of a long record (see `types::is_long`) and moves `place` on; true when it is complete.
+    pub fn slice(&mut self, db: usize, record: &Record, place: &mut Option<u64>) -> bool {
+        let from = match *place {
+            Some(from) => from,
+            // Two cannot be open at once: the second goes aside as a whole.
+            None if self.aside.is_some() => {
+                self.record(db, record);
+                return true;
+            }
+            None => {
+                select(&mut self.out, &mut self.db, db);
+                encode::head(&mut self.out, record, self.options);
+                types::begin(&mut self.out, &record.value());
+                self.aside = Some((Vec::new(), None));
+                0
+            }
+        };
+        *place = types::slice(&mut self.out, &record.value(), from, self.options.compress);
+        if place.is_some() {
+            return false;
+        }
+        self.keys += 1;
+        if let Some((aside, last_db)) = self.aside.take() {
+            self.out.extend_from_slice(&aside);
+            self.db = last_db.or(self.db);
+        }
+        true
     }
 
     /// The end of the stream.
@@ -85,18 +135,18 @@ impl Writer {
         std::mem::replace(&mut self.out, spare)
     }
 
-    fn select(&mut self, db: usize) {
-        if self.db != Some(db) {
-            self.db = Some(db);
-            self.out.push(opcode::SELECTDB);
-            encode::length(&mut self.out, db as u64);
-        }
-    }
-
     fn sum(&mut self) {
         if let Some(checksum) = &mut self.checksum {
             checksum.update(&self.out[self.summed..]);
             self.summed = self.out.len();
         }
+    }
+}
+
+fn select(out: &mut Vec<u8>, last: &mut Option<usize>, db: usize) {
+    if *last != Some(db) {
+        *last = Some(db);
+        out.push(opcode::SELECTDB);
+        encode::length(out, db as u64);
     }
 }

@@ -126,7 +126,8 @@ impl Reply {
 
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
-        self.buffer.reserve(bytes.len() + 16);
+        // One look at the capacity for all that follows.
+        self.buffer.reserve(bytes.len() + 32);
         self.header(b'$', bytes.len() as i64);
         self.buffer.extend_from_slice(bytes);
         self.buffer.extend_from_slice(b"\r\n");
@@ -241,10 +242,15 @@ impl Reply {
         if (0..10).contains(&value) {
             self.raw(&[kind, b'0' + value as u8, b'\r', b'\n']);
         } else if (10..100).contains(&value) {
+            let value = value as u32;
             self.raw(&[kind, b'0' + (value / 10) as u8, b'0' + (value % 10) as u8, b'\r', b'\n']);
         } else {
-            self.line(kind, &IntText::new(value));
+            self.long_header(kind, value);
         }
+    }
+
+    fn long_header(&mut self, kind: u8, value: i64) {
+        self.line(kind, &IntText::new(value));
     }
 }
 

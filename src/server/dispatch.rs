@@ -1,5 +1,6 @@
 //! From a request to its reply: find the command, check arity and admission, queue it or run it.
 
+use super::acl::admit as acl;
 use super::blocking;
 use super::call::{self, Caller};
 use super::clients::flag;
@@ -44,10 +45,17 @@ pub fn run_batch(
     worker.refresh();
     let mut resolved = std::mem::take(&mut worker.resolved);
     resolved.clear();
-    resolved.extend((0..batch.len()).map(|index| resolve(worker, batch.args(index, buffer))));
+    let mut names_members = false;
+    for index in 0..batch.len() {
+        let known = resolve(worker, batch.args(index, buffer));
+        names_members |= known.entry.is_some_and(|entry| entry.spec.member.is_some());
+        resolved.push(known);
+    }
     if resolved.len() >= 3 {
         look_ahead(worker, session.db, &resolved);
-        look_ahead_of_members(worker, session.db, &resolved, |index| batch.args(index, buffer));
+        if names_members {
+            look_ahead_of_members(worker, session.db, &resolved, |index| batch.args(index, buffer));
+        }
     }
     let end = run_resolved(worker, session, batch, buffer, &resolved, reply);
     worker.resolved = resolved;
@@ -77,14 +85,14 @@ fn run_resolved(
 pub struct Resolved {
     /// The command of the first word; its subcommand is found when it runs.
     entry: Option<&'static Entry>,
-    /// Hash of its single key.
+    /// Hash of its single or first key.
     hash: Option<u64>,
 }
 
 #[inline]
-fn resolve(worker: &Worker, args: Args<'_>) -> Resolved {
+pub(super) fn resolve(worker: &Worker, args: Args<'_>) -> Resolved {
     let entry = worker.server.table.find(&args[0]);
-    let key = entry.and_then(|entry| entry.single_key).and_then(|at| args.get(at));
+    let key = entry.and_then(|entry| entry.ahead_key).and_then(|at| args.get(at));
     Resolved { entry, hash: key.map(Locked::hash) }
 }
 
@@ -96,33 +104,38 @@ pub fn run_one(worker: &mut Worker, session: &mut Session, args: Args<'_>, reply
 
 /// Brings the buckets and then the records of the batch's keys into the cache, so that the misses of all of them overlap
 /// instead of adding up. A shard that is busy is left alone: this only ever saves time.
-fn look_ahead(worker: &Worker, db: usize, resolved: &[Resolved]) {
+pub(super) fn look_ahead(worker: &Worker, db: usize, resolved: &[Resolved]) {
     let keyspace = worker.server.keyspace;
     let hashes = || resolved.iter().filter_map(|request| request.hash);
     for hash in hashes() {
         keyspace.prefetch(shard_of(hash));
     }
-    for stage in [Locked::prefetch_bucket, Locked::prefetch_entry] {
-        for hash in hashes() {
-            if let Some(locked) = keyspace.try_lock(shard_of(hash)) {
-                stage(&locked, hash, db);
-            }
-        }
+    for hash in hashes() {
+        keyspace.glance(shard_of(hash), db, |db| db.table().prefetch_bucket(hash));
+    }
+    for hash in hashes() {
+        keyspace.glance(shard_of(hash), db, |db| db.table().prefetch_entry(hash));
     }
 }
 
 /// The same one level deeper: the members that the requests name in big collections.
-fn look_ahead_of_members<'a>(worker: &Worker, db: usize, resolved: &[Resolved], args: impl Fn(usize) -> Args<'a>) {
+pub(super) fn look_ahead_of_members<'a>(
+    worker: &Worker,
+    db: usize,
+    resolved: &[Resolved],
+    args: impl Fn(usize) -> Args<'a>,
+) {
     for step in [Ahead::Bucket, Ahead::Entry] {
         for (index, request) in resolved.iter().enumerate() {
             let Some((entry, hash)) = request.entry.zip(request.hash) else { continue };
             let Some((key_at, member_at)) = entry.single_key.zip(entry.spec.member) else { continue };
             let args = args(index);
             let Some((key, member)) = args.get(key_at).zip(args.get(member_at)) else { continue };
-            let Some(locked) = worker.server.keyspace.try_lock(shard_of(hash)) else { continue };
-            if let Some(record) = locked.db(hash, db).and_then(|part| part.find(hash, key)) {
-                record.value().prefetch_member(Locked::hash(member), step);
-            }
+            worker.server.keyspace.glance(shard_of(hash), db, |db| {
+                if let Some(record) = db.find(hash, key) {
+                    record.value().prefetch_member(Locked::hash(member), step);
+                }
+            });
         }
     }
 }
@@ -137,6 +150,9 @@ pub fn run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Re
     if reply.is_cut_short() {
         reply.restart();
         worker.server.kill_for_output(&session.client, reply.len() as u64);
+    }
+    if worker.appended != 0 {
+        session.write_offset = std::mem::take(&mut worker.appended);
     }
     if !worker.overdue.is_empty() || !worker.releases.is_empty() {
         blocking::finish_deferred(worker);
@@ -193,7 +209,7 @@ pub fn resume(worker: &mut Worker, session: &mut Session, reply: &mut Reply) -> 
 
 /// Whether CLIENT PAUSE or the like holds a command back.
 fn is_paused(worker: &Worker, session: &Session, entry: &Entry, args: Args<'_>) -> bool {
-    if session.client.has(flag::REPLICA) {
+    if session.client.has(flag::REPLICA) || session.is_primary_link {
         return false;
     }
     let goes_out = |entry: &Entry, args: Args<'_>| {
@@ -251,7 +267,8 @@ enum Ran {
 
 #[inline]
 fn try_run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Resolved, reply: &mut Reply) -> Ran {
-    let entry = match find(worker, args, known) {
+    let plain = known.entry.filter(|entry| entry.subcommands.is_empty() && entry.spec.accepts_arity(args.len()));
+    let entry = match plain.map_or_else(|| find(worker, args, known), Ok) {
         Ok(entry) => entry,
         Err(_) if is_browser(args) => {
             tracing::warn!(
@@ -289,7 +306,7 @@ fn try_run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Re
     }
     match entry.handler {
         Handler::Key(handler) => {
-            let caller = Caller::of(session);
+            let caller = acl::with_reach(Caller::of(session), worker, session, entry, args);
             let key = known.hash;
             if let Ran::Outdated = run_on_keys(worker, session, caller, (entry, handler), args, key, reply) {
                 return Ran::Outdated;
@@ -302,6 +319,9 @@ fn try_run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Re
             if worker.is_outdated() {
                 return Ran::Outdated;
             }
+            if entry.writes && locked.is_some() && !call::may_still_run(worker, session.is_primary_link, reply) {
+                return Ran::Done;
+            }
             let mut context =
                 SessionContext { worker, session, reply, locked: locked.as_mut(), deny_blocking: false, entry };
             match run_session(&mut context, handler, args) {
@@ -309,6 +329,7 @@ fn try_run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Re
                 SessionFlow::Close => session.closing = true,
                 SessionFlow::Again => return Ran::Outdated,
             }
+            worker.note_state();
             if let Some(mut locked) = locked {
                 propagation::finish_unit(worker, &mut locked);
             } else {
@@ -336,6 +357,9 @@ fn run_on_keys(
     let (mut locked, shards) = call::lock(worker, caller, entry, args, hash);
     if worker.is_outdated() {
         return Ran::Outdated;
+    }
+    if entry.writes && !call::may_still_run(worker, caller.is_replay, reply) {
+        return Ran::Done;
     }
     match call::execute(worker, &mut locked, caller, entry, handler, args, reply) {
         KeyFlow::Done => {}
@@ -367,8 +391,17 @@ pub fn find_command(worker: &Worker, args: Args<'_>) -> Result<&'static Entry, C
     find(worker, args, Resolved::default())
 }
 
+/// The command or subcommand that a request names, whatever the number of its arguments.
+pub fn find_name(worker: &Worker, args: Args<'_>) -> Option<&'static Entry> {
+    let table = worker.server.table;
+    let entry = table.find(&args[0])?;
+    match args.get(1) {
+        Some(name) if !entry.subcommands.is_empty() => table.find_sub(entry, name),
+        _ => Some(entry),
+    }
+}
+
 /// Finds the command of a request, its subcommand, and checks the number of arguments.
-#[inline]
 fn find(worker: &Worker, args: Args<'_>, known: Resolved) -> Result<&'static Entry, CommandError> {
     let table = worker.server.table;
     let entry = known.entry.or_else(|| table.find(&args[0])).ok_or_else(|| unknown_command(args))?;
@@ -413,10 +446,10 @@ fn unknown_command(args: Args<'_>) -> CommandError {
 
 /// Whether a command may run now, here, for this client.
 #[inline]
-pub fn admit(worker: &mut Worker, session: &Session, entry: &Entry, _args: Args<'_>) -> Result<(), CommandError> {
+pub fn admit(worker: &mut Worker, session: &mut Session, entry: &Entry, args: Args<'_>) -> Result<(), CommandError> {
     let flags = entry.spec.flags;
-    if !session.authenticated && !flags.has(Flags::NO_AUTH) {
-        return Err(CommandError::fixed("NOAUTH Authentication required."));
+    if !session.identity.is_free(worker.acl_generation) {
+        acl::admit(worker, session, entry, args)?;
     }
     if session.transaction.is_some() && flags.has(Flags::NO_MULTI) {
         return Err(CommandError::fixed("ERR Command not allowed inside a transaction"));
@@ -424,17 +457,55 @@ pub fn admit(worker: &mut Worker, session: &Session, entry: &Entry, _args: Args<
     if session.receives_pushes {
         admit_listener(session, entry)?;
     }
-    if worker.server.scripts.running.is_busy.load(Ordering::Relaxed)
-        && !flags.has(Flags::ALLOW_BUSY)
-        && !session.in_script
-    {
+    if session.client.has(flag::REPLICA) && touches_keys(entry) {
+        return Err(NOT_FOR_REPLICAS);
+    }
+    if worker.server.is_replica.load(Ordering::Relaxed) && !session.is_primary_link {
+        admit_on_replica(worker, session, entry)?;
+    }
+    if worker.in_special_state {
+        admit_in_special_state(worker, session, entry)?;
+    }
+    Ok(())
+}
+
+/// Refusals that concern the whole server.
+#[cold]
+fn admit_in_special_state(worker: &Worker, session: &Session, entry: &Entry) -> Result<(), CommandError> {
+    let flags = entry.spec.flags;
+    if worker.server.scripts.running.is_busy() && !flags.has(Flags::ALLOW_BUSY) && !session.in_script {
         return Err(worker.server.scripts.running.busy_error());
     }
     if worker.server.loading.load(Ordering::Relaxed) && !flags.has(Flags::LOADING) && !session.is_primary_link {
-        return Err(CommandError::fixed("LOADING Redis is loading the dataset in memory"));
+        return Err(error::LOADING);
+    }
+    if worker.server.async_loading.load(Ordering::Relaxed) && flags.has(Flags::NO_ASYNC_LOADING) {
+        return Err(error::LOADING);
     }
     if worker.server.save_status.is_alarmed() && (entry.writes || entry.spec.name == "ping") {
-        refuse_unsaved(worker, session)?;
+        check_saved(worker, session)?;
+    }
+    if worker.config.min_replicas_to_write > 0 && entry.writes && !session.is_primary_link {
+        refuse_lonely_write(worker)?;
+    }
+    Ok(())
+}
+
+/// What a client of a replica may run: no writes, and little while the data is out of date, unless the settings allow it.
+fn admit_on_replica(worker: &Worker, session: &Session, entry: &Entry) -> Result<(), CommandError> {
+    let is_exec = entry.full_name == "exec";
+    let queued_has = |wanted: fn(&Entry) -> bool| {
+        is_exec && session.transaction.iter().flat_map(|transaction| &transaction.queue).any(|(entry, _)| wanted(entry))
+    };
+    if worker.config.replica_read_only && (entry.writes || queued_has(|queued| queued.writes)) {
+        return Err(error::READ_ONLY_REPLICA);
+    }
+    let needs_fresh_data = |entry: &Entry| !entry.spec.flags.has(Flags::STALE);
+    if !worker.config.replica_serve_stale_data
+        && !worker.server.role.is_connected()
+        && (needs_fresh_data(entry) || queued_has(needs_fresh_data))
+    {
+        return Err(error::PRIMARY_DOWN);
     }
     Ok(())
 }
@@ -461,19 +532,34 @@ fn admit_listener(session: &Session, entry: &Entry) -> Result<(), CommandError> 
             entry.full_name
         )));
     }
-    let touches_keys =
-        entry.writes || entry.spec.flags.has(Flags::READONLY) || entry.spec.flags.has(Flags::MAY_REPLICATE);
-    if session.client.has(flag::MONITOR) && touches_keys {
-        return Err(CommandError::fixed("ERR Replica can't interact with the keyspace"));
+    if session.client.has(flag::MONITOR) && touches_keys(entry) {
+        return Err(NOT_FOR_REPLICAS);
     }
     Ok(())
 }
 
+/// For Redis a monitor is a kind of replica, too.
+const NOT_FOR_REPLICAS: CommandError = CommandError::fixed("ERR Replica can't interact with the keyspace");
+
+fn touches_keys(entry: &Entry) -> bool {
+    entry.writes || entry.spec.flags.has(Flags::READONLY) || entry.spec.flags.has(Flags::MAY_REPLICATE)
+}
+
+/// Refuses a write that too few replicas would get (min-replicas-to-write).
+pub fn refuse_lonely_write(worker: &Worker) -> Result<(), CommandError> {
+    let (config, server) = (&worker.config, worker.server);
+    let wanted = config.min_replicas_to_write as usize;
+    if wanted == 0 || config.min_replicas_max_lag == 0 || server.is_replica.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    if server.replicas.good.load(Ordering::Relaxed) < wanted { Err(error::NO_REPLICAS) } else { Ok(()) }
+}
+
 /// Refuses a write that could not be saved.
 #[cold]
-fn refuse_unsaved(worker: &Worker, session: &Session) -> Result<(), CommandError> {
+pub fn check_saved(worker: &Worker, session: &Session) -> Result<(), CommandError> {
     let (server, config) = (worker.server, &worker.config);
-    if session.is_primary_link || server.is_replica.load(Ordering::Relaxed) {
+    if !server.save_status.is_alarmed() || session.is_primary_link || server.is_replica.load(Ordering::Relaxed) {
         return Ok(());
     }
     let status = &server.save_status;

@@ -3,11 +3,14 @@
 use super::scripts::Library;
 use super::state::Server;
 use crate::commands::error::CommandError;
+use crate::engine::keyspace::Locked;
 use bytes::Bytes;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 
 pub type CompileLibrary = fn(&'static Server, &Bytes) -> Result<Library, CommandError>;
+
+pub type SaveNow = fn(&'static Server, &Locked) -> Result<(), String>;
 
 /// Which snapshot is being written; there is one at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,13 +61,22 @@ pub struct AofStatus {
     pub rewrites: AtomicU64,
     pub rewrites_consecutive_failures: AtomicU64,
     pub rewrite_scheduled: AtomicBool,
-    /// CONFIG SET appendonly is being made true; on its way on, this counts as a rewrite.
+    /// The number of failures for which the log has told of a longer pause.
+    pub rewrite_limit_failures: AtomicU64,
+    /// CONFIG SET appendonly is being made true. On its way on this counts as a rewrite, or as one that is scheduled while
+    /// another snapshot runs.
     pub changing: AtomicBool,
     pub delayed_fsync: AtomicU64,
     /// Bytes written but not yet synced, and whether a sync is under way.
     pub pending_fsync: AtomicBool,
     /// Errno of the last write; 0 = it went well.
     pub write_error: AtomicI64,
+    /// When the running sync began, in milliseconds; 0 = none is running.
+    pub sync_started_ms: AtomicI64,
+    /// Bytes that writers saved ahead of the last rewrite.
+    pub last_ahead_bytes: AtomicU64,
+    /// DEBUG AOF-FLUSH-SLEEP: microseconds before each write.
+    pub flush_sleep_us: AtomicU64,
 }
 
 pub struct SaveStatus {
@@ -74,13 +86,18 @@ pub struct SaveStatus {
     pub activity_started_s: AtomicI64,
     pub keys_processed: AtomicU64,
     pub keys_total: AtomicU64,
+    /// Bytes of the values that writers had to save ahead of the running snapshot, and of the last BGSAVE.
+    pub ahead_bytes: AtomicU64,
+    pub last_ahead_bytes: AtomicU64,
+    /// Snapshots begun.
+    pub snapshots: AtomicU64,
     pub last_save_s: AtomicI64,
     /// Seconds of the last BGSAVE; -1 before the first.
     pub last_bgsave_seconds: AtomicI64,
     pub last_bgsave_try_s: AtomicI64,
     pub last_bgsave_failed: AtomicBool,
     pub rdb_saves: AtomicU64,
-    /// BGSAVE SCHEDULE waits for the end of another snapshot; also what FLUSHALL leaves.
+    /// BGSAVE SCHEDULE waits for the end of another snapshot.
     pub bgsave_scheduled: AtomicBool,
     pub loading: Loading,
     pub aof: AofStatus,
@@ -88,6 +105,8 @@ pub struct SaveStatus {
     alarm: AtomicU8,
     /// DEBUG SET-SKIP-CHECKSUM-VALIDATION.
     pub skip_checksum: AtomicBool,
+    /// Saves at once, as SAVE does; put here by `boot`, since files are the business of rooms above.
+    pub save_now: OnceLock<SaveNow>,
     /// Compiles a function library that a file holds; put here by `boot`, since scripts live above.
     pub compile_library: OnceLock<CompileLibrary>,
 }
@@ -100,6 +119,9 @@ impl Default for SaveStatus {
             activity_started_s: AtomicI64::new(0),
             keys_processed: AtomicU64::new(0),
             keys_total: AtomicU64::new(0),
+            ahead_bytes: AtomicU64::new(0),
+            last_ahead_bytes: AtomicU64::new(0),
+            snapshots: AtomicU64::new(0),
             last_save_s: AtomicI64::new(crate::base::clock::unix_ms() / 1000),
             last_bgsave_seconds: AtomicI64::new(-1),
             last_bgsave_try_s: AtomicI64::new(0),
@@ -110,6 +132,7 @@ impl Default for SaveStatus {
             aof: AofStatus { last_rewrite_seconds: AtomicI64::new(-1), ..AofStatus::default() },
             alarm: AtomicU8::new(0),
             skip_checksum: AtomicBool::new(false),
+            save_now: OnceLock::new(),
             compile_library: OnceLock::new(),
         }
     }
@@ -125,7 +148,17 @@ impl SaveStatus {
 
     /// `aof_rewrite_in_progress`.
     pub fn is_rewriting_aof(&self) -> bool {
-        self.activity() == Activity::AofRewrite || self.aof.changing.load(Ordering::Acquire)
+        match self.activity() {
+            Activity::AofRewrite => true,
+            Activity::None => self.aof.changing.load(Ordering::Acquire),
+            Activity::Rdb | Activity::Replication => false,
+        }
+    }
+
+    /// `aof_rewrite_scheduled`.
+    pub fn is_rewrite_scheduled(&self) -> bool {
+        let waits = self.aof.changing.load(Ordering::Acquire) && self.activity() != Activity::None;
+        self.aof.rewrite_scheduled.load(Ordering::Acquire) || waits
     }
 
     /// Claims the right to write a snapshot; false while another is being written.
@@ -135,6 +168,8 @@ impl SaveStatus {
         if claimed {
             self.cancelled.store(false, Ordering::Release);
             self.keys_processed.store(0, Ordering::Relaxed);
+            self.ahead_bytes.store(0, Ordering::Relaxed);
+            self.snapshots.fetch_add(1, Ordering::Relaxed);
             self.activity_started_s.store(now_s, Ordering::Relaxed);
         }
         claimed
@@ -143,6 +178,7 @@ impl SaveStatus {
     pub fn end(&self) {
         self.keys_processed.store(0, Ordering::Relaxed);
         self.keys_total.store(0, Ordering::Relaxed);
+        self.ahead_bytes.store(0, Ordering::Relaxed);
         self.activity.store(Activity::None as u8, Ordering::Release);
     }
 
@@ -156,13 +192,10 @@ impl SaveStatus {
         self.cancelled.load(Ordering::Acquire)
     }
 
-    /// All keys are gone: a snapshot of them is no longer wanted, and the file on disk must not bring them back.
-    pub fn flushed(&self, has_save_points: bool) {
+    /// All keys are about to go: a snapshot of them is no longer wanted.
+    pub fn before_flush(&self) {
         if matches!(self.activity(), Activity::Rdb | Activity::Replication) {
             self.cancel();
-        }
-        if has_save_points {
-            self.bgsave_scheduled.store(true, Ordering::Release);
         }
     }
 

@@ -353,6 +353,7 @@ impl Db {
 mod tests {
     use super::*;
     use crate::base::hash;
+    use crate::engine::keyspace::snapshot::Cause;
     use crate::engine::value::StringRef;
     use parking_lot::Mutex;
     use proptest::prelude::*;
@@ -374,12 +375,29 @@ mod tests {
     #[derive(Default)]
     struct Collected(Mutex<Content>);
 
+    /// Slices in which the test saves what is long.
+    const SLICES: u64 = 3;
+
     type Content = BTreeMap<Vec<u8>, (Vec<u8>, Option<i64>)>;
 
     impl SnapshotSink for Collected {
-        fn save(&self, _: usize, record: &Record) {
+        fn save(&self, _: usize, record: &Record, _: Cause) {
             let twice = self.0.lock().insert(record.key().to_vec(), content(record));
             assert!(twice.is_none(), "a key was saved twice");
+        }
+
+        fn is_long(&self, record: &Record) -> bool {
+            content(record).0.len() >= 240
+        }
+
+        fn save_slice(&self, db: usize, record: &Record, place: &mut Option<u64>, cause: Cause) -> bool {
+            let next = place.unwrap_or(0) + 1;
+            if place.is_none() {
+                self.save(db, record, cause);
+            }
+            assert_eq!(self.0.lock().get(record.key()), Some(&content(record)), "it changed between two slices");
+            *place = Some(next);
+            next == SLICES
         }
     }
 

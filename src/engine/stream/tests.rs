@@ -153,8 +153,13 @@ fn counting_what_a_group_has_read() {
     assert_eq!(stream.counter().lag(&group), Some(2));
     stream.remove(StreamId::new(4, 0));
     assert_eq!(stream.counter().lag(&group), None);
+    // As in Redis 7.0, an entry behind the gap counts as the next one.
     stream.counter().advance(&mut group, StreamId::new(5, 0));
-    assert_eq!((group.entries_read, stream.counter().lag(&group)), (Some(5), Some(0)));
+    assert_eq!(group.entries_read, Some(4));
+    // A group that has lost count finds it again at the last entry.
+    let mut lost = Group::new(StreamId::new(3, 0), None);
+    stream.counter().advance(&mut lost, StreamId::new(5, 0));
+    assert_eq!((lost.entries_read, stream.counter().lag(&lost)), (Some(5), Some(0)));
     assert_eq!(Stream::new().counter().lag(&Group::new(StreamId::MAX, None)), Some(0));
 }
 
@@ -231,7 +236,7 @@ proptest! {
                     let trim = Trim { threshold: Threshold::MaxLen(max as u64), approximate: !exact, limit: 0 };
                     let deleted = stream.trim(&trim, References::Keep) as usize;
                     let wanted = model.len().saturating_sub(max);
-                    prop_assert!(if exact { deleted == wanted } else { deleted <= wanted && wanted - deleted < entries });
+                    prop_assert!(deleted <= wanted && (!exact || deleted == wanted) && wanted - deleted < entries);
                     for _ in 0..deleted {
                         model.pop_first();
                     }
@@ -240,7 +245,7 @@ proptest! {
                     let trim = Trim { threshold: Threshold::MinId(id), approximate: !exact, limit: 0 };
                     let deleted = stream.trim(&trim, References::Keep) as usize;
                     let wanted = model.range(..id).count();
-                    prop_assert!(if exact { deleted == wanted } else { deleted <= wanted });
+                    prop_assert!(deleted <= wanted && (!exact || deleted == wanted));
                     for _ in 0..deleted {
                         model.pop_first();
                     }

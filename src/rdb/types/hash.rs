@@ -10,7 +10,7 @@
 //! 22 in Valkey            count, (field, value, expiry i64 or −1)
 //! ```
 
-use crate::engine::hash::{Hash, Packed};
+use crate::engine::hash::{Entry, Hash, Packed};
 use crate::engine::hash_expiry::MAX_EXPIRY;
 use crate::engine::limits::Limits;
 use crate::rdb::encode;
@@ -18,7 +18,7 @@ use crate::rdb::fault::Fault;
 use crate::rdb::format::kind;
 use crate::rdb::legacy::{ziplist, zipmap};
 use crate::rdb::source::{Result, Source};
-use crate::rdb::types::is_empty_listpack;
+use crate::rdb::types::{SLICE, is_empty_listpack};
 
 pub fn kind_of(hash: &Hash) -> u8 {
     match hash.as_packed() {
@@ -48,12 +48,44 @@ pub fn put(out: &mut Vec<u8>, hash: &Hash, compress: bool) {
 fn put_fields(out: &mut Vec<u8>, hash: &Hash, earliest: Option<i64>, compress: bool) {
     encode::length(out, hash.len() as u64);
     for entry in hash.iter() {
-        if let Some(earliest) = earliest {
-            encode::length(out, entry.expires_at.map_or(0, |at| (at - earliest + 1) as u64));
-        }
-        encode::element(out, entry.field, compress);
-        encode::element(out, entry.value, compress);
+        put_field(out, &entry, earliest, compress);
     }
+}
+
+fn put_field(out: &mut Vec<u8>, entry: &Entry<'_>, earliest: Option<i64>, compress: bool) {
+    if let Some(earliest) = earliest {
+        encode::length(out, entry.expires_at.map_or(0, |at| (at - earliest + 1) as u64));
+    }
+    encode::element(out, entry.field, compress);
+    encode::element(out, entry.value, compress);
+}
+
+pub fn is_table(hash: &Hash) -> bool {
+    matches!(hash.as_packed(), Packed::Table)
+}
+
+/// What stands before the first field of a table.
+pub fn begin(out: &mut Vec<u8>, hash: &Hash) {
+    if let Some(earliest) = hash.earliest_expiry() {
+        out.extend_from_slice(&earliest.to_le_bytes());
+    }
+    encode::length(out, hash.len() as u64);
+}
+
+/// Some fields of a table; the place is its cursor. While nothing changes it shows each field once.
+pub fn slice(out: &mut Vec<u8>, hash: &Hash, from: u64, compress: bool) -> Option<u64> {
+    let earliest = hash.earliest_expiry();
+    let (mut cursor, mut count) = (from, 0);
+    while count < SLICE {
+        cursor = hash.scan(cursor, |entry| {
+            put_field(out, &entry, earliest, compress);
+            count += 1;
+        });
+        if cursor == 0 {
+            return None;
+        }
+    }
+    Some(cursor)
 }
 
 pub fn decode(kind: u8, source: &mut Source<'_>, limits: &Limits) -> Result<Hash> {

@@ -20,6 +20,19 @@ use crate::rdb::source::{Result, Source};
 pub fn put(out: &mut Vec<u8>, list: &List, compress: bool) {
     let nodes = list.nodes();
     encode::length(out, nodes.len() as u64);
+    put_nodes(out, nodes, compress);
+}
+
+/// Nodes of a slice: some hundred kilobytes at most.
+const SLICE_NODES: usize = 16;
+
+pub fn slice(out: &mut Vec<u8>, list: &List, from: u64, compress: bool) -> Option<u64> {
+    put_nodes(out, list.nodes().skip(from as usize).take(SLICE_NODES), compress);
+    let next = from + SLICE_NODES as u64;
+    (next < list.nodes().len() as u64).then_some(next)
+}
+
+fn put_nodes<'a>(out: &mut Vec<u8>, nodes: impl Iterator<Item = NodeView<'a>>, compress: bool) {
     for node in nodes {
         match node {
             NodeView::Pack(bytes) => {

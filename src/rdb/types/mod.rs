@@ -8,7 +8,7 @@ pub mod zset;
 
 use super::encode;
 use super::format::kind;
-use crate::engine::value::ValueRef;
+use crate::engine::value::{StringRef, ValueRef};
 
 /// The type byte under which a value is written.
 pub fn kind_of(value: &ValueRef<'_>) -> u8 {
@@ -18,7 +18,7 @@ pub fn kind_of(value: &ValueRef<'_>) -> u8 {
         ValueRef::Set(value) => set::kind_of(value),
         ValueRef::ZSet(value) => zset::kind_of(value),
         ValueRef::Hash(value) => hash::kind_of(value),
-        ValueRef::Stream(_) => kind::STREAM_2,
+        ValueRef::Stream(value) => stream::kind_of(value),
     }
 }
 
@@ -31,6 +31,61 @@ pub fn put(out: &mut Vec<u8>, value: &ValueRef<'_>, compress: bool) {
         ValueRef::ZSet(value) => zset::put(out, value, compress),
         ValueRef::Hash(value) => hash::put(out, value, compress),
         ValueRef::Stream(value) => stream::put(out, value, compress),
+    }
+}
+
+/// Bytes from which a string, and elements from which a collection is long: writing it whole would take a millisecond or more.
+const LONG_STRING: usize = 1 << 20;
+const LONG: usize = 8192;
+/// Bytes and elements of a slice.
+const SLICE_BYTES: usize = 256 * 1024;
+pub const SLICE: usize = 512;
+
+/// Whether a value is worth being written in slices, with the shard's lock released in between: `begin`, then `slice` until
+/// it returns nothing, give the same as `put`, but that a long string is not compressed.
+pub fn is_long(value: &ValueRef<'_>) -> bool {
+    match value {
+        ValueRef::String(StringRef::Int(_)) => false,
+        ValueRef::String(StringRef::Bytes(text)) => text.len() >= LONG_STRING,
+        ValueRef::List(list) => list.len() >= LONG && !list.is_packed(),
+        ValueRef::Set(value) => value.len() >= LONG && set::kind_of(value) == kind::SET,
+        ValueRef::ZSet(value) => value.len() >= LONG && value.as_pack().is_none(),
+        ValueRef::Hash(value) => value.len() >= LONG && hash::is_table(value),
+        // Its nodes are copied as they are, a hundred entries at a time, and its parts depend on each other.
+        ValueRef::Stream(_) => false,
+    }
+}
+
+/// What stands before the first element of a long value.
+pub fn begin(out: &mut Vec<u8>, value: &ValueRef<'_>) {
+    match value {
+        ValueRef::String(StringRef::Int(number)) => encode::integer(out, *number),
+        ValueRef::String(StringRef::Bytes(text)) => encode::length(out, text.len() as u64),
+        ValueRef::List(value) => encode::length(out, value.nodes().len() as u64),
+        ValueRef::Set(value) => encode::length(out, value.len() as u64),
+        ValueRef::ZSet(value) => encode::length(out, value.len() as u64),
+        ValueRef::Hash(value) => hash::begin(out, value),
+        ValueRef::Stream(_) => {}
+    }
+}
+
+/// The elements of a long value from a place on (0 is the first); where the next slice begins, nothing at the end.
+pub fn slice(out: &mut Vec<u8>, value: &ValueRef<'_>, from: u64, compress: bool) -> Option<u64> {
+    match value {
+        ValueRef::String(StringRef::Int(_)) => None,
+        ValueRef::String(StringRef::Bytes(text)) => {
+            let rest = text.get(from as usize..)?;
+            out.extend_from_slice(&rest[..rest.len().min(SLICE_BYTES)]);
+            (rest.len() > SLICE_BYTES).then_some(from + SLICE_BYTES as u64)
+        }
+        ValueRef::List(value) => list::slice(out, value, from, compress),
+        ValueRef::Set(value) => set::slice(out, value, from, compress),
+        ValueRef::ZSet(value) => zset::slice(out, value, from, compress),
+        ValueRef::Hash(value) => hash::slice(out, value, from, compress),
+        ValueRef::Stream(value) => {
+            stream::put(out, value, compress);
+            None
+        }
     }
 }
 

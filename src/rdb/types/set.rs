@@ -12,6 +12,7 @@ use crate::rdb::encode;
 use crate::rdb::fault::Fault;
 use crate::rdb::format::kind;
 use crate::rdb::source::{Result, Source};
+use crate::rdb::types::SLICE;
 
 pub fn kind_of(set: &Set) -> u8 {
     match set.as_packed() {
@@ -29,6 +30,21 @@ pub fn put(out: &mut Vec<u8>, set: &Set, compress: bool) {
     for member in set.iter() {
         encode::element(out, member, compress);
     }
+}
+
+/// Some members of a table; the place is its cursor. While nothing changes it shows each member once.
+pub fn slice(out: &mut Vec<u8>, set: &Set, from: u64, compress: bool) -> Option<u64> {
+    let (mut cursor, mut count) = (from, 0);
+    while count < SLICE {
+        cursor = set.scan(cursor, |member| {
+            encode::element(out, member, compress);
+            count += 1;
+        });
+        if cursor == 0 {
+            return None;
+        }
+    }
+    Some(cursor)
 }
 
 pub fn decode(kind: u8, source: &mut Source<'_>, limits: &Limits) -> Result<Set> {

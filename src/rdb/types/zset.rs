@@ -8,13 +8,14 @@
 //! ```
 
 use crate::engine::limits::Limits;
-use crate::engine::listpack::Listpack;
+use crate::engine::listpack::{Element, Listpack};
 use crate::engine::zset::{Change, ZSet};
 use crate::rdb::encode;
 use crate::rdb::fault::Fault;
 use crate::rdb::format::kind;
 use crate::rdb::legacy::ziplist;
 use crate::rdb::source::{Result, Source};
+use crate::rdb::types::SLICE;
 
 pub fn kind_of(zset: &ZSet) -> u8 {
     if zset.as_pack().is_some() { kind::ZSET_LISTPACK } else { kind::ZSET_2 }
@@ -26,7 +27,19 @@ pub fn put(out: &mut Vec<u8>, zset: &ZSet, compress: bool) {
         return;
     }
     encode::length(out, zset.len() as u64);
-    for (member, score) in zset.iter() {
+    put_members(out, zset.iter(), compress);
+}
+
+/// The members of some ranks.
+pub fn slice(out: &mut Vec<u8>, zset: &ZSet, from: u64, compress: bool) -> Option<u64> {
+    let from = from as usize;
+    let end = zset.len().min(from + SLICE);
+    put_members(out, zset.range(from..end), compress);
+    (end < zset.len()).then_some(end as u64)
+}
+
+fn put_members<'a>(out: &mut Vec<u8>, members: impl Iterator<Item = (Element<'a>, f64)>, compress: bool) {
+    for (member, score) in members {
         encode::element(out, member, compress);
         out.extend_from_slice(&score.to_le_bytes());
     }
@@ -34,7 +47,10 @@ pub fn put(out: &mut Vec<u8>, zset: &ZSet, compress: bool) {
 
 pub fn decode(kind: u8, source: &mut Source<'_>, limits: &Limits) -> Result<ZSet> {
     match kind {
-        kind::ZSET_ZIPLIST => from_pack(ziplist::to_listpack(&source.string()?)?, limits),
+        kind::ZSET_ZIPLIST => {
+            let pack = ziplist::to_listpack(&source.string()?);
+            from_pack(pack.map_err(|_| Fault::fixed("Zset ziplist integrity check failed."))?, limits)
+        }
         kind::ZSET_LISTPACK => {
             let pack =
                 Listpack::from_bytes(&source.string()?).ok_or(Fault::fixed("Zset listpack integrity check failed."))?;

@@ -147,7 +147,12 @@ pub(super) fn look_ahead_of_members<'a>(
 pub fn run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Resolved, reply: &mut Reply) {
     let start = reply.len();
     reply.set_resp3(session.resp3);
+    reply.set_limit(worker.reply_limit);
     run_replying(worker, session, args, known, reply);
+    if reply.is_cut_short() {
+        reply.restart();
+        worker.server.kill_for_output(&session.client, reply.len() as u64);
+    }
     if worker.appended != 0 {
         session.write_offset = std::mem::take(&mut worker.appended);
     }

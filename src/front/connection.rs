@@ -284,14 +284,26 @@ impl Connection {
     /// Reads on behind an unfinished request, into a buffer of the connection's own.
     fn read_more(&mut self, context: &mut Context<'_>, lent: &mut Lent) -> io::Result<Poll<usize>> {
         let old = self.input.len();
-        let wanted = self.parser.wanted().saturating_sub(old).clamp(READ_BUFFER / 4, 4 << 20);
-        self.input.resize(old + wanted, 0);
-        let result = self.stream.poll_read(context, &mut self.input[old..]);
-        let len = match &result {
-            Poll::Ready(Ok(len)) => *len,
-            Poll::Ready(Err(_)) | Poll::Pending => 0,
+        let wanted = self.parser.wanted().saturating_sub(old).min(4 << 20);
+        let result = if wanted == 0 {
+            // Nobody knows how much will come, perhaps nothing for long: the buffer grows only by what does.
+            let mut buffer = std::mem::take(&mut lent.buffer);
+            let result = self.stream.poll_read(context, &mut buffer);
+            if let Poll::Ready(Ok(len)) = result {
+                self.input.extend_from_slice(&buffer[..len]);
+            }
+            lent.buffer = buffer;
+            result
+        } else {
+            self.input.resize(old + wanted, 0);
+            let result = self.stream.poll_read(context, &mut self.input[old..]);
+            let len = match &result {
+                Poll::Ready(Ok(len)) => *len,
+                Poll::Ready(Err(_)) | Poll::Pending => 0,
+            };
+            self.input.truncate(old + len);
+            result
         };
-        self.input.truncate(old + len);
         match result {
             Poll::Pending => Ok(Poll::Pending),
             Poll::Ready(Err(error)) => Err(error),
@@ -403,7 +415,10 @@ impl Connection {
         let client = &self.session.client;
         client.query_bytes.store(self.input.len(), Ordering::Relaxed);
         client.query_free.store(self.input.capacity() - self.input.len(), Ordering::Relaxed);
-        client.output_bytes.store(self.output.len() - self.written, Ordering::Relaxed);
+        let waiting = self.output.len() - self.written;
+        client.output_bytes.store(waiting, Ordering::Relaxed);
+        client.output_free.store(self.output.capacity() - waiting, Ordering::Relaxed);
+        client.reply_bytes.store(0, Ordering::Relaxed);
         let lent = self.shared.lent.borrow();
         let clients = &lent.worker.server.clients;
         clients.count_memory(client);

@@ -2,6 +2,7 @@
 
 use crate::base::clock;
 use crate::cli::{self, Invocation};
+use crate::cluster::migrate;
 use crate::front::pool::Pool;
 use crate::front::ports::Ports;
 use crate::front::{crash, cron, listener, log, process, signals, title, tls, watchdog};
@@ -10,7 +11,7 @@ use crate::replication;
 use crate::replication::primary;
 use crate::replication::primary::shutdown::{Waited, await_replicas};
 use crate::script;
-use crate::server::config::{Arguments, Checks, ConfigStore, Extra, REDIS_VERSION};
+use crate::server::config::{Arguments, Checks, Config, ConfigStore, Extra, REDIS_VERSION};
 use crate::server::intents::ShutdownWish;
 use crate::server::table::CommandTable;
 use crate::server::{Server, acl, commands};
@@ -39,7 +40,12 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
         crate::commands::FAMILIES,
         &[
             commands::FAMILIES,
-            &[persistence::commands::COMMANDS, script::commands::COMMANDS, primary::commands::COMMANDS],
+            &[
+                persistence::commands::COMMANDS,
+                script::commands::COMMANDS,
+                primary::commands::COMMANDS,
+                migrate::COMMANDS,
+            ],
         ]
         .concat(),
     );
@@ -70,9 +76,8 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
         let users = if config.aclfile.is_empty() { server.user_lines() } else { Vec::new() };
         config_file::rewrite_file(file, config, &Extra { users: Some(users), ..Extra::default() }, force_all)
     }));
-    server.declare_debug_commands(
-        [commands::debug::SUBCOMMANDS, &[persistence::debug::SUBCOMMANDS, primary::debug::SUBCOMMANDS]].concat(),
-    );
+    let of_rooms = [persistence::debug::SUBCOMMANDS, primary::debug::SUBCOMMANDS];
+    server.declare_debug_commands([commands::debug::SUBCOMMANDS, &of_rooms].concat());
     let _ = server.acl.file.set(persistence::acl_file::FILE);
     server
         .config
@@ -139,6 +144,7 @@ async fn run(server: &'static Server) -> Result<(), String> {
     tracing::warn!("Running mode={mode}, port={}. PID: {}", config.port, std::process::id());
     tracing::warn!("Server initialized");
     tokio::spawn(tls::follow_files(server));
+    tokio::spawn(migrate::run(server));
     if let Some(path) = &config.unixsocket {
         let listener = bind_unix(path, config.unixsocketperm)?;
         tokio::spawn(listener::accept_unix(server, Arc::clone(&pool), listener, path.clone()));
@@ -163,20 +169,28 @@ async fn run(server: &'static Server) -> Result<(), String> {
             continue;
         }
         let Waited::Done(wish) = await_replicas(server, wish).await else { continue };
-        // On another thread: a second SIGINT must be heard meanwhile.
-        let prepared = tokio::task::spawn_blocking(move || persistence::shutdown::prepare(server, wish)).await;
-        if prepared.unwrap_or(false) {
-            break;
-        }
+        // On another thread: a second SIGINT must be heard meanwhile. The process ends there, too: the locks that are never given
+        // back may hold up this one for good.
+        let prepared = tokio::task::spawn_blocking(move || {
+            if persistence::shutdown::prepare(server, wish) {
+                exit(&server.config.current());
+            }
+        });
+        // An error is a panic, which ends the process by itself.
+        let _ = prepared.await;
         tracing::warn!("Errors trying to shut down the server. Check the logs for more information.");
         server.give_up_shutdown();
     }
+}
+
+/// Everything is saved, and no command runs any more.
+fn exit(config: &Config) -> ! {
     if let Some(path) = &config.unixsocket {
         // The socket's file would keep the next start from binding.
         let _ = std::fs::remove_file(path);
     }
-    process::notify_supervisor(&config, "STOPPING=1");
-    process::remove_pidfile(&config);
+    process::notify_supervisor(config, "STOPPING=1");
+    process::remove_pidfile(config);
     tracing::warn!("Redis is now ready to exit, bye bye...");
     std::process::exit(0)
 }

@@ -148,7 +148,12 @@ pub(super) fn look_ahead_of_members<'a>(
 pub fn run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Resolved, reply: &mut Reply) {
     let start = reply.len();
     reply.set_resp3(session.resp3);
+    reply.set_limit(worker.reply_limit);
     run_replying(worker, session, args, known, reply);
+    if reply.is_cut_short() {
+        reply.restart();
+        worker.server.kill_for_output(&session.client, reply.len() as u64);
+    }
     if worker.appended != 0 {
         session.write_offset = std::mem::take(&mut worker.appended);
     }
@@ -478,7 +483,9 @@ pub fn admit(worker: &mut Worker, session: &mut Session, entry: &Entry, args: Ar
 #[cold]
 fn admit_in_special_state(worker: &Worker, session: &Session, entry: &Entry) -> Result<(), CommandError> {
     let flags = entry.spec.flags;
-    if worker.server.scripts.running.is_busy() && !flags.has(Flags::ALLOW_BUSY) && !session.in_script {
+    // The primary's stream waits for the script's locks; a command of it that were refused would be lost.
+    let may_interrupt = flags.has(Flags::ALLOW_BUSY) || session.in_script || session.is_primary_link;
+    if worker.server.scripts.running.is_busy() && !may_interrupt {
         return Err(worker.server.scripts.running.busy_error());
     }
     if worker.server.loading.load(Ordering::Relaxed) && !flags.has(Flags::LOADING) && !session.is_primary_link {
@@ -490,8 +497,11 @@ fn admit_in_special_state(worker: &Worker, session: &Session, entry: &Entry) -> 
     if worker.server.save_status.is_alarmed() && (entry.writes || entry.spec.name == "ping") {
         check_saved(worker, session)?;
     }
-    if worker.config.min_replicas_to_write > 0 && entry.writes && !session.is_primary_link {
-        refuse_lonely_write(worker)?;
+    if worker.config.min_replicas_to_write > 0 && !session.is_primary_link {
+        let mut queued = session.transaction.iter().flat_map(|transaction| &transaction.queue);
+        if entry.writes || (entry.full_name == "exec" && queued.any(|(entry, _)| entry.writes)) {
+            refuse_lonely_write(worker)?;
+        }
     }
     Ok(())
 }

@@ -149,6 +149,7 @@ impl Server {
         self.acl.log.reset_counts();
         self.expire_cycle.reset_stats();
         self.eviction.reset_stats();
+        self.replicas.reset_stats();
         self.lazyfree.freed.store(0, Ordering::Relaxed);
     }
 }

@@ -433,7 +433,10 @@ impl Connection {
         if self.session.postponed.is_none() {
             client.argument_bytes.store(understood, Ordering::Relaxed);
         }
-        client.output_bytes.store(self.output.len() - self.written, Ordering::Relaxed);
+        let waiting = self.output.len() - self.written;
+        client.output_bytes.store(waiting, Ordering::Relaxed);
+        client.output_free.store(self.output.capacity() - waiting, Ordering::Relaxed);
+        client.reply_bytes.store(0, Ordering::Relaxed);
         let lent = self.shared.lent.borrow();
         let clients = &lent.worker.server.clients;
         clients.count_memory(client);

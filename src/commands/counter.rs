@@ -13,14 +13,10 @@ use crate::engine::keyspace::NewExpiry;
 use crate::engine::value::StringRef;
 use crate::resp::Args;
 
+const NUMBER: &[KeySpec] = &[KeySpec::at(1).rw().access().update()];
+
 const fn counter(name: &'static str, arity: i32, handler: KeyHandler) -> KeyCommand {
-    KeyCommand::new(name, arity, handler)
-        .group(Group::String)
-        .write()
-        .denyoom()
-        .fast()
-        .keys(&[KeySpec::at(1).rw().access().update()])
-        .complexity("O(1)")
+    KeyCommand::new(name, arity, handler).group(Group::String).write().denyoom().fast().keys(NUMBER).complexity("O(1)")
 }
 
 pub const COMMANDS: &[KeyCommand] = &[

@@ -32,13 +32,15 @@ const fn radius_command(name: &'static str, arity: i32, handler: KeyHandler) -> 
         .complexity(SEARCH_COMPLEXITY)
 }
 
+const SOURCE: &[KeySpec] = &[KeySpec::at(1).ro().access()];
+
 /// Their forms that never do.
 const fn radius_ro_command(name: &'static str, arity: i32, handler: KeyHandler) -> KeyCommand {
     KeyCommand::new(name, arity, handler)
         .since("3.2.10")
         .group(Group::Geo)
         .readonly()
-        .keys(&[KeySpec::at(1).ro().access()])
+        .keys(SOURCE)
         .complexity(SEARCH_COMPLEXITY)
 }
 
@@ -54,7 +56,7 @@ const fn radius_keys(options_at: isize) -> [KeySpec; 3] {
 pub const COMMANDS: &[KeyCommand] = &[
     search_command("geosearch", -7, geosearch)
         .readonly()
-        .keys(&[KeySpec::at(1).ro().access()])
+        .keys(SOURCE)
         .syntax("key <FROMMEMBER member | FROMLONLAT longitude latitude> <BYRADIUS radius <M | KM | FT | MI> | BYBOX width height <M | KM | FT | MI> | BYPOLYGON num-vertices longitude latitude [longitude latitude ...]> [ASC | DESC] [COUNT count [ANY]] [WITHCOORD] [WITHDIST] [WITHHASH]")
         .summary("Finds members within a circle, a box or a polygon."),
     search_command("geosearchstore", -8, geosearchstore)

@@ -143,6 +143,10 @@ pub async fn serve(shared: Rc<Shared>, accepted: Accepted) {
     };
     // An error of the socket means that the client is gone, which is all there is to know.
     let _ = poll_fn(|context| connection.poll(context)).await;
+    if connection.feed.is_none() && client.has(flag::REPLICA) {
+        // Gone before the first byte was sent: the link must know all the same.
+        connection.feed = Feed::attach(connection.server, client.id);
+    }
     let mut lent = shared.lent.borrow_mut();
     dispatch::close_session(&mut lent.worker, &mut connection.session);
 }
@@ -296,7 +300,8 @@ impl Connection {
             }
             result
         } else {
-            let missing = missing.min(READ_MOST);
+            // Announced is not sent: there is never more room than what has come already deserves.
+            let missing = missing.min(old.clamp(READ_BUFFER, READ_MOST));
             self.input.reserve_exact(missing);
             self.input.resize(old + missing, 0);
             let result = self.stream.poll_read(context, &mut self.input[old..]);

@@ -43,6 +43,7 @@ pub fn run_batch(
     reply: &mut Reply,
 ) -> BatchEnd {
     worker.refresh();
+    worker.stats.running.begin(worker.now_ms);
     let mut resolved = std::mem::take(&mut worker.resolved);
     resolved.clear();
     let mut names_members = false;
@@ -58,6 +59,7 @@ pub fn run_batch(
         }
     }
     let end = run_resolved(worker, session, batch, buffer, &resolved, reply);
+    worker.stats.running.end();
     worker.resolved = resolved;
     end
 }
@@ -286,6 +288,7 @@ fn try_run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Re
         }
     };
     session.client.last_command.store(entry.id + 1, Ordering::Relaxed);
+    worker.stats.running.note(entry.id);
     // Eviction takes locks of its own, so it is not for `admit`, which also runs inside EXEC.
     if let Err(error) = admit(worker, session, entry, args).and_then(|()| evict::admit(worker, session, entry)) {
         worker.stats.commands[entry.id].rejected.add(1);
@@ -473,7 +476,9 @@ pub fn admit(worker: &mut Worker, session: &mut Session, entry: &Entry, args: Ar
 #[cold]
 fn admit_in_special_state(worker: &Worker, session: &Session, entry: &Entry) -> Result<(), CommandError> {
     let flags = entry.spec.flags;
-    if worker.server.scripts.running.is_busy() && !flags.has(Flags::ALLOW_BUSY) && !session.in_script {
+    // The primary's stream waits for the script's locks; a command of it that were refused would be lost.
+    let may_interrupt = flags.has(Flags::ALLOW_BUSY) || session.in_script || session.is_primary_link;
+    if worker.server.scripts.running.is_busy() && !may_interrupt {
         return Err(worker.server.scripts.running.busy_error());
     }
     if worker.server.loading.load(Ordering::Relaxed) && !flags.has(Flags::LOADING) && !session.is_primary_link {
@@ -485,8 +490,11 @@ fn admit_in_special_state(worker: &Worker, session: &Session, entry: &Entry) -> 
     if worker.server.save_status.is_alarmed() && (entry.writes || entry.spec.name == "ping") {
         check_saved(worker, session)?;
     }
-    if worker.config.min_replicas_to_write > 0 && entry.writes && !session.is_primary_link {
-        refuse_lonely_write(worker)?;
+    if worker.config.min_replicas_to_write > 0 && !session.is_primary_link {
+        let mut queued = session.transaction.iter().flat_map(|transaction| &transaction.queue);
+        if entry.writes || (entry.full_name == "exec" && queued.any(|(entry, _)| entry.writes)) {
+            refuse_lonely_write(worker)?;
+        }
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use super::state::Server;
 use super::stats::WorkerStats;
 use crate::base::clock::{self, Stopwatch};
 use crate::base::random::Random;
-use crate::commands::effects::{Effects, EventClasses};
+use crate::commands::effects::Effects;
 use crate::commands::settings::Settings;
 use crate::engine::keyspace::OnExpired;
 use crate::engine::keyspace::waiters::Ticket;
@@ -43,6 +43,9 @@ pub struct Worker {
     settings_generation: u64,
     /// The role that requests were admitted under.
     pub role_epoch: u64,
+    /// This worker applies the stream of the primary that was followed in this epoch: whatever else changes, it acts for that
+    /// role, and sees what the primary saw.
+    pub follows: Option<u64>,
     /// Bytes of the primary's stream that the running command goes into our own with.
     pub stream: Vec<u8>,
     pub effects: Effects,
@@ -90,6 +93,7 @@ impl Worker {
             config_generation: server.config.generation(),
             settings_generation: server.settings_generation.load(Ordering::Acquire),
             role_epoch: 0,
+            follows: None,
             stream: Vec::new(),
             effects: Effects::default(),
             unit: Vec::new(),
@@ -122,7 +126,8 @@ impl Worker {
     #[inline]
     pub fn note_state(&mut self) {
         let server = self.server;
-        self.in_special_state = server.loading.load(Ordering::Relaxed)
+        self.in_special_state = self.config.min_replicas_to_write > 0
+            || server.loading.load(Ordering::Relaxed)
             || server.async_loading.load(Ordering::Relaxed)
             || server.scripts.running.is_busy()
             || server.save_status.is_alarmed();
@@ -158,7 +163,7 @@ impl Worker {
     #[cold]
     pub fn renew_settings(&mut self) {
         // In this order: what is read behind the epoch is at least as new.
-        self.role_epoch = self.server.role.epoch();
+        self.role_epoch = self.follows.unwrap_or_else(|| self.server.role.epoch());
         self.config = self.server.config.current();
         self.acl_generation = self.server.acl.generation();
         let config = &self.config;
@@ -182,7 +187,10 @@ impl Worker {
             shares_integers: config.maxmemory == 0 || !config.maxmemory_policy.needs_access_bits(),
             lfu_log_factor: config.lfu_log_factor,
             lfu_decay_minutes: config.lfu_decay_time,
-            on_expired: if is_replica || self.pause.mode != PauseMode::None {
+            on_expired: if self.follows.is_some() {
+                // The primary decides what has expired.
+                OnExpired::Ignore
+            } else if is_replica || self.pause.mode != PauseMode::None {
                 OnExpired::Hide
             } else {
                 OnExpired::Remove
@@ -192,7 +200,7 @@ impl Worker {
             lazy_expire: config.lazyfree_lazy_expire,
             lazy_user_flush: config.lazyfree_lazy_user_flush,
             skip_checksum: self.server.save_status.skip_checksum.load(Ordering::Acquire),
-            notify: EventClasses::from_bits(config.notify_keyspace_events.0),
+            notify: config.notify_keyspace_events,
         };
     }
 

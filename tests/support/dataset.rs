@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// Databases that the writer uses.
 pub const DATABASES: usize = 4;
 /// Commands that it knows.
-const KINDS: u64 = 31;
+const KINDS: u64 = 35;
 
 /// Every key with its type, value and expiry, as text.
 pub fn read(client: &mut Client) -> BTreeMap<String, String> {
@@ -160,6 +160,7 @@ impl Writer {
             30 => vec!["PFADD", "s:hll", &word],
             31 => vec!["XADD", &x, "MAXLEN", "~", "50", "*", "field", &word],
             32 => vec!["XGROUP", "CREATE", &x, "group", "0", "MKSTREAM"],
+            33 => vec!["XDEL", &x, "0-1"],
             _ => vec!["XREADGROUP", "GROUP", "group", "consumer", "COUNT", "2", "STREAMS", &x, ">"],
         };
         line.into_iter().map(str::to_owned).collect()

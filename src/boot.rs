@@ -70,8 +70,9 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
         let users = if config.aclfile.is_empty() { server.user_lines() } else { Vec::new() };
         config_file::rewrite_file(file, config, &Extra { users: Some(users), ..Extra::default() }, force_all)
     }));
-    let of_rooms = [persistence::debug::SUBCOMMANDS, primary::debug::SUBCOMMANDS];
-    server.declare_debug_commands([commands::debug::SUBCOMMANDS, &of_rooms].concat());
+    server.declare_debug_commands(
+        [commands::debug::SUBCOMMANDS, &[persistence::debug::SUBCOMMANDS, primary::debug::SUBCOMMANDS]].concat(),
+    );
     let _ = server.acl.file.set(persistence::acl_file::FILE);
     server
         .config
@@ -166,20 +167,28 @@ async fn run(server: &'static Server) -> Result<(), String> {
             continue;
         }
         let Waited::Done(wish) = await_replicas(server, wish).await else { continue };
-        // On another thread: a second SIGINT must be heard meanwhile.
-        let prepared = tokio::task::spawn_blocking(move || persistence::shutdown::prepare(server, wish)).await;
-        if prepared.unwrap_or(false) {
-            break;
-        }
+        // On another thread: a second SIGINT must be heard meanwhile. The process ends there, too: the locks that are never given
+        // back may hold up this one for good.
+        let prepared = tokio::task::spawn_blocking(move || {
+            if persistence::shutdown::prepare(server, wish) {
+                exit(&server.config.current());
+            }
+        });
+        // An error is a panic, which ends the process by itself.
+        let _ = prepared.await;
         tracing::warn!("Errors trying to shut down the server. Check the logs for more information.");
         server.give_up_shutdown();
     }
+}
+
+/// Everything is saved, and no command runs any more.
+fn exit(config: &Config) -> ! {
     if let Some(path) = &config.unixsocket {
         // The socket's file would keep the next start from binding.
         let _ = std::fs::remove_file(path);
     }
-    process::notify_supervisor(&config, "STOPPING=1");
-    process::remove_pidfile(&config);
+    process::notify_supervisor(config, "STOPPING=1");
+    process::remove_pidfile(config);
     tracing::warn!("Redis is now ready to exit, bye bye...");
     std::process::exit(0)
 }

@@ -63,6 +63,21 @@ impl Serializer {
         }
     }
 
+    /// Tells a loader how many keys will come, so that its tables need not grow step by step.
+    fn announce_sizes(&mut self, locked: &Locked, databases: usize) {
+        let Serializer::Rdb(writer) = self else { return };
+        for index in 0..databases {
+            let (mut keys, mut volatile) = (0, 0);
+            for db in (0..SHARDS).filter_map(|shard| locked.shard(shard).db(index)) {
+                keys += db.len();
+                volatile += db.volatile_len();
+            }
+            if keys > 0 {
+                writer.resize(index, keys as u64, volatile as u64);
+            }
+        }
+    }
+
     fn finish(&mut self) {
         match self {
             Serializer::Rdb(writer) => writer.finish(),
@@ -129,8 +144,9 @@ impl From<io::Error> for Stopped {
 }
 
 /// The cut. To be called with all shards locked and the activity claimed in `save_status`; ends with `run`.
-pub fn begin(server: &'static Server, locked: &mut Locked, serializer: Serializer) -> Arc<Sink> {
+pub fn begin(server: &'static Server, locked: &mut Locked, mut serializer: Serializer) -> Arc<Sink> {
     let status = &server.save_status;
+    serializer.announce_sizes(locked, server.keyspace.databases());
     let sink = Arc::new(Sink { serializer: Mutex::new(serializer), keys: AtomicU64::new(0), status });
     let mut total = 0;
     for shard in 0..SHARDS {

@@ -288,7 +288,9 @@ impl Connection {
     /// Reads on behind an unfinished request, into a buffer of the connection's own.
     fn read_more(&mut self, context: &mut Context<'_>, lent: &mut Lent) -> io::Result<Poll<usize>> {
         let old = self.input.len();
-        let wanted = self.parser.wanted().saturating_sub(old).clamp(READ_BUFFER / 4, 4 << 20);
+        // Announced is not sent: there is never more room than what has come already deserves.
+        let most = old.clamp(READ_BUFFER, 4 << 20);
+        let wanted = self.parser.wanted().saturating_sub(old).clamp(READ_BUFFER / 4, most);
         self.input.resize(old + wanted, 0);
         let result = self.stream.poll_read(context, &mut self.input[old..]);
         let len = match &result {

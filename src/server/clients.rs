@@ -6,6 +6,7 @@ use crate::engine::keyspace::waiters::Ticket;
 use atomic_waker::AtomicWaker;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -126,6 +127,18 @@ const CONNECTION_BYTES: usize = size_of::<Client>() + 1024;
 /// What a held name costs besides its bytes: entries in the session's list and in the server's register.
 const HELD_NAME_BYTES: usize = 128;
 
+/// What a message costs besides its bytes.
+const MESSAGE_BYTES: usize = 64;
+
+thread_local! {
+    static SENT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Memory of all messages that this thread has ever sent to clients. Eviction must know what its own messages take.
+pub fn sent_by_this_thread() -> usize {
+    SENT.get()
+}
+
 /// Size of Redis's fixed reply buffer.
 pub const OUTPUT_CHUNK: usize = 16 * 1024;
 
@@ -215,6 +228,7 @@ impl Client {
         if self.is_killed() {
             return 0;
         }
+        SENT.set(SENT.get() + bytes.len() + MESSAGE_BYTES);
         let mut outbox = self.outbox.lock();
         outbox.bytes += bytes.len();
         let waiting = outbox.bytes + self.output_bytes.load(Ordering::Relaxed);

@@ -43,6 +43,7 @@ pub fn run_batch(
     reply: &mut Reply,
 ) -> BatchEnd {
     worker.refresh();
+    worker.stats.running.begin(worker.now_ms);
     let mut resolved = std::mem::take(&mut worker.resolved);
     resolved.clear();
     let mut names_members = false;
@@ -58,6 +59,7 @@ pub fn run_batch(
         }
     }
     let end = run_resolved(worker, session, batch, buffer, &resolved, reply);
+    worker.stats.running.end();
     worker.resolved = resolved;
     end
 }
@@ -281,6 +283,7 @@ fn try_run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Re
         }
     };
     session.client.last_command.store(entry.id + 1, Ordering::Relaxed);
+    worker.stats.running.note(entry.id);
     // Eviction takes locks of its own, so it is not for `admit`, which also runs inside EXEC.
     if let Err(error) = admit(worker, session, entry, args).and_then(|()| evict::admit(worker, session, entry)) {
         worker.stats.commands[entry.id].rejected.add(1);

@@ -22,6 +22,7 @@ pub mod intents;
 pub mod journal;
 pub mod latency;
 pub mod lazyfree;
+pub mod migrations;
 pub mod monitor;
 pub mod multi;
 pub mod notify;

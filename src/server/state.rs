@@ -10,6 +10,7 @@ use super::intents::Intents;
 use super::journal::Journal;
 use super::latency::LatencyMonitor;
 use super::lazyfree::LazyFree;
+use super::migrations::Migrations;
 use super::monitor::Monitors;
 use super::own_expiry::OwnExpiries;
 use super::pause::Pauses;
@@ -73,6 +74,7 @@ pub struct Server {
     pub tls: crate::net::tls::Contexts,
     /// Those that follow this server.
     pub replicas: Replicas,
+    pub migrations: Migrations,
     /// Changes since the last successful save.
     pub dirty: AtomicI64,
     /// DEBUG SET-ACTIVE-EXPIRE 0 stops the cycle.
@@ -155,6 +157,7 @@ impl Server {
             own_expiries: OwnExpiries::default(),
             tls: crate::net::tls::Contexts::default(),
             replicas: Replicas::default(),
+            migrations: Migrations::default(),
             dirty: AtomicI64::new(0),
             active_expire: AtomicBool::new(true),
             cron_paused: AtomicBool::new(false),

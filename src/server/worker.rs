@@ -8,7 +8,7 @@ use super::state::Server;
 use super::stats::WorkerStats;
 use crate::base::clock::{self, Stopwatch};
 use crate::base::random::Random;
-use crate::commands::effects::{Effects, EventClasses};
+use crate::commands::effects::Effects;
 use crate::commands::settings::Settings;
 use crate::engine::keyspace::OnExpired;
 use crate::engine::keyspace::waiters::Ticket;
@@ -196,7 +196,7 @@ impl Worker {
             lazy_expire: config.lazyfree_lazy_expire,
             lazy_user_flush: config.lazyfree_lazy_user_flush,
             skip_checksum: self.server.save_status.skip_checksum.load(Ordering::Acquire),
-            notify: EventClasses::from_bits(config.notify_keyspace_events.0),
+            notify: config.notify_keyspace_events,
         };
     }
 

@@ -5,6 +5,7 @@ use super::{Field, Figure};
 use crate::server::acl::log::Reason;
 use crate::server::pubsub::Kind;
 use crate::server::stats::rates::Rate;
+use std::sync::atomic::Ordering;
 
 pub const FIELDS: &[Field] = &[
     Field::new("total_connections_received", |view| load_u64(&view.server.stats.connections_received).into()),
@@ -45,7 +46,7 @@ pub const FIELDS: &[Field] = &[
     Field::new("latest_fork_usec", |_| 0u64.into()),
     // Nothing forks here: snapshots begun.
     Field::new("total_forks", |view| load_u64(&view.server.save_status.snapshots).into()),
-    Field::new("migrate_cached_sockets", |_| 0u64.into()),
+    Field::new("migrate_cached_sockets", |view| view.server.migrations.cached_sockets.load(Ordering::Relaxed).into()),
     Field::new("slave_expires_tracked_keys", |view| view.server.own_expiries.len().into()),
     Field::new("active_defrag_hits", |_| 0u64.into()),
     Field::new("active_defrag_misses", |_| 0u64.into()),

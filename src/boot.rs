@@ -11,7 +11,7 @@ use crate::replication;
 use crate::replication::primary;
 use crate::replication::primary::shutdown::{Waited, await_replicas};
 use crate::script;
-use crate::server::config::{Arguments, Checks, ConfigStore, Extra, REDIS_VERSION};
+use crate::server::config::{Arguments, Checks, Config, ConfigStore, Extra, REDIS_VERSION};
 use crate::server::intents::ShutdownWish;
 use crate::server::table::CommandTable;
 use crate::server::{Server, acl, commands};

@@ -76,8 +76,9 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
         let users = if config.aclfile.is_empty() { server.user_lines() } else { Vec::new() };
         config_file::rewrite_file(file, config, &Extra { users: Some(users), ..Extra::default() }, force_all)
     }));
-    let of_rooms = [persistence::debug::SUBCOMMANDS, primary::debug::SUBCOMMANDS];
-    server.declare_debug_commands([commands::debug::SUBCOMMANDS, &of_rooms].concat());
+    server.declare_debug_commands(
+        [commands::debug::SUBCOMMANDS, &[persistence::debug::SUBCOMMANDS, primary::debug::SUBCOMMANDS]].concat(),
+    );
     let _ = server.acl.file.set(persistence::acl_file::FILE);
     server
         .config

@@ -2,14 +2,19 @@
 
 use crate::base::clock;
 use crate::cli::{self, Invocation};
+use crate::cluster::migrate;
 use crate::front::pool::Pool;
-use crate::front::{crash, cron, listener, log, process, signals};
+use crate::front::ports::Ports;
+use crate::front::{crash, cron, listener, log, process, signals, title, tls, watchdog};
 use crate::persistence::{self, config_file};
+use crate::replication;
+use crate::replication::primary;
+use crate::replication::primary::shutdown::{Waited, await_replicas};
 use crate::script;
 use crate::server::config::{Arguments, Checks, Config, ConfigStore, Extra, REDIS_VERSION};
 use crate::server::intents::ShutdownWish;
 use crate::server::table::CommandTable;
-use crate::server::{Server, commands};
+use crate::server::{Server, acl, commands};
 use std::os::unix::fs::PermissionsExt;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -31,7 +36,24 @@ pub fn main() -> ExitCode {
 
 fn serve(arguments: &Arguments) -> Result<(), String> {
     let config_path = config_file::config_path(arguments);
-    let mut loaded = config_file::load(arguments, Checks::default());
+    let mut table = CommandTable::new(
+        crate::commands::FAMILIES,
+        &[
+            commands::FAMILIES,
+            &[
+                persistence::commands::COMMANDS,
+                script::commands::COMMANDS,
+                primary::commands::COMMANDS,
+                migrate::COMMANDS,
+            ],
+        ]
+        .concat(),
+    );
+    let checks = Checks {
+        command_exists: &|name| table.find(name).is_some(),
+        user: &|words| acl::rules::check_declaration(&table, words),
+    };
+    let mut loaded = config_file::load(arguments, checks);
     if let Some(problem) = loaded.problems.first() {
         return Err(problem.fatal_text());
     }
@@ -39,33 +61,43 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     process::daemonize(&loaded.config)?;
     crash::block_signals();
     log::start(&loaded.config);
-    let renames: Vec<(&[u8], &[u8])> = loaded
-        .renamed_commands
-        .iter()
-        .filter_map(|declared| Some((declared.words.first()?.as_slice(), declared.words.get(1)?.as_slice())))
-        .collect();
-    let table = CommandTable::leak_renamed(
-        crate::commands::FAMILIES,
-        &[commands::FAMILIES, &[persistence::commands::COMMANDS, script::commands::COMMANDS]].concat(),
-        &renames,
-    );
+    for declared in &loaded.renamed_commands {
+        if let [old, new] = declared.words.as_slice() {
+            table.rename(old, new);
+        }
+    }
+    let table = table.leaked();
     let store = ConfigStore::new(loaded.config);
     store.on_apply(&["dir"], Box::new(|_, new| config_file::enter_dir(new)));
     let server = Server::leak(store, table, config_path, clock::unix_ms());
     server.config.rewrite_with(Box::new(|config, force_all| {
         let Some(file) = &server.config_file else { return Err("there is no file".into()) };
-        config_file::rewrite_file(file, config, &Extra::default(), force_all)
+        // With an ACL file the users have their own place.
+        let users = if config.aclfile.is_empty() { server.user_lines() } else { Vec::new() };
+        config_file::rewrite_file(file, config, &Extra { users: Some(users), ..Extra::default() }, force_all)
     }));
-    server.declare_debug_commands([commands::debug::SUBCOMMANDS, &[persistence::debug::SUBCOMMANDS]].concat());
+    server.declare_debug_commands(
+        [commands::debug::SUBCOMMANDS, &[persistence::debug::SUBCOMMANDS, primary::debug::SUBCOMMANDS]].concat(),
+    );
+    let _ = server.acl.file.set(persistence::acl_file::FILE);
+    server
+        .config
+        .on_changed(&["requirepass"], Box::new(|_, new| server.set_default_password(new.requirepass.as_deref())));
     process::observe(server);
     // Placed once, before anything is loaded.
     let _ = server.save_status.compile_library.set(script::functions::compile);
     let _ = server.save_status.save_now.set(persistence::rdb_save::save);
     log::follow(server);
+    primary::start(server);
     crash::watch(server).map_err(|error| error.to_string())?;
     follow_oom_score(server);
+    process::follow_maxclients(server);
     process::write_pidfile(&server.config.current());
     announce(server);
+    if let Err(reason) = persistence::acl_file::start(server, &loaded.users) {
+        reason.lines().for_each(|line| tracing::warn!("{line}"));
+        std::process::exit(1);
+    }
     std::thread::Builder::new()
         .name("lazyfree".into())
         .spawn(|| server.lazyfree.run())
@@ -102,16 +134,18 @@ fn announce(server: &Server) {
 /// Binds, serves, and shuts down when it is asked to.
 async fn run(server: &'static Server) -> Result<(), String> {
     let config = server.config.current();
-    let listeners = if config.port == 0 { Vec::new() } else { bind(&config)? };
+    tls::start(server)?;
     let pool = Arc::new(Pool::start(server, config.io_threads).map_err(|error| error.to_string())?);
+    // Before the first client: nobody may see or change a data set that is not there yet.
+    server.loading.store(true, Ordering::Release);
+    Ports::open(server, Arc::clone(&pool))?;
+    title::follow(server);
+    watchdog::follow(server);
     let mode = "standalone";
     tracing::warn!("Running mode={mode}, port={}. PID: {}", config.port, std::process::id());
     tracing::warn!("Server initialized");
-    // Before the first client: nobody may see or change a data set that is not there yet.
-    server.loading.store(true, Ordering::Release);
-    for listener in listeners {
-        tokio::spawn(listener::accept(server, Arc::clone(&pool), listener));
-    }
+    tokio::spawn(tls::follow_files(server));
+    tokio::spawn(migrate::run(server));
     if let Some(path) = &config.unixsocket {
         let listener = bind_unix(path, config.unixsocketperm)?;
         tokio::spawn(listener::accept_unix(server, Arc::clone(&pool), listener, path.clone()));
@@ -119,6 +153,7 @@ async fn run(server: &'static Server) -> Result<(), String> {
     tokio::spawn(signals::listen(server));
     tokio::spawn(cron::run(server));
     load(server).await;
+    replication::replica::start(server).map_err(|error| error.to_string())?;
     tracing::info!("Ready to accept connections");
     process::notify_supervisor(&config, "READY=1\nSTATUS=Ready to accept connections");
     loop {
@@ -134,19 +169,29 @@ async fn run(server: &'static Server) -> Result<(), String> {
         if !server.intents.is_shutting_down() {
             continue;
         }
-        // On another thread: a second SIGINT must be heard meanwhile.
-        let prepared = tokio::task::spawn_blocking(move || persistence::shutdown::prepare(server, wish)).await;
-        if prepared.unwrap_or(false) {
-            break;
-        }
-        server.intents.give_up_shutdown();
+        let Waited::Done(wish) = await_replicas(server, wish).await else { continue };
+        // On another thread: a second SIGINT must be heard meanwhile. The process ends there, too: the locks that are never given
+        // back may hold up this one for good.
+        let prepared = tokio::task::spawn_blocking(move || {
+            if persistence::shutdown::prepare(server, wish) {
+                exit(&server.config.current());
+            }
+        });
+        // An error is a panic, which ends the process by itself.
+        let _ = prepared.await;
+        tracing::warn!("Errors trying to shut down the server. Check the logs for more information.");
+        server.give_up_shutdown();
     }
+}
+
+/// Everything is saved, and no command runs any more.
+fn exit(config: &Config) -> ! {
     if let Some(path) = &config.unixsocket {
         // The socket's file would keep the next start from binding.
         let _ = std::fs::remove_file(path);
     }
-    process::notify_supervisor(&config, "STOPPING=1");
-    process::remove_pidfile(&config);
+    process::notify_supervisor(config, "STOPPING=1");
+    process::remove_pidfile(config);
     tracing::warn!("Redis is now ready to exit, bye bye...");
     std::process::exit(0)
 }
@@ -170,14 +215,6 @@ async fn load(server: &'static Server) {
         }
         wish = wish => server.intents.wish_shutdown(wish, None),
     }
-}
-
-fn bind(config: &Config) -> Result<Vec<std::net::TcpListener>, String> {
-    listener::bind(config, config.port).map_err(|reason| {
-        tracing::warn!("{reason}");
-        tracing::warn!("Failed listening on port {} (tcp), aborting.", config.port);
-        format!("{reason}\n")
-    })
 }
 
 fn bind_unix(path: &str, mode: u32) -> Result<std::os::unix::net::UnixListener, String> {

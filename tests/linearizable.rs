@@ -228,6 +228,50 @@ fn watched_keys_stop_lost_updates() {
     assert_eq!(server.client().line("GET n").text(), "200");
 }
 
+/// CLIENT PAUSE WRITE: when it has answered, no write of anybody is on its way any more, whatever stands in the batches of other workers,
+/// alone or in transactions.
+#[test]
+fn a_pause_stops_writes_at_once() {
+    let server = Server::start(&["--io-threads", "4"]);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for id in 0..4usize {
+            let (server, stop) = (&server, &stop);
+            scope.spawn(move || {
+                let mut client = server.client();
+                while !stop.load(Ordering::Relaxed) {
+                    for number in 0..64 {
+                        if id % 2 == 0 {
+                            client.send(&["INCR", &format!("n{number}")]).expect("written");
+                            continue;
+                        }
+                        for words in [&["MULTI"][..], &["INCR", "n1"], &["INCR", "n2"], &["EXEC"]] {
+                            client.send(words).expect("written");
+                        }
+                    }
+                    for _ in 0..(if id % 2 == 0 { 64 } else { 64 * 4 }) {
+                        client.reply().expect("a reply");
+                    }
+                }
+            });
+        }
+        let mut operator = server.client();
+        let keys: Vec<String> = (0..64).map(|number| format!("n{number}")).collect();
+        let mget: Vec<&str> = ["MGET"].into_iter().chain(keys.iter().map(String::as_str)).collect();
+        let mut late = 0;
+        for _ in 0..100 {
+            operator.line("CLIENT PAUSE 10000 WRITE");
+            let first = operator.call(&mget);
+            std::thread::sleep(Duration::from_millis(2));
+            late += usize::from(operator.call(&mget) != first);
+            operator.line("CLIENT UNPAUSE");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(late, 0, "of 100 pauses");
+    });
+}
+
 fn pop(client: &mut Client, way: usize) -> Option<String> {
     let words: &[&str] = match way % 3 {
         0 => &["BLPOP", "q1", "q2", "q3", "0.2"],

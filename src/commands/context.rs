@@ -15,11 +15,12 @@ use crate::engine::limits::Limits;
 use crate::engine::list::List;
 use crate::engine::record::Record;
 use crate::engine::set::Set;
+use crate::engine::stream::Stream;
 use crate::engine::string::StringBlock;
 use crate::engine::table::Entry;
 use crate::engine::value::{StringRef, Value, ValueMut, ValueRef};
 use crate::engine::zset::ZSet;
-use crate::resp::{OwnedArgs, Reply};
+use crate::resp::{Args, OwnedArgs, Reply};
 
 pub struct KeyContext<'a> {
     pub keys: Keys<'a>,
@@ -27,6 +28,13 @@ pub struct KeyContext<'a> {
     pub random: &'a mut Random,
     /// Inside MULTI, a script, or on the replication link: a blocking command answers at once.
     pub deny_blocking: bool,
+    pub in_script: bool,
+    /// It was blocked, and one of its keys has changed.
+    pub is_woken: bool,
+    /// The command comes from the stream of a primary or of an append-only file, and is obeyed to the letter.
+    pub is_replay: bool,
+    /// The user may read every key: also those that no declaration names (SORT BY and GET).
+    pub reads_any_key: bool,
 }
 
 /// What a handler returns when it has no error.
@@ -139,7 +147,12 @@ impl<'a> Keys<'a> {
             Some(record) => {
                 self.stats.hits.add(1);
                 if !self.no_touch {
-                    record.set_access(access(record.access(), self.settings, self.now_ms));
+                    let old = record.access();
+                    let new = access(old, self.settings, self.now_ms);
+                    // Most reads of a key fall into the same second as the one before: its cache line stays clean.
+                    if new != old {
+                        record.set_access(new);
+                    }
                 }
                 Some(record)
             }
@@ -238,6 +251,7 @@ impl<'a> Keys<'a> {
     collection!(read_set, write_set, set_or_new, Set);
     collection!(read_zset, write_zset, zset_or_new, ZSet);
     collection!(read_hash, write_hash, hash_or_new, Hash);
+    collection!(read_stream, write_stream, stream_or_new, Stream);
 
     /// Removes a collection that has become empty, with its `del` event.
     pub fn remove_emptied(&mut self, key: &[u8]) {
@@ -364,6 +378,13 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// Whoever is blocked on a key looks again, though the key itself has not changed.
+    pub fn wake(&mut self, key: &[u8]) {
+        if self.locked.shard(shard_of(self.hash(key))).waiters.has(self.db, key) {
+            self.effects.ready.push((self.db, key.into()));
+        }
+    }
+
     /// Publishes an event without marking the key as changed.
     #[inline]
     pub fn notify(&mut self, key: &[u8], class: EventClasses, event: &'static str) {
@@ -377,6 +398,15 @@ impl<'a> Keys<'a> {
         self.effects.propagation = Propagation::Rewritten;
         if self.observers.journal {
             self.effects.commands.push((self.db, OwnedArgs::new(args.iter().copied())));
+        }
+    }
+
+    /// Sends the request with other words in some places.
+    pub fn propagate_replacing(&mut self, args: Args<'_>, replaced: &[(usize, &[u8])]) {
+        self.effects.propagation = Propagation::Rewritten;
+        if self.observers.journal {
+            let word = |(index, arg)| replaced.iter().find(|(at, _)| *at == index).map_or(arg, |(_, word)| *word);
+            self.effects.commands.push((self.db, OwnedArgs::new(args.iter().enumerate().map(word))));
         }
     }
 

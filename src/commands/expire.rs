@@ -172,7 +172,7 @@ fn propagate_time(ctx: &mut KeyContext<'_>, args: Args<'_>, at: i64) {
 }
 
 fn ttl(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandError> {
-    reply_expiry(ctx, args, |at, now_ms| ((at - now_ms).max(0) + 500) / 1000)
+    reply_expiry(ctx, args, |at, now_ms| rounded_seconds((at - now_ms).max(0)))
 }
 
 fn pttl(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandError> {
@@ -180,11 +180,16 @@ fn pttl(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandErro
 }
 
 fn expiretime(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandError> {
-    reply_expiry(ctx, args, |at, _| (at.max(0) + 500) / 1000)
+    reply_expiry(ctx, args, |at, _| rounded_seconds(at.max(0)))
 }
 
 fn pexpiretime(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandError> {
     reply_expiry(ctx, args, |at, _| at.max(0))
+}
+
+/// Half a second counts as one; the farthest time does not overflow.
+fn rounded_seconds(ms: i64) -> i64 {
+    ms / 1000 + i64::from(ms % 1000 >= 500)
 }
 
 /// -2 without the key, -1 without an expiry.
@@ -213,6 +218,13 @@ fn persist(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandE
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn seconds_are_rounded() {
+        for (ms, seconds) in [(0, 0), (499, 0), (500, 1), (1499, 1), (i64::MAX, 9_223_372_036_854_776)] {
+            assert_eq!(rounded_seconds(ms), seconds);
+        }
+    }
     use crate::resp::OwnedArgs;
 
     fn conditions(line: &str) -> CommandResult<Conditions> {

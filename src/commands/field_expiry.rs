@@ -55,7 +55,9 @@ impl Keys<'_> {
         let place = self.hash(key);
         match self.locked.db_mut(place, self.db).find_mut(place, key)?.value_mut() {
             ValueMut::Hash(hash) => Some(hash),
-            ValueMut::String(_) | ValueMut::List(_) | ValueMut::Set(_) | ValueMut::ZSet(_) => None,
+            ValueMut::String(_) | ValueMut::List(_) | ValueMut::Set(_) | ValueMut::ZSet(_) | ValueMut::Stream(_) => {
+                None
+            }
         }
     }
 

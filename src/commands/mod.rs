@@ -35,11 +35,22 @@ mod list;
 mod list_blocking;
 mod list_move;
 pub mod object;
+mod pop_first;
 mod sample;
 mod set;
 mod set_algebra;
 mod set_random;
 mod sort;
+mod stream;
+mod stream_claim;
+mod stream_delete;
+mod stream_group;
+mod stream_id;
+mod stream_info;
+mod stream_pending;
+mod stream_producer;
+mod stream_read;
+mod stream_trim;
 mod string;
 mod string_set;
 mod zset;
@@ -81,6 +92,14 @@ pub const FAMILIES: &[&[KeyCommand]] = &[
     set_algebra::COMMANDS,
     set_random::COMMANDS,
     sort::COMMANDS,
+    stream::COMMANDS,
+    stream_claim::COMMANDS,
+    stream_delete::COMMANDS,
+    stream_group::COMMANDS,
+    stream_info::COMMANDS,
+    stream_producer::COMMANDS,
+    stream_read::COMMANDS,
+    stream_trim::COMMANDS,
     string::COMMANDS,
     string_set::COMMANDS,
     zset::COMMANDS,

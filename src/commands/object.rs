@@ -54,7 +54,12 @@ pub fn encoding_name(record: &Record, settings: &Settings) -> &'static str {
     match record.value() {
         ValueRef::List(_) if settings.old_encoding_names => "quicklist",
         ValueRef::Set(_) if settings.old_encoding_names && name == "listpack" => "hashtable",
-        ValueRef::String(_) | ValueRef::List(_) | ValueRef::Set(_) | ValueRef::ZSet(_) | ValueRef::Hash(_) => name,
+        ValueRef::String(_)
+        | ValueRef::List(_)
+        | ValueRef::Set(_)
+        | ValueRef::ZSet(_)
+        | ValueRef::Hash(_)
+        | ValueRef::Stream(_) => name,
     }
 }
 

@@ -218,7 +218,9 @@ fn sets_at<'k>(keys: &'k mut Keys<'_>, names: Args<'_>) -> CommandResult<Vec<Opt
         let record = keys.locked.db(hash, keys.db)?.find(hash, key).filter(|_| present)?;
         match record.value() {
             ValueRef::Set(set) => Some(set),
-            ValueRef::String(_) | ValueRef::List(_) | ValueRef::ZSet(_) | ValueRef::Hash(_) => None,
+            ValueRef::String(_) | ValueRef::List(_) | ValueRef::ZSet(_) | ValueRef::Hash(_) | ValueRef::Stream(_) => {
+                None
+            }
         }
     });
     Ok(sets.collect())

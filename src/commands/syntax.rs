@@ -135,8 +135,9 @@ fn adopt_token(items: &mut Vec<Argument>) {
 }
 
 fn leaf(word: &str) -> Argument {
-    if let Some((name, kind)) = word.split_once(':') {
-        return Argument { name: name.to_owned(), kind: known_kind(kind), ..Argument::default() };
+    if let Some((name, kind)) = word.split_once(':').and_then(|(name, kind)| known_kind(kind).map(|kind| (name, kind)))
+    {
+        return Argument { name: name.to_owned(), kind, ..Argument::default() };
     }
     let is_token = word.chars().any(char::is_alphabetic) && !word.chars().any(char::is_lowercase);
     if is_token || !word.chars().any(char::is_alphabetic) {
@@ -146,9 +147,9 @@ fn leaf(word: &str) -> Argument {
     Argument { name: word.to_owned(), kind: kind_of(word), ..Argument::default() }
 }
 
-fn known_kind(kind: &str) -> &'static str {
+fn known_kind(kind: &str) -> Option<&'static str> {
     const KINDS: [&str; 6] = ["integer", "double", "key", "pattern", "unix-time", "string"];
-    KINDS.into_iter().find(|known| *known == kind).unwrap_or("string")
+    KINDS.into_iter().find(|known| *known == kind)
 }
 
 /// Names say what their values are.

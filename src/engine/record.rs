@@ -18,6 +18,7 @@ use super::hash::Hash;
 use super::list::List;
 use super::memory::size_class;
 use super::set::Set;
+use super::stream::Stream;
 use super::string::StringBlock;
 use super::table::Entry;
 use super::value::{Kind, StringRef, Value, ValueMut, ValueRef};
@@ -118,6 +119,7 @@ impl Record {
             Value::List(list) => Self::with_word(key, Kind::List, Form::Collection, word_of(list), expiry),
             Value::Set(set) => Self::with_word(key, Kind::Set, Form::Collection, word_of(set), expiry),
             Value::ZSet(zset) => Self::with_word(key, Kind::ZSet, Form::Collection, word_of(zset), expiry),
+            Value::Stream(stream) => Self::with_word(key, Kind::Stream, Form::Collection, word_of(stream), expiry),
             Value::Hash(hash) => {
                 let fields_expire = hash.has_expiries();
                 let mut record = Self::with_word(key, Kind::Hash, Form::Collection, word_of(hash), expiry);
@@ -204,6 +206,7 @@ impl Record {
             2 => Kind::Set,
             3 => Kind::ZSet,
             4 => Kind::Hash,
+            5 => Kind::Stream,
             other => unreachable!("kind {other} is never written"),
         }
     }
@@ -237,6 +240,7 @@ impl Record {
                 Kind::Set => ValueRef::Set(self.word_as()),
                 Kind::ZSet => ValueRef::ZSet(self.word_as()),
                 Kind::Hash => ValueRef::Hash(self.word_as()),
+                Kind::Stream => ValueRef::Stream(self.word_as()),
             }
         }
     }
@@ -257,6 +261,7 @@ impl Record {
                 Kind::Set => ValueMut::Set(self.word_as_mut()),
                 Kind::ZSet => ValueMut::ZSet(self.word_as_mut()),
                 Kind::Hash => ValueMut::Hash(self.word_as_mut()),
+                Kind::Stream => ValueMut::Stream(self.word_as_mut()),
             }
         }
     }
@@ -297,6 +302,7 @@ impl Record {
                 (Form::Collection, Kind::Set) => Value::Set(self.word_read()),
                 (Form::Collection, Kind::ZSet) => Value::ZSet(self.word_read()),
                 (Form::Collection, Kind::Hash) => Value::Hash(self.word_read()),
+                (Form::Collection, Kind::Stream) => Value::Stream(self.word_read()),
                 (Form::Collection, Kind::String) => unreachable!("a string is no collection"),
             }
         };
@@ -315,6 +321,7 @@ impl Record {
             ValueRef::Set(set) => Value::Set(set.clone()),
             ValueRef::ZSet(zset) => Value::ZSet(zset.clone()),
             ValueRef::Hash(hash) => Value::Hash(hash.clone()),
+            ValueRef::Stream(stream) => Value::Stream(stream.clone()),
         }
     }
 
@@ -367,7 +374,12 @@ impl Record {
     pub fn earliest_field_expiry(&self) -> Option<i64> {
         match self.value() {
             ValueRef::Hash(hash) if self.fields_expire() => hash.earliest_expiry(),
-            ValueRef::Hash(_) | ValueRef::String(_) | ValueRef::List(_) | ValueRef::Set(_) | ValueRef::ZSet(_) => None,
+            ValueRef::Hash(_)
+            | ValueRef::String(_)
+            | ValueRef::List(_)
+            | ValueRef::Set(_)
+            | ValueRef::ZSet(_)
+            | ValueRef::Stream(_) => None,
         }
     }
 
@@ -375,7 +387,9 @@ impl Record {
     pub(in crate::engine) fn review_field_expiry(&mut self) -> bool {
         let fields_expire = match self.value() {
             ValueRef::Hash(hash) => hash.has_expiries(),
-            ValueRef::String(_) | ValueRef::List(_) | ValueRef::Set(_) | ValueRef::ZSet(_) => false,
+            ValueRef::String(_) | ValueRef::List(_) | ValueRef::Set(_) | ValueRef::ZSet(_) | ValueRef::Stream(_) => {
+                false
+            }
         };
         self.set_flag(FIELDS_EXPIRE, fields_expire);
         fields_expire
@@ -411,6 +425,7 @@ impl Record {
             ValueRef::Set(set) => set.encoding(),
             ValueRef::ZSet(zset) => zset.encoding(),
             ValueRef::Hash(hash) => hash.encoding(),
+            ValueRef::Stream(stream) => stream.encoding(),
         }
     }
 
@@ -547,6 +562,7 @@ impl Drop for Record {
                     Kind::Set => drop(self.word_read::<Set>()),
                     Kind::ZSet => drop(self.word_read::<ZSet>()),
                     Kind::Hash => drop(self.word_read::<Hash>()),
+                    Kind::Stream => drop(self.word_read::<Stream>()),
                 }
             },
         }

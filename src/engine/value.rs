@@ -3,6 +3,7 @@
 use super::hash::Hash;
 use super::list::List;
 use super::set::Set;
+use super::stream::Stream;
 use super::string::StringBlock;
 use super::zset::ZSet;
 
@@ -15,10 +16,11 @@ pub enum Kind {
     Set = 2,
     ZSet = 3,
     Hash = 4,
+    Stream = 5,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 5] = [Kind::String, Kind::List, Kind::Set, Kind::ZSet, Kind::Hash];
+    pub const ALL: [Kind; 6] = [Kind::String, Kind::List, Kind::Set, Kind::ZSet, Kind::Hash, Kind::Stream];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -27,6 +29,7 @@ impl Kind {
             Kind::Set => "set",
             Kind::ZSet => "zset",
             Kind::Hash => "hash",
+            Kind::Stream => "stream",
         }
     }
 }
@@ -48,6 +51,7 @@ pub enum Value {
     Set(Set),
     ZSet(ZSet),
     Hash(Hash),
+    Stream(Stream),
 }
 
 /// A value on loan.
@@ -57,6 +61,7 @@ pub enum ValueRef<'a> {
     Set(&'a Set),
     ZSet(&'a ZSet),
     Hash(&'a Hash),
+    Stream(&'a Stream),
 }
 
 /// A collection on loan for change. Strings change through `Db`, because they may need a larger record.
@@ -66,6 +71,7 @@ pub enum ValueMut<'a> {
     Set(&'a mut Set),
     ZSet(&'a mut ZSet),
     Hash(&'a mut Hash),
+    Stream(&'a mut Stream),
 }
 
 /// A step of a look-up that can be done ahead: what it touches is brought into the cache.
@@ -84,7 +90,7 @@ impl ValueRef<'_> {
             ValueRef::Set(set) => set.prefetch(hash, step),
             ValueRef::ZSet(zset) => zset.prefetch(hash, step),
             ValueRef::Hash(fields) => fields.prefetch(hash, step),
-            ValueRef::String(_) | ValueRef::List(_) => {}
+            ValueRef::String(_) | ValueRef::List(_) | ValueRef::Stream(_) => {}
         }
     }
 
@@ -100,6 +106,7 @@ impl ValueRef<'_> {
             ValueRef::ZSet(_) => 1,
             ValueRef::Hash(hash) if hash.encoding() == "hashtable" => hash.len(),
             ValueRef::Hash(_) => 1,
+            ValueRef::Stream(stream) => stream.free_effort(),
         }
     }
 
@@ -111,6 +118,7 @@ impl ValueRef<'_> {
             ValueRef::Set(set) => set.memory_usage(samples),
             ValueRef::ZSet(zset) => zset.memory(),
             ValueRef::Hash(hash) => hash.memory_usage(samples),
+            ValueRef::Stream(stream) => stream.memory_usage(samples),
         }
     }
 }

@@ -10,12 +10,16 @@
 //! input nor output, so that ten thousand of them cost little. Reading goes on while replies wait for a slow reader: a
 //! client that writes a million commands before it reads must not wait for itself.
 
+use super::handshake::Handshakes;
+use super::parking;
 use super::pool::Accepted;
 use crate::net::stream::Stream;
+use crate::replication::primary::feed::{Feed, Next};
 use crate::resp::{Batch, Limits, Reply, RequestParser};
 use crate::server::blocking::{self, Release};
-use crate::server::clients::OUTPUT_CHUNK;
-use crate::server::config::MemoryLimit;
+use crate::server::clients::{OUTPUT_CHUNK, flag};
+use crate::server::commands::client_list;
+use crate::server::config::{MemoryLimit, TlsAuthClientsUser};
 use crate::server::dispatch::{self, BATCH_MAX, BatchEnd};
 use crate::server::{Server, Session, Worker};
 use std::cell::RefCell;
@@ -30,6 +34,8 @@ use std::time::Duration;
 
 /// Size of the worker's read buffer: what one connection may run before others get their turn.
 const READ_BUFFER: usize = 64 * 1024;
+/// What one read of a very long argument may bring.
+const READ_MOST: usize = 4 << 20;
 /// Replies are written in between once so many bytes have gathered.
 const REPLY_FLUSH: usize = 256 * 1024;
 /// Bytes of requests that a client may have waiting before it has authenticated.
@@ -40,7 +46,10 @@ const PAUSE_LOOK_MS: i64 = 1000;
 const READS_MAX: usize = 8;
 
 /// What the connections of one worker share; borrowed for one batch at a time, never across an await.
-pub struct Shared(RefCell<Lent>);
+pub struct Shared {
+    lent: RefCell<Lent>,
+    handshakes: Handshakes,
+}
 
 struct Lent {
     worker: Worker,
@@ -52,12 +61,12 @@ struct Lent {
 impl Shared {
     pub fn new(worker: Worker) -> Self {
         let lent = Lent { worker, buffer: vec![0; READ_BUFFER], batch: Batch::default(), reply: Reply::default() };
-        Shared(RefCell::new(lent))
+        Shared { lent: RefCell::new(lent), handshakes: Handshakes::default() }
     }
 
     /// The worker, for its periodic work between batches.
     pub fn with_worker<T>(&self, work: impl FnOnce(&mut Worker) -> T) -> T {
-        work(&mut self.0.borrow_mut().worker)
+        work(&mut self.lent.borrow_mut().worker)
     }
 }
 
@@ -76,9 +85,15 @@ struct Connection {
     /// Replies that the socket has not taken yet, and how many of their bytes are written.
     output: Vec<u8>,
     written: usize,
+    /// The stream may still hold written bytes back (TLS).
+    unflushed: bool,
     /// Wakes the task at the deadline of a blocked command.
     deadline: Option<Pin<Box<tokio::time::Sleep>>>,
     peer_closed: bool,
+    /// The client runs on this machine.
+    is_local: bool,
+    /// The other end is a replica: what it gets whenever the output is empty.
+    feed: Option<Feed>,
 }
 
 /// Serves one client until it leaves.
@@ -86,29 +101,56 @@ pub async fn serve(shared: Rc<Shared>, accepted: Accepted) {
     let (stream, client) = match accepted {
         Accepted::Tcp(stream, client) => (tokio::net::TcpStream::from_std(stream).map(Stream::Tcp), client),
         Accepted::Unix(stream, client) => (tokio::net::UnixStream::from_std(stream).map(Stream::Unix), client),
+        Accepted::Tls(stream, client) => {
+            let server = shared.with_worker(|worker| worker.server);
+            (shared.handshakes.run(server, stream, &client).await, client)
+        }
     };
-    let Ok(stream) = stream else {
-        shared.with_worker(|worker| worker.server.clients.remove(client.id));
-        return;
+    let stream = match stream {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::debug!(
+                "Error accepting a client connection: {error} (addr={} laddr={})",
+                client.addr,
+                client.laddr
+            );
+            shared.with_worker(|worker| worker.server.clients.remove(client.id));
+            return;
+        }
     };
-    let authenticated = shared.with_worker(|worker| worker.server.config.current().requirepass.is_none());
+    let mut session = Session::new(Arc::clone(&client), false);
+    shared.with_worker(|worker| {
+        worker.server.become_default_user(&mut session);
+        if worker.server.config.current().tls_auth_clients_user == TlsAuthClientsUser::CommonName
+            && let Some(name) = stream.peer_common_name()
+        {
+            worker.server.become_certified_user(&mut session, name.as_bytes());
+        }
+    });
     let mut connection = Connection {
         shared: Rc::clone(&shared),
         server: shared.with_worker(|worker| worker.server),
         durable_mark: None,
         journal_before: 0,
         stream,
-        session: Session::new(Arc::clone(&client), authenticated),
+        session,
         parser: RequestParser::default(),
         input: Vec::new(),
         output: Vec::new(),
         written: 0,
+        unflushed: false,
         deadline: None,
         peer_closed: false,
+        is_local: client.is_local(),
+        feed: None,
     };
     // An error of the socket means that the client is gone, which is all there is to know.
     let _ = poll_fn(|context| connection.poll(context)).await;
-    let mut lent = shared.0.borrow_mut();
+    if connection.feed.is_none() && client.has(flag::REPLICA) {
+        // Gone before the first byte was sent: the link must know all the same.
+        connection.feed = Feed::attach(connection.server, client.id);
+    }
+    let mut lent = shared.lent.borrow_mut();
     dispatch::close_session(&mut lent.worker, &mut connection.session);
 }
 
@@ -157,8 +199,19 @@ impl Connection {
                 self.take_outbox();
                 continue;
             }
+            if self.output.is_empty() && self.session.client.has(flag::REPLICA) && !self.session.closing {
+                match self.feed_output(context) {
+                    Next::Write => continue,
+                    Next::Sleep => {}
+                    Next::Close => return Poll::Ready(Ok(())),
+                }
+            }
             if self.session.closing || self.peer_closed {
-                return if self.output.is_empty() || self.peer_closed { Poll::Ready(Ok(())) } else { Poll::Pending };
+                return if (self.output.is_empty() && !self.unflushed) || self.peer_closed {
+                    Poll::Ready(Ok(()))
+                } else {
+                    Poll::Pending
+                };
             }
             match self.read(context)? {
                 Poll::Pending => return Poll::Pending,
@@ -171,10 +224,48 @@ impl Connection {
         Poll::Pending
     }
 
+    /// Fills the empty output of a replica's connection.
+    fn feed_output(&mut self, context: &mut Context<'_>) -> Next {
+        if self.feed.is_none() {
+            self.feed = Feed::attach(self.server, self.session.client.id);
+            let nodelay = !self.server.config.current().repl_disable_tcp_nodelay;
+            // A socket that refuses is slower or faster, no more.
+            let _ = self.stream.set_nodelay(nodelay);
+        }
+        match &mut self.feed {
+            Some(feed) => feed.fill(&mut self.output, context.waker()),
+            None => Next::Close,
+        }
+    }
+
+    /// A replica takes its reply for a part of the stream: whoever makes us reply is no replica.
+    fn refuse_reply(&mut self, lent: &mut Lent) {
+        let client = &self.session.client;
+        let table = lent.worker.server.table;
+        let command = match client.last_command.load(Ordering::Relaxed) {
+            0 => "NULL",
+            id => &table.entry(id - 1).full_name,
+        };
+        let reply = lent.reply.as_bytes();
+        if reply.first() == Some(&b'-') {
+            let text = String::from_utf8_lossy(&reply[1..]);
+            tracing::warn!(
+                "== CRITICAL == This master is sending an error to its replica: '-{}' after processing the command \
+                 '{command}'",
+                text.trim_end()
+            );
+        }
+        let mut line = String::new();
+        client_list::describe(client, table, lent.worker.now_ms, &mut line);
+        tracing::warn!("Replica generated a reply to command '{command}', disconnecting it: {line}");
+        lent.reply.truncate(0);
+        lent.worker.server.clients.kill(client);
+    }
+
     /// Reads once and runs what came.
     fn read(&mut self, context: &mut Context<'_>) -> io::Result<Poll<usize>> {
         let shared = Rc::clone(&self.shared);
-        let lent = &mut *shared.0.borrow_mut();
+        let lent = &mut *shared.lent.borrow_mut();
         if !self.input.is_empty() {
             return self.read_more(context, lent);
         }
@@ -184,8 +275,12 @@ impl Connection {
             Poll::Pending => Ok(Poll::Pending),
             Poll::Ready(Err(error)) => Err(error),
             Poll::Ready(Ok(len)) => {
+                if self.is_local {
+                    parking::note_local_read();
+                }
                 lent.worker.stats.input_bytes.add(len as u64);
                 lent.worker.stats.reads_processed.add(1);
+                self.report_query(len, READ_BUFFER);
                 let rest = self.run(lent, &mut buffer[..len]);
                 self.input.extend_from_slice(&buffer[rest..len]);
                 self.check_query(lent);
@@ -196,17 +291,26 @@ impl Connection {
         result
     }
 
-    /// Reads on behind an unfinished request, into a buffer of the connection's own.
+    /// Reads on behind an unfinished request: by way of the worker's buffer, or straight to its place if much of one argument is
+    /// missing. Room is taken for what is known to come and no more, since the client is charged for it.
     fn read_more(&mut self, context: &mut Context<'_>, lent: &mut Lent) -> io::Result<Poll<usize>> {
         let old = self.input.len();
-        let wanted = self.parser.wanted().saturating_sub(old).clamp(READ_BUFFER / 4, 4 << 20);
-        self.input.resize(old + wanted, 0);
-        let result = self.stream.poll_read(context, &mut self.input[old..]);
-        let len = match &result {
-            Poll::Ready(Ok(len)) => *len,
-            Poll::Ready(Err(_)) | Poll::Pending => 0,
+        let missing = self.parser.wanted().saturating_sub(old);
+        let result = if missing <= READ_BUFFER {
+            let result = self.stream.poll_read(context, &mut lent.buffer);
+            if let Poll::Ready(Ok(len)) = &result {
+                self.input.extend_from_slice(&lent.buffer[..*len]);
+            }
+            result
+        } else {
+            // Announced is not sent: there is never more room than what has come already deserves.
+            let missing = missing.min(old.clamp(READ_BUFFER, READ_MOST));
+            self.input.reserve_exact(missing);
+            self.input.resize(old + missing, 0);
+            let result = self.stream.poll_read(context, &mut self.input[old..]);
+            self.input.truncate(old + if let Poll::Ready(Ok(len)) = &result { *len } else { 0 });
+            result
         };
-        self.input.truncate(old + len);
         match result {
             Poll::Pending => Ok(Poll::Pending),
             Poll::Ready(Err(error)) => Err(error),
@@ -225,11 +329,12 @@ impl Connection {
     /// Runs what waited behind a blocked command.
     fn run_input(&mut self) {
         let shared = Rc::clone(&self.shared);
-        self.run_own(&mut shared.0.borrow_mut());
+        self.run_own(&mut shared.lent.borrow_mut());
     }
 
     fn run_own(&mut self, lent: &mut Lent) {
         let mut input = std::mem::take(&mut self.input);
+        self.report_query(input.len(), input.capacity());
         let rest = self.run(lent, &mut input);
         if rest < input.len() {
             input.drain(..rest);
@@ -258,9 +363,6 @@ impl Connection {
     fn run(&mut self, lent: &mut Lent, buffer: &mut [u8]) -> usize {
         let mut start = 0;
         self.journal_before = self.server.journal.end();
-        let client = &self.session.client;
-        client.query_bytes.store(buffer.len(), Ordering::Relaxed);
-        client.query_free.store(READ_BUFFER.saturating_sub(buffer.len()), Ordering::Relaxed);
         lent.worker.renew_if_changed();
         while start < buffer.len() && !self.session.is_waiting() && !self.session.closing {
             let limits =
@@ -314,13 +416,32 @@ impl Connection {
         lent.worker.server.check_output(&self.session.client, &lent.worker.config, lent.worker.now_ms);
     }
 
+    /// Reports what is about to be run, and the room that it takes.
+    fn report_query(&self, len: usize, capacity: usize) {
+        let client = &self.session.client;
+        client.query_bytes.store(len, Ordering::Relaxed);
+        client.query_free.store(capacity - len, Ordering::Relaxed);
+    }
+
     /// Reports the buffers that stay with the connection while it sleeps.
     fn report(&mut self) {
         let client = &self.session.client;
-        client.query_bytes.store(self.input.len(), Ordering::Relaxed);
+        if client.is_killed() {
+            // What it held is on its way out: nobody else is to be evicted for it.
+            return;
+        }
+        // Arguments that are complete are no query any more, in Redis's terms.
+        let understood = self.parser.understood().min(self.input.len());
+        client.query_bytes.store(self.input.len() - understood, Ordering::Relaxed);
         client.query_free.store(self.input.capacity() - self.input.len(), Ordering::Relaxed);
-        client.output_bytes.store(self.output.len() - self.written, Ordering::Relaxed);
-        let lent = self.shared.0.borrow();
+        if self.session.postponed.is_none() {
+            client.argument_bytes.store(understood, Ordering::Relaxed);
+        }
+        let waiting = self.output.len() - self.written;
+        client.output_bytes.store(waiting, Ordering::Relaxed);
+        client.output_free.store(self.output.capacity() - waiting, Ordering::Relaxed);
+        client.reply_bytes.store(0, Ordering::Relaxed);
+        let lent = self.shared.lent.borrow();
         let clients = &lent.worker.server.clients;
         clients.count_memory(client);
         if lent.worker.config.maxmemory_clients != MemoryLimit::Bytes(0) {
@@ -334,7 +455,7 @@ impl Connection {
             return;
         }
         let shared = Rc::clone(&self.shared);
-        let lent = &mut *shared.0.borrow_mut();
+        let lent = &mut *shared.lent.borrow_mut();
         if dispatch::resume(&mut lent.worker, &mut self.session, &mut lent.reply) {
             self.take_replies(lent);
             self.deadline = None;
@@ -350,6 +471,9 @@ impl Connection {
 
     /// Moves the replies from the worker's buffer to the connection's, to be written by `flush`.
     fn take_replies(&mut self, lent: &mut Lent) {
+        if self.feed.is_some() && !lent.reply.is_empty() {
+            return self.refuse_reply(lent);
+        }
         let replies = lent.reply.buffer_mut();
         if self.output.is_empty() {
             // The buffers change places: nothing is copied.
@@ -388,6 +512,14 @@ impl Connection {
 
     /// Writes what the socket takes.
     fn flush(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        self.write_output(context)?;
+        if self.unflushed && self.stream.poll_flush(context)?.is_ready() {
+            self.unflushed = false;
+        }
+        Ok(())
+    }
+
+    fn write_output(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         while self.written < self.output.len() {
             match self.stream.poll_write(context, &self.output[self.written..]) {
                 Poll::Pending => {
@@ -404,7 +536,8 @@ impl Connection {
             }
         }
         if self.written > 0 {
-            let mut lent = self.shared.0.borrow_mut();
+            self.unflushed = self.stream.is_buffered();
+            let mut lent = self.shared.lent.borrow_mut();
             lent.worker.stats.output_bytes.add(self.written as u64);
             lent.worker.stats.writes_processed.add(1);
             self.written = 0;
@@ -429,6 +562,7 @@ impl Connection {
         }
         if self.session.client.take_outbox(&mut self.output) {
             self.session.blocked = None;
+            self.session.closing |= self.session.client.has(flag::CLOSE_AFTER_REPLY);
             self.deadline = None;
             // Somebody's write has served it.
             self.journal_before = u64::MAX;

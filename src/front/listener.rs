@@ -25,14 +25,14 @@ pub fn bind(config: &Config, port: u16) -> Result<Vec<TcpListener>, String> {
         match bound {
             Ok(listener) => listeners.push(listener),
             Err(error) if optional && is_missing_address(&error) => {}
-            Err(error) => return Err(format!("Could not create server TCP listening socket {name}:{port}: {error}")),
+            Err(error) => {
+                let reason = format!("Could not create server TCP listening socket {name}:{port}: {error}");
+                tracing::warn!("{reason}");
+                return Err(reason);
+            }
         }
     }
-    if listeners.is_empty() {
-        return Err(format!(
-            "Could not create server TCP listening socket: no address of 'bind' exists here (port {port})"
-        ));
-    }
+    // None is no fault: `bind ""`, or optional addresses only.
     Ok(listeners)
 }
 
@@ -67,8 +67,20 @@ fn bind_one(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// How clients of a listening socket speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Plain,
+    Tls,
+}
+
 /// Accepts clients for ever.
-pub async fn accept(server: &'static Server, pool: Arc<Pool>, listener: TcpListener) -> io::Result<()> {
+pub async fn accept(
+    server: &'static Server,
+    pool: Arc<Pool>,
+    listener: TcpListener,
+    transport: Transport,
+) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
@@ -81,12 +93,12 @@ pub async fn accept(server: &'static Server, pool: Arc<Pool>, listener: TcpListe
         server.stats.connections_received.fetch_add(1, Ordering::Relaxed);
         if server.clients.len() >= config.maxclients as usize {
             server.stats.connections_rejected.fetch_add(1, Ordering::Relaxed);
-            refuse(&stream, b"-ERR max number of clients reached\r\n");
+            refuse(&stream, transport, b"-ERR max number of clients reached\r\n");
             continue;
         }
-        if config.protected_mode && config.requirepass.is_none() && !peer.ip().to_canonical().is_loopback() {
+        if config.protected_mode && server.default_user_needs_no_password() && !peer.ip().to_canonical().is_loopback() {
             server.stats.connections_rejected.fetch_add(1, Ordering::Relaxed);
-            refuse(&stream, PROTECTED_MODE.as_bytes());
+            refuse(&stream, transport, PROTECTED_MODE.as_bytes());
             continue;
         }
         prepare(&stream, config.tcp_keepalive);
@@ -94,7 +106,10 @@ pub async fn accept(server: &'static Server, pool: Arc<Pool>, listener: TcpListe
         let id = server.clients.next_id();
         let client = Arc::new(Client::new(id, peer.to_string(), laddr, stream.as_raw_fd(), clock::unix_ms()));
         server.clients.add(Arc::clone(&client));
-        pool.deal(Accepted::Tcp(stream, client));
+        pool.deal(match transport {
+            Transport::Plain => Accepted::Tcp(stream, client),
+            Transport::Tls => Accepted::Tls(stream, client),
+        });
     }
 }
 
@@ -123,8 +138,12 @@ pub async fn accept_unix(
     }
 }
 
-fn refuse(stream: &TcpStream, reply: &[u8]) {
+/// Tells the client why, where that costs nothing: behind TLS a reason would need the whole handshake.
+fn refuse(stream: &TcpStream, transport: Transport, reply: &[u8]) {
     use std::io::Write;
+    if transport == Transport::Tls {
+        return;
+    }
     // The client is turned away either way.
     let _ = (&*stream).write(reply);
 }

@@ -3,8 +3,14 @@
 pub mod connection;
 pub mod crash;
 pub mod cron;
+mod handshake;
 pub mod listener;
 pub mod log;
+mod parking;
 pub mod pool;
+pub mod ports;
 pub mod process;
 pub mod signals;
+pub mod title;
+pub mod tls;
+pub mod watchdog;

@@ -2,6 +2,7 @@
 //! connections spread evenly (SO_REUSEPORT alone does not).
 
 use super::connection::{self, Shared};
+use super::parking;
 use crate::server::clients::Client;
 use crate::server::{Server, Worker};
 use std::rc::Rc;
@@ -12,6 +13,8 @@ use tokio::sync::mpsc;
 pub enum Accepted {
     Tcp(std::net::TcpStream, Arc<Client>),
     Unix(std::os::unix::net::UnixStream, Arc<Client>),
+    /// Its handshake is still to come.
+    Tls(std::net::TcpStream, Arc<Client>),
 }
 
 pub struct Pool {
@@ -40,7 +43,8 @@ impl Pool {
 }
 
 fn run(server: &'static Server, mut receiver: mpsc::UnboundedReceiver<Accepted>) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().event_interval(61).build() {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = match builder.enable_all().event_interval(61).on_thread_park(parking::before_sleep).build() {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!("Cannot start a worker: {error}");

@@ -1,3 +1,5 @@
 //! Sockets: one type for every kind of connection, and links that we open ourselves.
 
+pub mod dial;
 pub mod stream;
+pub mod tls;

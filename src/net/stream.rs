@@ -1,14 +1,18 @@
 //! One type for the kinds of socket a client may come through.
 
+use super::tls::CertFacts;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsStream;
 
 pub enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Stream {
@@ -18,14 +22,59 @@ impl Stream {
         let result = match self {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(context, &mut buffer),
             Stream::Unix(stream) => Pin::new(stream).poll_read(context, &mut buffer),
+            Stream::Tls(stream) => match Pin::new(stream).poll_read(context, &mut buffer) {
+                // Many clients close without saying goodbye in TLS; what is cut short shows in the protocol above.
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
+                other => other,
+            },
         };
         result.map_ok(|()| buffer.filled().len())
+    }
+
+    /// Whether small packets go out at once. A socket that cannot tell (Unix) does anyway.
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.tcp().map_or(Ok(()), |stream| stream.set_nodelay(nodelay))
     }
 
     pub fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    /// The peer's address and ours, of a socket that has such.
+    pub fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
+        let Some(stream) = self.tcp() else { return (None, None) };
+        (stream.peer_addr().ok(), stream.local_addr().ok())
+    }
+
+    /// Common name of the certificate that the peer has shown.
+    pub fn peer_common_name(&self) -> Option<String> {
+        let Stream::Tls(stream) = self else { return None };
+        let certs = stream.get_ref().1.peer_certificates()?;
+        CertFacts::of(certs.first()?)?.common_name
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Stream::Tcp(stream) => Some(stream),
+            Stream::Tls(stream) => Some(stream.get_ref().0),
+            Stream::Unix(_) => None,
+        }
+    }
+
+    /// Whether `poll_write` may take bytes without handing them to the socket.
+    pub fn is_buffered(&self) -> bool {
+        matches!(self, Stream::Tls(_))
+    }
+
+    /// Sees to it that what `poll_write` has taken reaches the socket: TLS keeps encrypted bytes that did not fit.
+    pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(_) | Stream::Unix(_) => Poll::Ready(Ok(())),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 }

@@ -36,7 +36,7 @@ pub struct Aof {
     pub reader: Arc<JournalReader>,
     pub files: Mutex<Files>,
     /// Offsets at which the writer goes on to a new file.
-    pub rotations: Mutex<VecDeque<u64>>,
+    pub rotations: Mutex<VecDeque<Rotation>>,
     /// Number of the incr file that the last rotation opened.
     pub rotated_to: AtomicI64,
     /// CONFIG SET appendonly has changed; the writer makes it true.
@@ -64,7 +64,46 @@ pub enum AutoGc {
     Off,
 }
 
+/// The point from which on a new file is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    pub offset: u64,
+    /// On a replica: the database that its primary's stream is in. A stream of our own selects one by itself.
+    pub db: Option<usize>,
+}
+
+impl Rotation {
+    /// To be called with every shard locked. The offset comes first: a SELECT that comes in between is still in the stream.
+    fn at(server: &Server, offset: u64) -> Self {
+        let is_replica = server.is_replica.load(Ordering::Acquire);
+        Rotation { offset, db: is_replica.then(|| server.role.stream_db.load(Ordering::Acquire)) }
+    }
+}
+
 static AOF: OnceLock<Aof> = OnceLock::new();
+
+/// A full sync replaces the data set: until that is there, nothing is written.
+static SUSPENDED: AtomicBool = AtomicBool::new(false);
+
+/// Stops writing, however long that takes; what is on disk stays as it is.
+pub fn suspend(server: &Server) {
+    let Some(aof) = get() else { return };
+    SUSPENDED.store(true, Ordering::Release);
+    aof.wanted.store(false, Ordering::Release);
+    server.save_status.aof.changing.store(true, Ordering::Release);
+    aof.wake();
+    while aof.is_enabled() || server.save_status.aof.changing.load(Ordering::Acquire) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Goes on after `suspend`, with a base of what is in memory now.
+pub fn resume(server: &Server) {
+    let Some(aof) = get().filter(|_| SUSPENDED.swap(false, Ordering::AcqRel)) else { return };
+    aof.wanted.store(server.config.current().appendonly, Ordering::Release);
+    server.save_status.aof.changing.store(true, Ordering::Release);
+    aof.wake();
+}
 
 /// The append-only file of this process, once `start` was called.
 pub fn get() -> Option<&'static Aof> {
@@ -85,7 +124,16 @@ pub fn start(server: &'static Server, manifest: Manifest) -> Result<(), String> 
             let status = &server.save_status.aof;
             let enabled = status.enabled.load(Ordering::Acquire);
             server.journal.set_sync_always(enabled && new.appendonly && new.appendfsync == Appendfsync::Always);
-            aof.want(new.appendonly);
+            let wanted = new.appendonly && !SUSPENDED.load(Ordering::Acquire);
+            if aof.wanted.swap(wanted, Ordering::AcqRel) != wanted {
+                status.changing.store(true, Ordering::Release);
+            }
+            aof.wake();
+            // Turning it on needs every shard, which the caller may hold: the writer does that afterwards. Turning it off is
+            // done when this returns.
+            while !new.appendonly && status.changing.load(Ordering::Acquire) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }),
     );
     server.config.on_changed(
@@ -118,29 +166,6 @@ impl Aof {
             sync_now: AtomicBool::new(false),
             thread: OnceLock::new(),
         }
-    }
-
-    /// Turns the file on or off. Turning it on needs every shard, which the caller may hold: the writer does that afterwards.
-    /// Turning it off is done when this returns.
-    fn want(&self, on: bool) {
-        let changing = &self.server.save_status.aof.changing;
-        if self.wanted.swap(on, Ordering::AcqRel) != on {
-            changing.store(true, Ordering::Release);
-        }
-        self.wake();
-        while !on && changing.load(Ordering::Acquire) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    /// A replica is about to replace its data set and its place in the stream: the file ends here.
-    pub fn suspend(&self) {
-        self.want(false);
-    }
-
-    /// The replica has the new data set: the file begins anew with it, if it is on.
-    pub fn resume(&self) {
-        self.want(self.server.config.current().appendonly);
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -247,7 +272,7 @@ impl Aof {
     /// The cut of a rewrite: what comes after goes to a new file. To be called with every shard locked.
     pub fn rotate_here(&self) {
         self.server.journal.forget_selected_db();
-        self.rotations.lock().push_back(self.server.journal.end());
+        self.rotations.lock().push_back(Rotation::at(self.server, self.server.journal.end()));
         self.wake();
     }
 
@@ -276,6 +301,10 @@ impl Aof {
         // Somebody may have removed it meanwhile.
         self.create_dir()?;
         files.create(self, &part.name)?;
+        let db = self.rotations.lock().front().and_then(|rotation| rotation.db);
+        if let Some(db) = db.map(|db| db.to_string()) {
+            files.append(format!("*2\r\n$6\r\nSELECT\r\n${}\r\n{db}\r\n", db.len()).as_bytes())?;
+        }
         tracing::info!("Creating AOF incr file {} on background rewrite", part.name);
         if files.unlisted.is_none() {
             manifest.incr.push(part.clone());
@@ -293,7 +322,8 @@ impl Aof {
         let part = files.manifest.next_incr(&self.stem);
         files.unlisted = Some(part);
         self.server.journal.add_reader(&self.reader, locked);
-        self.rotations.lock().push_back(self.reader.position.load(Ordering::Acquire));
+        let position = self.reader.position.load(Ordering::Acquire);
+        self.rotations.lock().push_back(Rotation::at(self.server, position));
         let status = &self.server.save_status.aof;
         status.enabled.store(true, Ordering::Release);
         let always = self.server.config.current().appendfsync == Appendfsync::Always;

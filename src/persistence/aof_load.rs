@@ -94,7 +94,7 @@ fn load_file(server: &'static Server, place: Place<'_>, part: &Part, old_style: 
         let what =
             if old_style { "Reading RDB preamble from AOF file..." } else { "Reading RDB base file on AOF loading..." };
         tracing::info!("{what}");
-        let rules = Rules { keep_expired: true, replace: false };
+        let rules = Rules { keep_expired: true, replace: false, name_expired: false };
         match rdb_load::load(server, &mut source, rules) {
             Ok(summary) => (rest, offset) = (summary.rest, summary.end),
             Err(error) => {

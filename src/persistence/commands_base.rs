@@ -6,6 +6,7 @@ use crate::engine::hash::Hash;
 use crate::engine::listpack::Element;
 use crate::engine::quicklist::End;
 use crate::engine::record::Record;
+use crate::engine::stream::{Consumer, Group, Stream, StreamId};
 use crate::engine::table::Entry as _;
 use crate::engine::value::{StringRef, ValueRef};
 use crate::server::Server;
@@ -104,6 +105,11 @@ impl CommandWriter {
                 next_of(from as u64, zset.len())
             }
             ValueRef::Hash(hash) => self.hash(key, hash, from),
+            // In one piece: an entry names its group's state only after all entries.
+            ValueRef::Stream(stream) => {
+                self.stream(key, stream);
+                None
+            }
         };
         if place.is_none()
             && let Some(at) = record.expiry()
@@ -128,6 +134,71 @@ impl CommandWriter {
             self.command(&[b"HPEXPIREAT", key, &IntText::new(at), b"FIELDS", b"1", &field]);
         }
         next
+    }
+
+    fn stream(&mut self, key: &[u8], stream: &Stream) {
+        for entry in stream.range(StreamId::MIN, StreamId::MAX) {
+            count(&mut self.out, 3 + 2 * entry.len());
+            [b"XADD".as_slice(), key, &entry.id().text()].iter().for_each(|arg| bulk(&mut self.out, arg));
+            for (field, value) in entry.fields() {
+                pair(field, value, |field, value| {
+                    bulk(&mut self.out, field);
+                    bulk(&mut self.out, value);
+                });
+            }
+        }
+        if stream.is_empty() {
+            // An entry that is trimmed at once leaves an empty stream.
+            self.command(&[b"XADD", key, b"MAXLEN", b"0", b"0-1", b"x", b"y"]);
+        }
+        let totals = stream.totals();
+        self.command(&[
+            b"XSETID",
+            key,
+            &totals.last_id.text(),
+            b"ENTRIESADDED",
+            &IntText::new(totals.entries_added as i64),
+            b"MAXDELETEDID",
+            &totals.max_deleted_id.text(),
+        ]);
+        if let Some(producers) = stream.producers() {
+            let (seconds, keys) = (IntText::new(producers.duration_s as i64), IntText::new(producers.keys_max as i64));
+            self.command(&[b"XCFGSET", key, b"IDMP-DURATION", &seconds, b"IDMP-MAXSIZE", &keys]);
+            for (producer, keys) in producers.iter() {
+                for (message, id) in keys.filter(|(_, id)| stream.contains(*id)) {
+                    self.command(&[b"XIDMPRECORD", key, producer, message, &id.text()]);
+                }
+            }
+        }
+        for (name, group) in stream.groups() {
+            let read = group.entries_read.map_or(-1, |read| read as i64);
+            let last = group.last_id.text();
+            self.command(&[b"XGROUP", b"CREATE", key, name, &last, b"ENTRIESREAD", &IntText::new(read)]);
+            group.consumers().for_each(|consumer| self.consumer(key, name, group, consumer));
+        }
+    }
+
+    fn consumer(&mut self, key: &[u8], name: &[u8], group: &Group, consumer: &Consumer) {
+        if consumer.pending_len() == 0 {
+            self.command(&[b"XGROUP", b"CREATECONSUMER", key, name, consumer.name()]);
+        }
+        for id in consumer.pending(..) {
+            let Some(pending) = group.find_pending(id) else { continue };
+            self.command(&[
+                b"XCLAIM",
+                key,
+                name,
+                consumer.name(),
+                b"0",
+                &id.text(),
+                b"TIME",
+                &IntText::new(pending.delivered_ms),
+                b"RETRYCOUNT",
+                &IntText::new(pending.deliveries as i64),
+                b"JUSTID",
+                b"FORCE",
+            ]);
+        }
     }
 
     fn command(&mut self, args: &[&[u8]]) {

@@ -55,7 +55,7 @@ pub fn load(bytes: &[u8]) {
     let server = server();
     rdb_load::empty_all(&mut server.keyspace.lock_all());
     if bytes.starts_with(b"REDIS") {
-        let rules = Rules { keep_expired: true, replace: true };
+        let rules = Rules { keep_expired: true, replace: true, name_expired: false };
         let _ = rdb_load::load(server, &mut Cursor::new(bytes), rules);
         rdb_load::empty_all(&mut server.keyspace.lock_all());
     }

@@ -172,9 +172,8 @@ impl From<io::Error> for Stopped {
 }
 
 /// The cut. To be called with all shards locked and the activity claimed in `save_status`; ends with `run`.
-pub fn begin(server: &'static Server, locked: &mut Locked, serializer: Serializer) -> Arc<Sink> {
+pub fn begin(server: &'static Server, locked: &mut Locked, mut serializer: Serializer) -> Arc<Sink> {
     let status = &server.save_status;
-    let mut serializer = serializer;
     if let Serializer::Rdb(writer) = &mut serializer {
         announce_sizes(writer, locked);
     }

@@ -3,7 +3,7 @@
 use super::fault::Fault;
 use super::format::{Lineage, kind};
 use super::source::{Result, Source};
-use super::types::{hash, list, set, zset};
+use super::types::{hash, list, set, stream, zset};
 use crate::engine::limits::Limits;
 use crate::engine::record::Record;
 use crate::engine::value::Value;
@@ -56,6 +56,8 @@ fn decode_from<'a>(kind: u8, lineage: Lineage, source: &mut Source<'a>, limits: 
         kind::HASH | kind::HASH_ZIPMAP | kind::HASH_ZIPLIST | kind::HASH_LISTPACK => {
             Value::Hash(hash::decode(kind, source, limits)?)
         }
+        kind::STREAM | kind::STREAM_2 | kind::STREAM_3 => Value::Stream(stream::decode(kind, source)?),
+        kind::STREAM_4 | kind::STREAM_5 if lineage == Lineage::Redis => Value::Stream(stream::decode(kind, source)?),
         kind::HASH_METADATA_PRE_GA if lineage == Lineage::Valkey => Value::Hash(hash::decode_valkey(source, limits)?),
         kind::HASH_METADATA_PRE_GA | kind::HASH_LISTPACK_EX_PRE_GA | kind::HASH_METADATA | kind::HASH_LISTPACK_EX
             if lineage == Lineage::Redis =>

@@ -4,6 +4,6 @@ pub mod argv;
 pub mod reply;
 pub mod request;
 
-pub use argv::{Args, OwnedArgs};
+pub use argv::{Args, OwnedArgs, Range};
 pub use reply::Reply;
 pub use request::{Batch, Limits, ProtocolError, RequestParser};

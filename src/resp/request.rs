@@ -84,6 +84,51 @@ impl Batch {
     }
 }
 
+/// A request of the common shape, all of it in the buffer: up to nine arguments of up to 999 bytes. Its arguments go to `ranges`;
+/// returns where the next request begins, or nothing (and no arguments) for whatever needs a closer look.
+#[inline]
+fn quick_array(buffer: &[u8], begin: usize, ranges: &mut Vec<Range>) -> Option<usize> {
+    let [b'*', count, b'\r', b'\n', ..] = buffer.get(begin..)? else { return None };
+    let count = count.wrapping_sub(b'0');
+    if !(1..=9).contains(&count) {
+        return None;
+    }
+    let first = ranges.len();
+    let mut at = begin + 4;
+    for _ in 0..count {
+        match quick_bulk(buffer, at) {
+            Some((start, len)) => {
+                ranges.push((start as u32, len as u32));
+                at = start + len + 2;
+            }
+            None => {
+                ranges.truncate(first);
+                return None;
+            }
+        }
+    }
+    Some(at)
+}
+
+/// A bulk string that is there as a whole: where its bytes begin, and how many.
+#[inline]
+fn quick_bulk(buffer: &[u8], at: usize) -> Option<(usize, usize)> {
+    // An argument takes at least six bytes, so most are followed by more than the eight that are looked at.
+    let head: &[u8; 8] = buffer.get(at..at + 8)?.first_chunk()?;
+    let digit = |index: usize| usize::from(head[index].wrapping_sub(b'0'));
+    let (start, len) = match head {
+        [b'$', _, b'\r', b'\n', ..] if digit(1) < 10 => (at + 4, digit(1)),
+        [b'$', _, _, b'\r', b'\n', ..] if digit(1).wrapping_sub(1) < 9 && digit(2) < 10 => {
+            (at + 5, digit(1) * 10 + digit(2))
+        }
+        [b'$', _, _, _, b'\r', b'\n', ..] if digit(1).wrapping_sub(1) < 9 && digit(2) < 10 && digit(3) < 10 => {
+            (at + 6, digit(1) * 100 + digit(2) * 10 + digit(3))
+        }
+        _ => return None,
+    };
+    (start + len + 2 <= buffer.len()).then_some((start, len))
+}
+
 /// The state of one connection's request stream.
 #[derive(Default)]
 pub struct RequestParser {
@@ -117,6 +162,14 @@ impl RequestParser {
         let mut begin = start;
         while batch.requests.len() < requests_max && begin < buffer.len() {
             let first = batch.ranges.len();
+            if self.position == 0
+                && let Some(end) = quick_array(buffer, begin, &mut batch.ranges)
+            {
+                let count = batch.ranges.len() - first;
+                batch.requests.push(Request { first: first as u32, count: count as u32, end: end as u32 });
+                begin = end;
+                continue;
+            }
             let is_inline = self.missing == 0 && buffer[begin] != b'*';
             // An inline request is rewritten in place, so it must never be parsed twice: it gets a batch of its own.
             if is_inline && !batch.is_empty() {
@@ -152,6 +205,11 @@ impl RequestParser {
     /// Bytes that the unfinished request is known to need from its first byte on (a hint for the read buffer's size).
     pub fn wanted(&self) -> usize {
         self.bulk.map_or(0, |len| self.position + len + 2)
+    }
+
+    /// How much of an unfinished request is understood and only waits for the rest.
+    pub fn understood(&self) -> usize {
+        if self.missing > 0 { self.position } else { 0 }
     }
 
     /// Bytes held for an unfinished request.
@@ -260,20 +318,6 @@ impl RequestParser {
 /// The header of a bulk string: its length and where its bytes begin.
 #[inline]
 fn bulk_header(buffer: &[u8], at: usize, limits: Limits) -> Result<Option<(usize, usize)>, ProtocolError> {
-    // The common case first: a length of one or two digits.
-    if let Some([b'$', tens, ones, b'\r', b'\n']) = buffer.get(at..at + 5)
-        && tens.is_ascii_digit()
-        && ones.is_ascii_digit()
-        && *tens != b'0'
-    {
-        let len = usize::from(tens - b'0') * 10 + usize::from(ones - b'0');
-        return Ok(Some((len, at + 5)));
-    }
-    if let Some([b'$', ones, b'\r', b'\n']) = buffer.get(at..at + 4)
-        && ones.is_ascii_digit()
-    {
-        return Ok(Some((usize::from(ones - b'0'), at + 4)));
-    }
     if buffer.get(at) == Some(&b'\r') {
         return Err(ProtocolError("Protocol error: expected '$', got '\r'".into()));
     }

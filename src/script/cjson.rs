@@ -1,6 +1,6 @@
 //! `cjson`: JSON for scripts, with the options, limits and error texts of lua-cjson 2.1.
 
-use super::api::raise;
+use super::api::{guard_all, library_fault as raise};
 use mlua::{LightUserData, Lua, MultiValue, Result, Table, Value};
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -76,6 +76,7 @@ pub fn table(lua: &Lua) -> Result<Table> {
     )?;
     install_options(lua, &table, &options)?;
     table.raw_set("new", lua.create_function(|lua, ()| self::table(lua))?)?;
+    guard_all(lua, &table)?;
     table.raw_set("null", Value::LightUserData(NULL))?;
     table.raw_set("_NAME", "cjson")?;
     table.raw_set("_VERSION", "2.1.0")?;

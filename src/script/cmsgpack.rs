@@ -1,6 +1,6 @@
 //! `cmsgpack`: MessagePack for scripts, with the choices of lua-cmsgpack (msgpack.org, "MessagePack specification").
 
-use super::api::raise;
+use super::api::{guard_all, library_fault as raise};
 use mlua::{Lua, MultiValue, Result, Table, Value};
 
 /// Deeper tables are packed as nil.
@@ -37,6 +37,7 @@ pub fn table(lua: &Lua) -> Result<Table> {
             unpack_some(lua, &data, limit, offset.unwrap_or(0), true)
         })?,
     )?;
+    guard_all(lua, &table)?;
     table.raw_set("_NAME", "cmsgpack")?;
     table.raw_set("_VERSION", "lua-cmsgpack 0.4.0")?;
     Ok(table)

@@ -1,8 +1,7 @@
 //! EVAL, SCRIPT, FCALL, FUNCTION.
 
-use super::flags;
 use super::functions;
-use super::interpreter::{self, Interpreter};
+use super::interpreter::{self, Compiled, Interpreter, Script};
 use super::run::{self, Program};
 use crate::base::glob;
 use crate::base::number::parse_i64;
@@ -10,13 +9,18 @@ use crate::commands::error::{self, CommandError, CommandResult};
 use crate::commands::flags::Flags;
 use crate::commands::keyspec::KeySpec;
 use crate::commands::spec::Group;
-use crate::resp::{Args, OwnedArgs};
-use crate::server::scripts::NotKilled;
+use crate::rdb::dump::{self, Verify};
+use crate::resp::Args;
+use crate::server::Server;
+use crate::server::scripts::{self, NotKilled, Sha};
 use crate::server::session::{SessionCommand, SessionContext, SessionFlow};
 use bytes::Bytes;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
+/// The same without the note, which the reference gives for scripts by text and for functions only.
+const SHA_KEYS: &[KeySpec] = &[KeySpec::counted(2).rw().access().update()];
+const SHA_RO_KEYS: &[KeySpec] = &[KeySpec::counted(2).ro().access()];
 const EVAL_KEYS: &[KeySpec] = &[KeySpec::counted(2)
     .rw()
     .access()
@@ -34,7 +38,8 @@ const fn eval_like(command: SessionCommand) -> SessionCommand {
         .flag(Flags::STALE)
         .flag(Flags::SKIP_MONITOR)
         .flag(Flags::NO_MANDATORY_KEYS)
-        .flag(Flags::ALL_SHARDS)
+        // They lock what they need by themselves; in a transaction that is everything.
+        .flag(Flags::SHARD_BY_SHARD)
         .complexity("Depends on the script that is executed.")
 }
 
@@ -54,13 +59,13 @@ pub const COMMANDS: &[SessionCommand] = &[
     eval_like(SessionCommand::new("evalsha", -3, evalsha))
         .since("2.6.0")
         .flag(Flags::MAY_REPLICATE)
-        .keys(EVAL_KEYS)
+        .keys(SHA_KEYS)
         .syntax("sha1 numkeys [key [key ...]] [arg [arg ...]]")
         .summary("Runs a cached Lua script by its SHA1."),
     eval_like(SessionCommand::new("evalsha_ro", -3, evalsha_ro))
         .since("7.0.0")
         .readonly()
-        .keys(EVAL_RO_KEYS)
+        .keys(SHA_RO_KEYS)
         .syntax("sha1 numkeys [key [key ...]] [arg [arg ...]]")
         .summary("Runs a cached Lua script that must not write."),
     eval_like(SessionCommand::new("fcall", -3, fcall))
@@ -83,25 +88,32 @@ pub const COMMANDS: &[SessionCommand] = &[
                 .syntax("YES | SYNC | NO")
                 .summary("Answers that there is no script debugger here."),
             script_sub(SessionCommand::new("exists", -3, script_exists))
+                .tips(&["request_policy:all_shards", "response_policy:agg_logical_and"])
                 .syntax("sha1 [sha1 ...]")
                 .summary("Tells which scripts are cached."),
             script_sub(SessionCommand::new("flush", -2, script_flush))
+                .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
                 .syntax("[ASYNC | SYNC]")
                 .summary("Forgets all cached scripts."),
-            script_sub(SessionCommand::new("help", 2, script_help))
+            SessionCommand::new("help", 2, script_help)
+                .group(Group::Scripting)
+                .complexity("O(1)")
                 .since("5.0.0")
                 .loading_stale()
                 .summary("Explains the subcommands."),
             script_sub(SessionCommand::new("kill", 2, script_kill))
+                .tips(&["request_policy:all_shards", "response_policy:one_succeeded"])
                 .flag(Flags::ALLOW_BUSY)
                 .summary("Ends the running script if it has not written yet."),
             script_sub(SessionCommand::new("load", 3, script_load))
+                .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
                 .flag(Flags::STALE)
                 .syntax("script")
                 .summary("Caches a script for EVALSHA."),
         ],
     )
     .group(Group::Scripting)
+    .categories(&["-scripting"])
     .since("2.6.0")
     .summary("Commands on the script cache.")
     .complexity("Depends on subcommand."),
@@ -109,33 +121,51 @@ pub const COMMANDS: &[SessionCommand] = &[
         "function",
         &[
             function_sub(SessionCommand::new("delete", 3, function_delete))
+                .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
                 .write()
                 .syntax("library-name")
                 .summary("Deletes a library and its functions."),
+            function_sub(SessionCommand::new("dump", 2, function_dump))
+                .summary("Answers all libraries in one payload."),
             function_sub(SessionCommand::new("flush", -2, function_flush))
+                .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
                 .write()
                 .syntax("[ASYNC | SYNC]")
                 .summary("Deletes all libraries."),
-            function_sub(SessionCommand::new("help", 2, function_help))
+            SessionCommand::new("help", 2, function_help)
+                .group(Group::Scripting)
+                .since("7.0.0")
+                .complexity("O(1)")
                 .loading_stale()
                 .summary("Explains the subcommands."),
             function_sub(SessionCommand::new("kill", 2, function_kill))
+                .tips(&["request_policy:all_shards", "response_policy:one_succeeded"])
                 .flag(Flags::ALLOW_BUSY)
                 .summary("Ends the running function if it has not written yet."),
             function_sub(SessionCommand::new("list", -2, function_list))
+                .tips(&["nondeterministic_output_order"])
                 .syntax("[LIBRARYNAME library-name-pattern] [WITHCODE]")
                 .summary("Lists the libraries and their functions."),
             function_sub(SessionCommand::new("load", -3, function_load))
+                .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
                 .write()
                 .denyoom()
                 .syntax("[REPLACE] function-code")
                 .summary("Makes a library of functions."),
+            function_sub(SessionCommand::new("restore", -3, function_restore))
+                .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
+                .write()
+                .denyoom()
+                .syntax("serialized-value [FLUSH | APPEND | REPLACE]")
+                .summary("Loads the libraries of a payload."),
             function_sub(SessionCommand::new("stats", 2, function_stats))
+                .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"])
                 .flag(Flags::ALLOW_BUSY)
                 .summary("Tells what runs, and how many functions there are."),
         ],
     )
     .group(Group::Scripting)
+    .categories(&["-scripting"])
     .since("7.0.0")
     .summary("Commands on functions.")
     .complexity("Depends on subcommand."),
@@ -152,72 +182,81 @@ const fn function_sub(command: SessionCommand) -> SessionCommand {
 type Flow = Result<SessionFlow, CommandError>;
 
 fn eval(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
-    let sha = run::sha_of(&args[1]);
-    let body = Bytes::copy_from_slice(&args[1]);
-    run_script(ctx, args, sha, &body, false, true)
+    run_text(ctx, args, false)
 }
 
 fn eval_ro(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
-    let sha = run::sha_of(&args[1]);
-    let body = Bytes::copy_from_slice(&args[1]);
-    run_script(ctx, args, sha, &body, true, true)
+    run_text(ctx, args, true)
 }
 
 fn evalsha(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
-    let (sha, body) = cached(ctx, &args[1])?;
-    run_script(ctx, args, sha, &body, false, false)
+    run_cached(ctx, args, false)
 }
 
 fn evalsha_ro(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
-    let (sha, body) = cached(ctx, &args[1])?;
-    run_script(ctx, args, sha, &body, true, false)
+    run_cached(ctx, args, true)
 }
 
-fn cached(ctx: &SessionContext<'_>, name: &[u8]) -> CommandResult<([u8; 40], Bytes)> {
+fn run_text(ctx: &mut SessionContext<'_>, args: Args<'_>, read_only: bool) -> Flow {
+    let (keys, rest) = split_keys(args)?;
+    let server = ctx.worker.server;
+    let interpreter = interpreter::for_eval(server)?;
+    let script = interpreter.script(&args[1])?;
+    let evicted = server.scripts.evicted.load(Ordering::Relaxed);
+    if script.seen_at.get() != evicted {
+        server.scripts.keep(script.sha, script.body.clone(), false);
+        script.seen_at.set(evicted);
+    }
+    run_script(ctx, &interpreter, &script, read_only, (keys, rest), args)
+}
+
+fn run_cached(ctx: &mut SessionContext<'_>, args: Args<'_>, read_only: bool) -> Flow {
+    let (keys, rest) = split_keys(args)?;
     let unknown = CommandError::fixed("NOSCRIPT No matching script. Please use EVAL.");
-    let sha: [u8; 40] = name.to_ascii_lowercase().try_into().map_err(|_| unknown.clone())?;
-    let body = ctx.worker.server.scripts.find(&sha).ok_or(unknown)?;
-    Ok((sha, body))
+    let sha = sha_named(&args[1]).ok_or_else(|| unknown.clone())?;
+    let server = ctx.worker.server;
+    let interpreter = interpreter::for_eval(server)?;
+    let evicted = server.scripts.evicted.load(Ordering::Relaxed);
+    let script = match interpreter.script_by_sha(&sha) {
+        Some(script) if script.seen_at.get() == evicted => script,
+        other => {
+            let body = server.scripts.find(&sha).ok_or(unknown)?;
+            let script = other.map_or_else(|| interpreter.compile(sha, body), Ok)?;
+            script.seen_at.set(evicted);
+            script
+        }
+    };
+    run_script(ctx, &interpreter, &script, read_only, (keys, rest), args)
+}
+
+fn sha_named(name: &[u8]) -> Option<Sha> {
+    let mut sha = Sha::try_from(name).ok()?;
+    sha.make_ascii_lowercase();
+    Some(sha)
 }
 
 /// `numkeys key … arg …` behind the script: (keys, arguments).
-fn split_keys(args: Args<'_>) -> CommandResult<(OwnedArgs, OwnedArgs)> {
+fn split_keys(args: Args<'_>) -> CommandResult<(Args<'_>, Args<'_>)> {
     let count = parse_i64(&args[2]).ok_or(error::NOT_AN_INTEGER)?;
     if count > args.len() as i64 - 3 {
         return Err(CommandError::fixed("ERR Number of keys can't be greater than number of args"));
     }
     let count = usize::try_from(count).map_err(|_| CommandError::fixed("ERR Number of keys can't be negative"))?;
-    let rest = args.from(3);
-    Ok((OwnedArgs::new(rest.iter().take(count)), OwnedArgs::new(rest.iter().skip(count))))
+    Ok((args.from(3).first(count), args.from(3 + count)))
 }
 
 fn run_script(
     ctx: &mut SessionContext<'_>,
-    args: Args<'_>,
-    sha: [u8; 40],
-    body: &Bytes,
+    interpreter: &Interpreter,
+    script: &Script,
     read_only: bool,
-    keep: bool,
+    (keys, args): (Args<'_>, Args<'_>),
+    call: Args<'_>,
 ) -> Flow {
-    let (keys, rest) = split_keys(args)?;
-    let (flags, text) = flags::of_script(body)?;
-    let interpreter = of_thread(ctx)?;
-    let callback = interpreter.compile(&sha, text).map_err(|error| compile_error(&error))?;
-    if keep {
-        ctx.worker.server.scripts.keep(sha, body.clone(), false);
-    }
     let program =
-        Program { callback, flags, read_only, function: None, sha, keys: keys.as_args(), args: rest.as_args() };
-    run::run(ctx, &interpreter, &program, args)?;
+        Program { compiled: &script.compiled, read_only, is_function: false, name: &script.sha, keys, args, call };
+    run::run(ctx, interpreter, &program)?;
     Ok(SessionFlow::Done)
-}
-
-fn compile_error(text: &str) -> CommandError {
-    CommandError::new(format!("ERR Error compiling script (new function): {text}"))
-}
-
-fn of_thread(ctx: &SessionContext<'_>) -> CommandResult<Rc<Interpreter>> {
-    interpreter::of_thread(ctx.worker.server).map_err(|error| CommandError::new(format!("ERR {error}")))
 }
 
 fn fcall(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
@@ -229,34 +268,25 @@ fn fcall_ro(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
 }
 
 fn call_function(ctx: &mut SessionContext<'_>, args: Args<'_>, read_only: bool) -> Flow {
-    let interpreter = of_thread(ctx)?;
-    let name = String::from_utf8_lossy(&args[1]).into_owned();
-    let registered = interpreter.functions.borrow().get(&name).cloned();
-    let registered = registered.ok_or(CommandError::fixed("ERR Function not found"))?;
+    let interpreter = interpreter::for_functions(ctx.worker.server)?;
+    let name = args[1].to_ascii_lowercase();
+    let found: Option<Rc<Compiled>> = interpreter.functions.borrow().get(&name).cloned();
+    let compiled = found.ok_or(CommandError::fixed("ERR Function not found"))?;
     if parse_i64(&args[2]).is_none() {
         return Err(CommandError::fixed("ERR Bad number of keys provided"));
     }
     let (keys, rest) = split_keys(args)?;
-    let program = Program {
-        callback: registered.callback,
-        flags: registered.flags,
-        read_only,
-        function: Some(&name),
-        sha: [b'0'; 40],
-        keys: keys.as_args(),
-        args: rest.as_args(),
-    };
-    run::run(ctx, &interpreter, &program, args)?;
+    let program =
+        Program { compiled: &compiled, read_only, is_function: true, name: &args[1], keys, args: rest, call: args };
+    run::run(ctx, &interpreter, &program)?;
     Ok(SessionFlow::Done)
 }
 
 fn script_load(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
-    let body = Bytes::copy_from_slice(&args[2]);
-    let sha = run::sha_of(&body);
-    let (_, text) = flags::of_script(&body)?;
-    of_thread(ctx)?.compile(&sha, text).map_err(|error| compile_error(&error))?;
-    ctx.worker.server.scripts.keep(sha, body.clone(), true);
-    ctx.reply.bulk(&sha);
+    let server = ctx.worker.server;
+    let script = interpreter::for_eval(server)?.script(&args[2])?;
+    server.scripts.keep(script.sha, script.body.clone(), true);
+    ctx.reply.bulk(&script.sha);
     Ok(SessionFlow::Done)
 }
 
@@ -264,7 +294,9 @@ fn script_exists(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
     let names = args.from(2);
     ctx.reply.array(names.len());
     for name in names.iter() {
-        ctx.reply.integer(i64::from(cached(ctx, name).is_ok()));
+        // Unlike EVALSHA this has always wanted lower case.
+        let known = Sha::try_from(name).is_ok_and(|sha| ctx.worker.server.scripts.find(&sha).is_some());
+        ctx.reply.integer(i64::from(known));
     }
     Ok(SessionFlow::Done)
 }
@@ -273,12 +305,12 @@ fn sync_or_async(args: Args<'_>, command: &str) -> CommandResult<()> {
     match args.len() {
         2 => Ok(()),
         3 if args.is(2, "SYNC") || args.is(2, "ASYNC") => Ok(()),
-        _ => Err(CommandError::new(format!("ERR {command} FLUSH only support SYNC|ASYNC option"))),
+        _ => Err(CommandError::new(format!("ERR {command} SYNC|ASYNC option"))),
     }
 }
 
 fn script_flush(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
-    sync_or_async(args, "SCRIPT")?;
+    sync_or_async(args, "SCRIPT FLUSH only support")?;
     ctx.worker.server.scripts.flush();
     ctx.reply.ok();
     Ok(SessionFlow::Done)
@@ -293,17 +325,12 @@ fn function_kill(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Flow {
 }
 
 fn kill(ctx: &mut SessionContext<'_>, functions: bool) -> Flow {
-    let running = &ctx.worker.server.scripts.running;
-    let busy = running.is_busy.load(Ordering::Acquire);
-    if busy && running.is_function.load(Ordering::Acquire) != functions {
-        return Err(CommandError::fixed(if functions {
-            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
-        } else {
-            "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE."
-        }));
-    }
-    running.request_kill().map_err(|reason| match reason {
+    ctx.worker.server.scripts.running.request_kill(functions).map_err(|reason| match reason {
         NotKilled::NotBusy => CommandError::fixed("NOTBUSY No scripts in execution right now."),
+        NotKilled::OtherKind => scripts::busy_error(!functions),
+        NotKilled::FromPrimary => CommandError::fixed(
+            "UNKILLABLE The busy script was sent by a master instance in the context of replication and cannot be killed.",
+        ),
         NotKilled::Unkillable => CommandError::fixed(
             "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the script \
              termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
@@ -387,22 +414,80 @@ fn propagate(ctx: &mut SessionContext<'_>, args: Args<'_>) {
 }
 
 fn function_load(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
-    let (replace, code) = match args.len() {
-        3 => (false, &args[2]),
-        4 if args.is(2, "REPLACE") => (true, &args[3]),
-        _ => {
-            let option = String::from_utf8_lossy(&args[2]).into_owned();
+    let code_at = args.len() - 1;
+    let mut replace = false;
+    for index in 2..code_at {
+        if !args.is(index, "REPLACE") {
+            let option = String::from_utf8_lossy(&args[index]).into_owned();
             return Err(CommandError::new(format!("ERR Unknown option given: {option}")));
         }
-    };
+        replace = true;
+    }
     let server = ctx.worker.server;
-    let library = functions::compile(server, &Bytes::copy_from_slice(code))?;
+    let code = Bytes::copy_from_slice(&args[code_at]);
+    let library = functions::compile_within(server, &code, !ctx.session.is_primary_link)?;
     let name = library.name.clone();
-    let mut libraries = (*server.scripts.libraries()).clone();
-    functions::add(&mut libraries, library, replace)?;
-    server.scripts.set_libraries(libraries);
+    change(server, |libraries| functions::add(libraries, library, replace))?;
     propagate(ctx, args);
     ctx.reply.bulk(name.as_bytes());
+    Ok(SessionFlow::Done)
+}
+
+/// Changes the libraries as a whole, or leaves them alone.
+fn change(
+    server: &'static Server,
+    change: impl FnOnce(&mut std::collections::BTreeMap<String, scripts::Library>) -> CommandResult<()>,
+) -> CommandResult<()> {
+    let mut libraries = (*server.scripts.libraries()).clone();
+    change(&mut libraries)?;
+    server.scripts.set_libraries(libraries);
+    Ok(())
+}
+
+fn function_dump(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Flow {
+    let libraries = ctx.worker.server.scripts.libraries();
+    let compress = ctx.worker.config.rdbcompression;
+    ctx.reply.bulk(&dump::libraries(libraries.values().map(|library| &*library.code), compress));
+    Ok(SessionFlow::Done)
+}
+
+fn function_restore(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
+    if args.len() > 4 {
+        return Err(CommandError::unknown_subcommand_arity(&args[0], &args[1]));
+    }
+    let is = |word| args.is(3, word);
+    let (replace, flush) = match args.len() {
+        3 => (false, false),
+        _ if is("APPEND") => (false, false),
+        _ if is("REPLACE") => (true, false),
+        _ if is("FLUSH") => (false, true),
+        _ => {
+            return Err(CommandError::fixed(
+                "ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.",
+            ));
+        }
+    };
+    let verify = if ctx.worker.settings.skip_checksum { Verify::No } else { Verify::Yes };
+    let codes = dump::open_libraries(&args[2], verify).map_err(|fault| CommandError::new(format!("ERR {fault}")))?;
+    let server = ctx.worker.server;
+    let mut restored = Vec::new();
+    for code in codes {
+        restored.push(functions::compile_within(server, &Bytes::from(code), false)?);
+    }
+    change(server, |libraries| {
+        // The payload must be sound in itself before anything is dropped.
+        let mut own = Default::default();
+        for library in restored {
+            functions::add(&mut own, library, false)?;
+        }
+        if flush {
+            *libraries = own;
+            return Ok(());
+        }
+        functions::add_all(libraries, own.into_values().collect(), replace)
+    })?;
+    propagate(ctx, args);
+    ctx.reply.ok();
     Ok(SessionFlow::Done)
 }
 
@@ -418,7 +503,7 @@ fn function_delete(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
 }
 
 fn function_flush(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
-    sync_or_async(args, "FUNCTION")?;
+    sync_or_async(args, "FUNCTION FLUSH only supports")?;
     ctx.worker.server.scripts.set_libraries(Default::default());
     propagate(ctx, args);
     ctx.reply.ok();
@@ -476,23 +561,26 @@ fn function_list(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
 
 fn function_stats(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Flow {
     let scripts = &ctx.worker.server.scripts;
-    let running = &scripts.running;
+    let run = scripts.running.busy_run();
+    if run.as_ref().is_some_and(|run| !run.is_function()) {
+        return Err(scripts::busy_error(false));
+    }
     let reply = &mut *ctx.reply;
     reply.map(2);
     reply.bulk(b"running_script");
-    let started = running.started_ms.load(Ordering::Acquire);
-    if started > 0 && running.is_function.load(Ordering::Acquire) {
-        let call = running.call.lock();
-        reply.map(3);
-        reply.bulk(b"name");
-        reply.bulk(call.0.as_bytes());
-        reply.bulk(b"command");
-        reply.array(call.1.len());
-        call.1.iter().for_each(|word| reply.bulk(word));
-        reply.bulk(b"duration_ms");
-        reply.integer(crate::base::clock::unix_ms() - started);
-    } else {
-        reply.null();
+    match run {
+        None => reply.null(),
+        Some(run) => {
+            let (name, started_ms, words) = &*run.call.lock();
+            reply.map(3);
+            reply.bulk(b"name");
+            reply.bulk(name.as_bytes());
+            reply.bulk(b"command");
+            reply.array(words.len());
+            words.iter().for_each(|word| reply.bulk(word));
+            reply.bulk(b"duration_ms");
+            reply.integer(crate::base::clock::unix_ms() - started_ms);
+        }
     }
     let libraries = scripts.libraries();
     reply.bulk(b"engines");

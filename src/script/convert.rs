@@ -10,174 +10,222 @@
 //!   array        table                                  table        array up to the first nil
 //! ```
 
+use super::api;
 use crate::base::number::parse_i64;
+use crate::engine::lua::{Kind, Stack};
 use crate::resp::Reply;
-use mlua::{Lua, Result, Table, Value};
 
-/// Nesting that a returned table may have: the C stack of the interpreter is finite.
-const DEPTH_MAX: usize = 200;
+/// Nesting that a returned table may have: our own stack is finite, too.
+const DEPTH_MAX: usize = 1000;
+/// Places on Lua's stack that one level of a returned table takes.
+const PLACES: usize = 6;
 
-/// Reads one reply; `at` moves behind it. Replies come from our own writer, so anything else is a bug: nil.
-pub fn reply_to_lua(lua: &Lua, bytes: &[u8], at: &mut usize, is_resp3: bool) -> Result<Value> {
-    let Some(end) = bytes[*at..].windows(2).position(|pair| pair == b"\r\n").map(|found| *at + found) else {
-        return Ok(Value::Nil);
-    };
-    let (kind, line) = (bytes[*at], &bytes[*at + 1..end]);
-    *at = end + 2;
+/// Pushes one reply; `at` moves behind it. Replies come from our own writer, so anything else is a bug: nil.
+pub fn push_reply(stack: &mut Stack, bytes: &[u8], at: &mut usize, is_resp3: bool) {
+    let rest = bytes.get(*at..).unwrap_or_default();
+    // Headers are short: no general search pays here.
+    let Some(end) = rest.iter().position(|byte| *byte == b'\r') else { return stack.push_nil() };
+    let (kind, line) = (rest[0], &rest[1..end]);
+    *at += end + 2;
     let number = || parse_i64(line).unwrap_or(-1);
     match kind {
-        b':' => Ok(Value::Number(number() as f64)),
-        b'+' => tagged(lua, "ok", Value::String(lua.create_string(line)?)),
-        b'-' => tagged(lua, "err", Value::String(lua.create_string(line)?)),
-        b'$' if number() >= 0 => string(lua, bytes, at, number() as usize),
-        b'*' if number() >= 0 => array(lua, bytes, at, number() as usize, is_resp3),
-        b'$' | b'*' | b'_' => Ok(if is_resp3 { Value::Nil } else { Value::Boolean(false) }),
-        b'#' => Ok(Value::Boolean(line == b"t")),
+        b':' => stack.push_number(number() as f64),
+        b'+' => {
+            stack.push_table(0, 1);
+            let table = stack.top();
+            stack.push_string(b"ok");
+            stack.push_string(line);
+            stack.set_pair(table);
+        }
+        b'-' => push_error(stack, line),
+        b'$' if number() >= 0 => push_string(stack, bytes, at, number() as usize),
+        b'*' if number() >= 0 => push_array(stack, bytes, at, number() as usize, is_resp3),
+        b'$' | b'*' if is_resp3 => stack.push_nil(),
+        b'$' | b'*' => stack.push_boolean(false),
+        b'_' => stack.push_nil(),
+        b'#' => stack.push_boolean(line == b"t"),
         b',' => {
             let text = String::from_utf8_lossy(line);
-            tagged(lua, "double", Value::Number(text.parse().unwrap_or(f64::NAN)))
+            push_tagged(stack, b"double", |stack| stack.push_number(text.parse().unwrap_or(f64::NAN)));
         }
-        b'(' => tagged(lua, "big_number", Value::String(lua.create_string(line)?)),
-        b'%' => {
-            let map = lua.create_table()?;
+        b'(' => push_tagged(stack, b"big_number", |stack| stack.push_string(line)),
+        b'%' => push_tagged(stack, b"map", |stack| {
+            stack.push_table(0, number().max(0) as usize);
+            let map = stack.top();
             for _ in 0..number().max(0) {
-                let key = reply_to_lua(lua, bytes, at, is_resp3)?;
-                let value = reply_to_lua(lua, bytes, at, is_resp3)?;
-                map.raw_set(key, value)?;
+                push_reply(stack, bytes, at, is_resp3);
+                push_reply(stack, bytes, at, is_resp3);
+                stack.set_pair(map);
             }
-            tagged(lua, "map", Value::Table(map))
-        }
-        b'~' => {
-            let set = lua.create_table()?;
+        }),
+        b'~' => push_tagged(stack, b"set", |stack| {
+            stack.push_table(0, number().max(0) as usize);
+            let set = stack.top();
             for _ in 0..number().max(0) {
-                set.raw_set(reply_to_lua(lua, bytes, at, is_resp3)?, true)?;
+                push_reply(stack, bytes, at, is_resp3);
+                stack.push_boolean(true);
+                stack.set_pair(set);
             }
-            tagged(lua, "set", Value::Table(set))
-        }
+        }),
         b'=' => {
-            let Value::String(text) = string(lua, bytes, at, number().max(0) as usize)? else { return Ok(Value::Nil) };
-            let text = text.as_bytes();
-            let verbatim = lua.create_table()?;
-            verbatim.raw_set("format", lua.create_string(text.get(..3).unwrap_or_default())?)?;
-            verbatim.raw_set("string", lua.create_string(text.get(4..).unwrap_or_default())?)?;
-            tagged(lua, "verbatim_string", Value::Table(verbatim))
+            let len = number().max(0) as usize;
+            let text = bytes.get(*at..*at + len).unwrap_or_default();
+            *at += len + 2;
+            push_tagged(stack, b"verbatim_string", |stack| {
+                stack.push_table(0, 2);
+                let verbatim = stack.top();
+                for (name, part) in [(b"format".as_slice(), text.get(..3)), (b"string", text.get(4..))] {
+                    stack.push_string(name);
+                    stack.push_string(part.unwrap_or_default());
+                    stack.set_pair(verbatim);
+                }
+            });
         }
-        _ => Ok(Value::Nil),
+        _ => stack.push_nil(),
     }
 }
 
-fn string(lua: &Lua, bytes: &[u8], at: &mut usize, len: usize) -> Result<Value> {
-    let text = bytes.get(*at..*at + len).unwrap_or_default();
+/// Pushes the error of a command, marked as counted already.
+pub fn push_error(stack: &mut Stack, text: &[u8]) {
+    api::push_error_reply(stack, text);
+    mark_counted(stack);
+}
+
+/// Marks the error table on top: the statistics know it.
+pub fn mark_counted(stack: &mut Stack) {
+    let table = stack.top();
+    stack.push_string(b"ignore_error_stats_update");
+    stack.push_boolean(true);
+    stack.set_pair(table);
+}
+
+fn push_string(stack: &mut Stack, bytes: &[u8], at: &mut usize, len: usize) {
+    stack.push_string(bytes.get(*at..*at + len).unwrap_or_default());
     *at += len + 2;
-    Ok(Value::String(lua.create_string(text)?))
 }
 
-fn array(lua: &Lua, bytes: &[u8], at: &mut usize, len: usize, is_resp3: bool) -> Result<Value> {
-    let table = lua.create_table_with_capacity(len, 0)?;
-    for index in 1..=len {
-        table.raw_set(index, reply_to_lua(lua, bytes, at, is_resp3)?)?;
+fn push_array(stack: &mut Stack, bytes: &[u8], at: &mut usize, len: usize, is_resp3: bool) {
+    stack.push_table(len, 0);
+    let table = stack.top();
+    for item in 1..=len {
+        push_reply(stack, bytes, at, is_resp3);
+        stack.set_item(table, item);
     }
-    Ok(Value::Table(table))
 }
 
-fn tagged(lua: &Lua, name: &str, value: Value) -> Result<Value> {
-    let table = lua.create_table_with_capacity(0, 1)?;
-    table.raw_set(name, value)?;
-    Ok(Value::Table(table))
+fn push_tagged(stack: &mut Stack, name: &[u8], push: impl FnOnce(&mut Stack)) {
+    stack.push_table(0, 1);
+    let table = stack.top();
+    stack.push_string(name);
+    push(stack);
+    stack.set_pair(table);
 }
 
-/// Writes what a script returned. `is_resp3` is what the script asked for with redis.setresp; what the client gets depends
-/// on its own protocol version as well.
-pub fn lua_to_reply(reply: &mut Reply, value: &Value, is_resp3: bool) -> Result<()> {
-    write(reply, value, is_resp3, 0)
+/// Pops what a script returned and writes it. `is_resp3` is what the script asked for with redis.setresp; what the client gets
+/// depends on its own protocol version as well.
+/// The caller has seen that it is no error.
+pub fn write_result(stack: &mut Stack, reply: &mut Reply, is_resp3: bool) {
+    let index = stack.top();
+    if stack.kind(index) != Kind::Table {
+        return write(stack, reply, is_resp3, 0);
+    }
+    write_value_table(stack, index, reply, is_resp3, 1);
+    stack.truncate(index - 1);
 }
 
-fn write(reply: &mut Reply, value: &Value, is_resp3: bool, depth: usize) -> Result<()> {
-    match value {
-        Value::Integer(value) => reply.integer(*value),
-        Value::Number(value) => reply.integer(truncated(*value)),
-        Value::String(text) => reply.bulk(&text.as_bytes()),
-        Value::Boolean(value) if is_resp3 && reply.is_resp3() => reply.boolean(*value),
-        Value::Boolean(true) => reply.integer(1),
-        Value::Table(_) if depth >= DEPTH_MAX => reply.error("ERR reached lua stack limit"),
-        Value::Table(table) => write_table(reply, table, is_resp3, depth)?,
+/// Writes and pops the value on top.
+fn write(stack: &mut Stack, reply: &mut Reply, is_resp3: bool, depth: usize) {
+    let index = stack.top();
+    match stack.kind(index) {
+        Kind::Number => reply.integer(truncated(stack.number(index).unwrap_or_default())),
+        Kind::String => reply.bulk(stack.string(index).unwrap_or_default()),
+        Kind::Boolean if is_resp3 => reply.boolean(stack.truth(index)),
+        Kind::Boolean if stack.truth(index) => reply.integer(1),
+        Kind::Table if depth >= DEPTH_MAX || !stack.reserve(PLACES) => reply.error("ERR reached lua stack limit"),
+        Kind::Table => write_table(stack, index, reply, is_resp3, depth + 1),
         _ => reply.null(),
     }
-    Ok(())
+    stack.truncate(index - 1);
 }
 
-fn write_table(reply: &mut Reply, table: &Table, is_resp3: bool, depth: usize) -> Result<()> {
-    if let Value::String(text) = table.raw_get("err")? {
-        reply.error_bytes(&text.as_bytes());
-        return Ok(());
+/// The first field that says what a table stands for decides.
+fn write_table(stack: &mut Stack, table: usize, reply: &mut Reply, is_resp3: bool, depth: usize) {
+    stack.push_field(table, b"err");
+    if stack.kind(table + 1) == Kind::String {
+        return reply.error_bytes(stack.string(table + 1).unwrap_or_default());
     }
-    if let Value::String(text) = table.raw_get("ok")? {
-        reply.simple(&text.to_string_lossy().replace(['\r', '\n'], " "));
-        return Ok(());
-    }
-    let double = match table.raw_get::<Value>("double")? {
-        Value::Number(value) => Some(value),
-        Value::Integer(value) => Some(value as f64),
-        _ => None,
+    stack.truncate(table);
+    write_value_table(stack, table, reply, is_resp3, depth);
+}
+
+/// The same for a table that is no error.
+fn write_value_table(stack: &mut Stack, table: usize, reply: &mut Reply, is_resp3: bool, depth: usize) {
+    let value = table + 1;
+    let has = |stack: &mut Stack, name: &[u8], kind: Kind| {
+        stack.truncate(table);
+        stack.push_field(table, name);
+        stack.kind(value) == kind
     };
-    if let Some(value) = double {
-        reply.double(value);
-        return Ok(());
-    }
-    if let Value::Table(map) = table.raw_get("map")? {
-        return write_pairs(reply, &map, is_resp3, depth);
-    }
-    if let Value::Table(set) = table.raw_get("set")? {
+    if has(stack, b"ok", Kind::String) {
+        reply.simple(&String::from_utf8_lossy(stack.string(value).unwrap_or_default()).replace(['\r', '\n'], " "));
+    } else if has(stack, b"double", Kind::Number) {
+        reply.double(stack.number(value).unwrap_or_default());
+    } else if has(stack, b"big_number", Kind::String) {
+        let mut digits = stack.string(value).unwrap_or_default().to_vec();
+        digits.iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n')).for_each(|byte| *byte = b' ');
+        reply.big_number(&digits);
+    } else if has(stack, b"verbatim_string", Kind::Table) && write_verbatim(stack, value, reply) {
+    } else if has(stack, b"map", Kind::Table) {
         let mark = reply.begin();
         let mut len = 0;
-        for pair in set.pairs::<Value, Value>() {
-            write(reply, &pair?.0, is_resp3, depth + 1)?;
+        stack.push_nil();
+        while stack.next(value) {
+            // The key stays below, for `next`.
+            stack.push_copy(value + 1);
+            write(stack, reply, is_resp3, depth);
+            write(stack, reply, is_resp3, depth);
+            len += 1;
+        }
+        reply.end_map(mark, len);
+    } else if has(stack, b"set", Kind::Table) {
+        let mark = reply.begin();
+        let mut len = 0;
+        stack.push_nil();
+        while stack.next(value) {
+            stack.truncate(value + 1);
+            stack.push_copy(value + 1);
+            write(stack, reply, is_resp3, depth);
             len += 1;
         }
         reply.end_set(mark, len);
-        return Ok(());
+    } else {
+        stack.truncate(table);
+        write_array(stack, table, reply, is_resp3, depth);
     }
-    if let Value::String(digits) = table.raw_get("big_number")? {
-        let digits: Vec<u8> =
-            digits.as_bytes().iter().map(|byte| if byte.is_ascii_control() { b' ' } else { *byte }).collect();
-        reply.big_number(&digits);
-        return Ok(());
-    }
-    if let Value::Table(verbatim) = table.raw_get("verbatim_string")?
-        && let (Value::String(format), Value::String(text)) = (verbatim.raw_get("format")?, verbatim.raw_get("string")?)
-    {
-        reply.verbatim(&format.to_string_lossy(), &text.as_bytes());
-        return Ok(());
-    }
-    write_array(reply, table, is_resp3, depth)
 }
 
-fn write_pairs(reply: &mut Reply, map: &Table, is_resp3: bool, depth: usize) -> Result<()> {
-    let mark = reply.begin();
-    let mut len = 0;
-    for pair in map.pairs::<Value, Value>() {
-        let (key, value) = pair?;
-        write(reply, &key, is_resp3, depth + 1)?;
-        write(reply, &value, is_resp3, depth + 1)?;
-        len += 1;
-    }
-    reply.end_map(mark, len);
-    Ok(())
+fn write_verbatim(stack: &mut Stack, table: usize, reply: &mut Reply) -> bool {
+    stack.push_field(table, b"format");
+    stack.push_field(table, b"string");
+    let (Some(format), Some(text)) = (stack.string(table + 1), stack.string(table + 2)) else { return false };
+    // The format has three letters, whatever the script says.
+    let format: String = String::from_utf8_lossy(format).chars().chain("   ".chars()).take(3).collect();
+    reply.verbatim(&format, text);
+    true
 }
 
-fn write_array(reply: &mut Reply, table: &Table, is_resp3: bool, depth: usize) -> Result<()> {
+fn write_array(stack: &mut Stack, table: usize, reply: &mut Reply, is_resp3: bool, depth: usize) {
     let mark = reply.begin();
     let mut len = 0;
     loop {
-        let item: Value = table.raw_get(len + 1)?;
-        if item.is_nil() {
+        stack.push_item(table, len + 1);
+        if stack.kind(table + 1) == Kind::Nil {
             break;
         }
-        write(reply, &item, is_resp3, depth + 1)?;
+        write(stack, reply, is_resp3, depth);
         len += 1;
     }
     reply.end_array(mark, len);
-    Ok(())
 }
 
 /// As a C cast does it, but saturating instead of undefined.

@@ -1,30 +1,46 @@
 //! Function libraries: loading their code, and what `redis.register_function` leaves behind
 //! (redis.io, "Redis functions").
 
-use super::api::{bytes_of, raise};
-use super::flags::ScriptFlags;
-use super::interpreter::{Interpreter, Registered};
+use super::api::raise;
+use super::flags::{self, ScriptFlags};
+use super::interpreter::{Compiled, Interpreter, Purpose};
+use crate::base::clock;
 use crate::commands::error::CommandError;
+use crate::engine::lua::{Anchor, Host, Kind, Outcome, Question, Stack};
 use crate::server::Server;
 use crate::server::scripts::{FunctionInfo, Library};
 use bytes::Bytes;
-use mlua::{Function, MultiValue, Result, Table, Value};
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+
+/// What loading a library may take: it only has to register functions.
+const LOAD_TIMEOUT_MS: i64 = 500;
 
 /// A function as it was registered.
 struct Declared {
     info: FunctionInfo,
-    callback: Function,
+    callback: Anchor,
     flags: ScriptFlags,
 }
 
+/// The host of a library that is being loaded.
+struct Loader {
+    declared: Vec<Declared>,
+    started_ms: i64,
+    has_limit: bool,
+}
+
 /// Compiles a library's code in an interpreter of its own, so that a bad one leaves nothing behind.
-pub fn compile(server: &'static Server, code: &Bytes) -> std::result::Result<Library, CommandError> {
+pub fn compile(server: &'static Server, code: &Bytes) -> Result<Library, CommandError> {
+    compile_within(server, code, true)
+}
+
+/// The same, with or without a limit of time; what the primary has loaded must be loaded.
+pub fn compile_within(server: &'static Server, code: &Bytes, has_limit: bool) -> Result<Library, CommandError> {
     let name = name_of(code)?;
-    let interpreter = Interpreter::new(server).map_err(|error| CommandError::new(format!("ERR {error}")))?;
-    let functions = declare(&interpreter, &name, code)?;
+    let interpreter = Interpreter::new(server, Purpose::Functions)?;
+    let functions = declare(&interpreter, code, has_limit)?;
     if functions.is_empty() {
         return Err(CommandError::fixed("ERR No functions registered"));
     }
@@ -32,17 +48,18 @@ pub fn compile(server: &'static Server, code: &Bytes) -> std::result::Result<Lib
 }
 
 /// Makes the functions of a library callable in an interpreter.
-pub fn load_into(interpreter: &Interpreter, library: &Library) -> Result<()> {
-    let declared = declare(interpreter, &library.name, &library.code).map_err(|error| raise(&error.0))?;
+pub fn load_into(interpreter: &Interpreter, library: &Library) -> Result<(), CommandError> {
+    let declared = declare(interpreter, &library.code, false)?;
     let mut functions = interpreter.functions.borrow_mut();
     for function in declared {
-        functions.insert(function.info.name, Registered { callback: function.callback, flags: function.flags });
+        let compiled = Compiled { callable: function.callback, flags: function.flags, roams: Cell::new(false) };
+        functions.insert(function.info.name.to_ascii_lowercase().into_bytes(), Rc::new(compiled));
     }
     Ok(())
 }
 
 /// The first line, `#!lua name=…`: the library's name.
-fn name_of(code: &[u8]) -> std::result::Result<String, CommandError> {
+fn name_of(code: &[u8]) -> Result<String, CommandError> {
     if !code.starts_with(b"#!") {
         return Err(CommandError::fixed("ERR Missing library metadata"));
     }
@@ -52,7 +69,8 @@ fn name_of(code: &[u8]) -> std::result::Result<String, CommandError> {
     let engine = words.next().unwrap_or_default();
     let mut name = None;
     for word in words {
-        let Some(value) = word.strip_prefix("name=") else {
+        let prefix = word.get(..5).filter(|prefix| prefix.eq_ignore_ascii_case("name="));
+        let Some(value) = prefix.map(|_| &word[5..]) else {
             return Err(CommandError::new(format!("ERR Invalid metadata value given: {word}")));
         };
         if name.replace(value.to_owned()).is_some() {
@@ -61,9 +79,7 @@ fn name_of(code: &[u8]) -> std::result::Result<String, CommandError> {
     }
     let name = name.ok_or(CommandError::fixed("ERR Library name was not given"))?;
     if !is_name(&name) {
-        return Err(CommandError::fixed(
-            "ERR Library names can only contain letters, numbers, or underscores(_) and must be at least one character long",
-        ));
+        return Err(CommandError::new(format!("ERR {BAD_NAME}")));
     }
     if !engine.eq_ignore_ascii_case("lua") {
         return Err(CommandError::new(format!("ERR Engine '{engine}' not found")));
@@ -71,130 +87,187 @@ fn name_of(code: &[u8]) -> std::result::Result<String, CommandError> {
     Ok(name)
 }
 
+const BAD_NAME: &str =
+    "Library names can only contain letters, numbers, or underscores(_) and must be at least one character long";
+
 fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// Runs a library's code once, with register_function in place.
-fn declare(interpreter: &Interpreter, library: &str, code: &[u8]) -> std::result::Result<Vec<Declared>, CommandError> {
+fn declare(interpreter: &Interpreter, code: &[u8], has_limit: bool) -> Result<Vec<Declared>, CommandError> {
     let end = code.iter().position(|byte| *byte == b'\n').unwrap_or(code.len());
     let chunk = interpreter
         .load(&code[end..], "@user_function")
         .map_err(|error| CommandError::new(format!("ERR Error compiling function: {error}")))?;
-    let declared: Rc<RefCell<Vec<Declared>>> = Rc::default();
-    let collected = Rc::clone(&declared);
-    let register = interpreter.lua.create_function(move |_, args: MultiValue| {
-        let function = declaration(&args.into_vec())?;
-        let mut all = collected.borrow_mut();
-        if all.iter().any(|other| other.info.name == function.info.name) {
-            return Err(raise("Function already exists in the library"));
-        }
-        all.push(function);
-        Ok(())
-    });
-    let failed = |error: mlua::Error| CommandError::new(format!("ERR Error registering functions: {error}"));
-    interpreter.set_register_function(Value::Function(register.map_err(failed)?)).map_err(failed)?;
-    let result = interpreter.run_protected(&chunk).map_err(failed)?;
-    interpreter.set_register_function(Value::Nil).map_err(failed)?;
-    if let (false, Value::Table(error)) = result {
-        let text = match error.raw_get::<Value>("err") {
-            Ok(Value::String(text)) => text.to_string_lossy(),
-            _ => "unknown error".into(),
+    let mut loader = Loader { declared: Vec::new(), started_ms: clock::unix_ms(), has_limit };
+    interpreter
+        .load_library(chunk, &mut loader)
+        .map_err(|error| CommandError::new(format!("ERR Error registering functions: {error}")))?;
+    Ok(loader.declared)
+}
+
+impl Loader {
+    fn register(&mut self, stack: &mut Stack) -> Outcome {
+        let declared = match stack.top() {
+            1 => named_declaration(stack),
+            2 => plain_declaration(stack),
+            _ => Err("wrong number of arguments to redis.register_function"),
         };
-        let text = text.strip_prefix("ERR ").unwrap_or(&text).to_owned();
-        tracing::debug!("The library '{library}' was refused: {text}");
-        return Err(CommandError::new(format!("ERR Error registering functions: {text}")));
-    }
-    let all = declared.borrow_mut().drain(..).collect();
-    Ok(all)
-}
-
-/// `register_function(name, callback)` or `register_function{function_name=…, callback=…, flags=…, description=…}`.
-fn declaration(args: &[Value]) -> Result<Declared> {
-    match args {
-        [Value::Table(table)] => named_declaration(table),
-        [name, Value::Function(callback)] => finish(name, callback.clone(), ScriptFlags::default(), Vec::new(), None),
-        [_, _] => Err(raise("second argument to redis.register_function must be a function")),
-        [_] => Err(raise(
-            "calling redis.register_function with a single argument is only applicable to Lua table (representing named arguments).",
-        )),
-        _ => Err(raise("wrong number of arguments to redis.register_function")),
+        let declared = declared.and_then(|declared| {
+            if !is_name(&declared.info.name) {
+                return Err(BAD_NAME);
+            }
+            if self.declared.iter().any(|other| other.info.name == declared.info.name) {
+                return Err("Function already exists in the library");
+            }
+            Ok(declared)
+        });
+        match declared {
+            Ok(declared) => {
+                self.declared.push(declared);
+                Outcome::Return(0)
+            }
+            Err(text) => raise(stack, text),
+        }
     }
 }
 
-fn named_declaration(table: &Table) -> Result<Declared> {
+impl Host for Loader {
+    fn call(&mut self, stack: &mut Stack, _: bool) -> Outcome {
+        raise(stack, "redis.call/pcall can only be called inside a script invocation")
+    }
+
+    fn ask(&mut self, question: Question, stack: &mut Stack) -> Outcome {
+        match question {
+            Question::Register => self.register(stack),
+            _ => raise(stack, "it can only be called inside a script invocation"),
+        }
+    }
+
+    fn tick(&mut self) -> Option<&'static str> {
+        let is_over = self.has_limit && clock::unix_ms() - self.started_ms > LOAD_TIMEOUT_MS;
+        is_over.then_some("FUNCTION LOAD timeout")
+    }
+}
+
+/// `register_function(name, callback)`.
+fn plain_declaration(stack: &mut Stack) -> Result<Declared, &'static str> {
+    let name = text_at(stack, 1).ok_or("first argument to redis.register_function must be a string")?;
+    if stack.kind(2) != Kind::Function {
+        return Err("second argument to redis.register_function must be a function");
+    }
+    let callback = stack.anchor(2);
+    let info = FunctionInfo { name, description: None, flags: Vec::new() };
+    Ok(Declared { info, callback, flags: ScriptFlags::default() })
+}
+
+/// `register_function{function_name=…, callback=…, flags=…, description=…}`.
+fn named_declaration(stack: &mut Stack) -> Result<Declared, &'static str> {
+    if stack.kind(1) != Kind::Table {
+        return Err(
+            "calling redis.register_function with a single argument is only applicable to Lua table (representing \
+                    named arguments).",
+        );
+    }
     let (mut name, mut callback, mut description) = (None, None, None);
     let (mut flags, mut names) = (ScriptFlags::default(), Vec::new());
-    for pair in table.pairs::<Value, Value>() {
-        let (key, value) = pair?;
-        let Value::String(key) = key else {
-            return Err(raise("named argument key given to redis.register_function is not a string"));
-        };
-        match &*key.as_bytes() {
-            b"function_name" => name = Some(value),
-            b"description" => match value {
-                Value::String(text) => description = Some(Bytes::copy_from_slice(&text.as_bytes())),
-                _ => return Err(raise("description argument given to redis.register_function must be a string")),
-            },
-            b"callback" => match value {
-                Value::Function(function) => callback = Some(function),
-                _ => return Err(raise("callback argument given to redis.register_function must be a function")),
-            },
-            b"flags" => {
-                let Value::Table(list) = value else {
-                    return Err(raise(
-                        "flags argument to redis.register_function must be a table representing function flags",
-                    ));
-                };
-                for flag in list.sequence_values::<Value>() {
-                    let text = bytes_of(&flag?).unwrap_or_default();
-                    let known = super::flags::NAMES.iter().find(|known| known.as_bytes() == text);
-                    let known = known.filter(|_| flags.add(&text)).ok_or_else(|| raise("unknown flag given"))?;
-                    names.push(*known);
-                }
+    stack.push_nil();
+    while stack.next(1) {
+        let key = text_at(stack, 2).ok_or("named argument key given to redis.register_function is not a string")?;
+        match key.to_ascii_lowercase().as_str() {
+            "function_name" => {
+                let text = text_at(stack, 3);
+                name = Some(text.ok_or("function_name argument given to redis.register_function must be a string")?);
             }
-            _ => return Err(raise("unknown argument given to redis.register_function")),
+            "description" => {
+                let text = text_at(stack, 3);
+                let text = text.ok_or("description argument given to redis.register_function must be a string")?;
+                description = Some(Bytes::from(text));
+            }
+            "callback" => {
+                if stack.kind(3) != Kind::Function {
+                    return Err("callback argument given to redis.register_function must be a function");
+                }
+                callback = Some(stack.anchor(3));
+            }
+            "flags" => (flags, names) = read_flags(stack)?,
+            _ => return Err("unknown argument given to redis.register_function"),
         }
+        stack.truncate(2);
     }
-    let name = name.ok_or_else(|| raise("redis.register_function must get a function name argument"))?;
-    let callback = callback.ok_or_else(|| raise("redis.register_function must get a callback argument"))?;
-    finish(&name, callback, flags, names, description)
-}
-
-fn finish(
-    name: &Value,
-    callback: Function,
-    flags: ScriptFlags,
-    names: Vec<&'static str>,
-    description: Option<Bytes>,
-) -> Result<Declared> {
-    let Value::String(name) = name else {
-        return Err(raise("function_name argument given to redis.register_function must be a string"));
-    };
-    let name = name.to_string_lossy();
-    if !is_name(&name) {
-        return Err(raise(
-            "Library names can only contain letters, numbers, or underscores(_) and must be at least one character long",
-        ));
-    }
+    let name = name.ok_or("redis.register_function must get a function name argument")?;
+    let callback = callback.ok_or("redis.register_function must get a callback argument")?;
     Ok(Declared { info: FunctionInfo { name, description, flags: names }, callback, flags })
 }
 
+/// The list of flags at place 3.
+fn read_flags(stack: &mut Stack) -> Result<(ScriptFlags, Vec<&'static str>), &'static str> {
+    if stack.kind(3) != Kind::Table {
+        return Err("flags argument to redis.register_function must be a table representing function flags");
+    }
+    let mut flags = ScriptFlags::default();
+    for item in 1.. {
+        stack.push_item(3, item);
+        if stack.kind(4) == Kind::Nil {
+            break;
+        }
+        let name = text_at(stack, 4).ok_or("unknown flag given")?;
+        if !flags.add(name.to_ascii_lowercase().as_bytes()) {
+            return Err("unknown flag given");
+        }
+        stack.truncate(3);
+    }
+    // FUNCTION LIST shows them in the order of their declaration, each once.
+    let names = flags::NAMES.iter().copied().filter(|name| flags.has(name.as_bytes())).collect();
+    Ok((flags, names))
+}
+
+fn text_at(stack: &Stack, index: usize) -> Option<String> {
+    let mut bytes = Vec::new();
+    super::api::append_argument(stack, index, &mut bytes).then(|| String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// Adds a library to those of the server. No function may be in two libraries.
-pub fn add(
-    libraries: &mut BTreeMap<String, Library>,
-    library: Library,
-    replace: bool,
-) -> std::result::Result<(), CommandError> {
+pub fn add(libraries: &mut BTreeMap<String, Library>, library: Library, replace: bool) -> Result<(), CommandError> {
     if libraries.contains_key(&library.name) && !replace {
         return Err(CommandError::new(format!("ERR Library '{}' already exists", library.name)));
     }
-    let others = || libraries.values().filter(|other| other.name != library.name);
-    for function in &library.functions {
-        if others().any(|other| other.functions.iter().any(|known| known.name == function.name)) {
-            return Err(CommandError::new(format!("ERR Function {} already exists", function.name)));
-        }
-    }
+    let others = libraries.values().filter(|other| other.name != library.name);
+    check_functions(&library, others)?;
     libraries.insert(library.name.clone(), library);
     Ok(())
+}
+
+/// Adds all of several libraries, or none.
+pub fn add_all(
+    libraries: &mut BTreeMap<String, Library>,
+    added: Vec<Library>,
+    replace: bool,
+) -> Result<(), CommandError> {
+    let mut joined = libraries.clone();
+    for library in &added {
+        if joined.remove(&library.name).is_some() && !replace {
+            return Err(CommandError::new(format!("ERR Library {} already exists", library.name)));
+        }
+    }
+    for library in &added {
+        check_functions(library, joined.values())?;
+    }
+    joined.extend(added.into_iter().map(|library| (library.name.clone(), library)));
+    *libraries = joined;
+    Ok(())
+}
+
+fn check_functions<'a>(library: &Library, mut others: impl Iterator<Item = &'a Library>) -> Result<(), CommandError> {
+    let taken = others.find_map(|other| {
+        let is_in_both = |function: &&FunctionInfo| {
+            other.functions.iter().any(|known| known.name.eq_ignore_ascii_case(&function.name))
+        };
+        library.functions.iter().find(is_in_both)
+    });
+    match taken {
+        Some(function) => Err(CommandError::new(format!("ERR Function {} already exists", function.name))),
+        None => Ok(()),
+    }
 }

@@ -1,233 +1,356 @@
-//! One interpreter per worker thread: Lua 5.1 with the libraries that Redis gives its scripts, and a sandbox around them.
+//! Interpreters: Lua 5.1 with the libraries that Redis gives its scripts, and a sandbox around them. Every worker thread has one
+//! for EVAL and one for functions, each made at first use.
 //!
-//! Scripts see their globals through a proxy that refuses writes, and so are `redis`, `cjson` and the like
-//! (`prelude.lua`). What `redis.call` does depends on who runs a script just now: it goes through `host.call`, a slot that
-//! each run fills with a function of its own; so a library may keep `redis.call` in a local for ever.
+//! Scripts see their globals through a proxy that refuses writes, and so are `redis`, `cjson` and the like (`prelude.lua`). What
+//! `redis.call` does depends on who runs a script just now: the host of the thread (`engine::lua`).
 
 use super::api;
+use super::flags::{self, ScriptFlags};
 use super::{cjson, cmsgpack, libraries};
-use crate::base::clock;
+use crate::commands::error::CommandError;
+use crate::engine::lua::{self, Anchor, Host, Stack};
+use crate::resp::{Args, Range, Reply};
 use crate::server::Server;
 use crate::server::scripts::Sha;
-use mlua::{Function, HookTriggers, Lua, LuaOptions, Result, StdLib, Table, Value, VmState};
+use bytes::Bytes;
+use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 /// Instructions between two looks at the clock and at SCRIPT KILL.
-const HOOK_INSTRUCTIONS: u32 = 10_000;
-/// Scripts between two steps of the garbage collector that are forced on it.
-const GC_EVERY: u32 = 50;
+const TICK_INSTRUCTIONS: u32 = 20_000;
+/// Scripts between two reckonings of the interpreter's memory.
+const REPORT_EVERY: u32 = 64;
+/// Most of an interpreter is its libraries, which stay: looking through them again and again is what costs. Garbage is one MB at most.
+const COLLECT_AT_PERCENT: u32 = 600;
+/// Compiled scripts that an interpreter keeps before it looks which of them are still cached.
+const COMPILED_MAX: usize = 1000;
 
-/// A function of a library, as registered with this interpreter.
-#[derive(Clone)]
-pub struct Registered {
-    pub callback: Function,
-    pub flags: super::flags::ScriptFlags,
+/// What an interpreter is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Eval,
+    Functions,
+}
+
+/// A script or function that can be called.
+pub struct Compiled {
+    pub callable: Anchor,
+    pub flags: ScriptFlags,
+    /// It was seen to touch keys that it had not declared: from now on it gets every shard at once.
+    pub roams: Cell<bool>,
+}
+
+/// A script of EVAL.
+pub struct Script {
+    pub sha: Sha,
+    pub body: Bytes,
+    pub compiled: Rc<Compiled>,
+    /// Number of evictions from the cache when this one was last seen in it.
+    pub seen_at: Cell<u64>,
+}
+
+/// Buffers of redis.call, kept from run to run.
+#[derive(Default)]
+pub struct Scratch {
+    pub words: Vec<u8>,
+    pub ranges: Vec<Range>,
+    pub reply: Reply,
 }
 
 pub struct Interpreter {
-    pub lua: Lua,
+    lua: Lua,
+    stack: RefCell<Stack>,
     /// The globals that scripts see; KEYS and ARGV are set here.
-    real: Table,
-    globals: Table,
-    host: Table,
-    run: Function,
-    run_function: Function,
-    handler: Function,
-    /// Compiled EVAL scripts.
-    compiled: RefCell<HashMap<Sha, Function>>,
-    pub functions: RefCell<HashMap<String, Registered>>,
+    real: Anchor,
+    handler: Anchor,
+    /// Shows a library that is being loaded (true) nothing but its `redis`.
+    switch: Function,
+    scripts: RefCell<HashMap<Bytes, Rc<Script>, ahash::RandomState>>,
+    by_sha: RefCell<HashMap<Sha, Rc<Script>, ahash::RandomState>>,
+    pub functions: RefCell<HashMap<Vec<u8>, Rc<Compiled>>>,
     generation: Cell<u64>,
     runs: Cell<u32>,
+    pub scratch: RefCell<Scratch>,
+    /// State of math.random.
+    pub random: Cell<u64>,
     /// redis.setresp of the running script.
-    pub resp3: Rc<Cell<bool>>,
+    pub resp3: Cell<bool>,
+    server: &'static Server,
+    purpose: Purpose,
+    /// Bytes that INFO was told of.
+    reported: Cell<usize>,
 }
 
 thread_local! {
-    static INTERPRETER: RefCell<Option<Rc<Interpreter>>> = const { RefCell::new(None) };
+    static EVAL: RefCell<Option<Rc<Interpreter>>> = const { RefCell::new(None) };
+    static FUNCTIONS: RefCell<Option<Rc<Interpreter>>> = const { RefCell::new(None) };
 }
 
-/// The interpreter of this thread, made at first use and again after SCRIPT FLUSH or a change of the libraries.
-pub fn of_thread(server: &'static Server) -> Result<Rc<Interpreter>> {
-    INTERPRETER.with(|slot| {
-        let mut slot = slot.borrow_mut();
-        let generation = server.scripts.generation();
+/// This thread's interpreter of EVAL, made at first use and again after SCRIPT FLUSH.
+pub fn for_eval(server: &'static Server) -> Result<Rc<Interpreter>, CommandError> {
+    EVAL.with_borrow_mut(|slot| {
+        let generation = server.scripts.flushes();
         if let Some(interpreter) = slot.as_ref().filter(|interpreter| interpreter.generation.get() == generation) {
             return Ok(Rc::clone(interpreter));
         }
-        let interpreter = Rc::new(Interpreter::new(server)?);
-        for library in server.scripts.libraries().values() {
-            super::functions::load_into(&interpreter, library)?;
-        }
+        *slot = None;
+        let interpreter = Rc::new(Interpreter::new(server, Purpose::Eval)?);
         interpreter.generation.set(generation);
         *slot = Some(Rc::clone(&interpreter));
         Ok(interpreter)
     })
 }
 
+/// This thread's interpreter of functions, with all libraries loaded.
+pub fn for_functions(server: &'static Server) -> Result<Rc<Interpreter>, CommandError> {
+    FUNCTIONS.with_borrow_mut(|slot| {
+        let generation = server.scripts.generation();
+        if let Some(interpreter) = slot.as_ref().filter(|interpreter| interpreter.generation.get() == generation) {
+            return Ok(Rc::clone(interpreter));
+        }
+        *slot = None;
+        let interpreter = Rc::new(Interpreter::new(server, Purpose::Functions)?);
+        for library in server.scripts.libraries().values() {
+            super::functions::load_into(&interpreter, library)?;
+        }
+        interpreter.generation.set(generation);
+        interpreter.report();
+        *slot = Some(Rc::clone(&interpreter));
+        Ok(interpreter)
+    })
+}
+
 impl Interpreter {
-    pub fn new(server: &'static Server) -> Result<Self> {
+    pub fn new(server: &'static Server, purpose: Purpose) -> Result<Self, CommandError> {
+        Self::build(server, purpose).map_err(|error| CommandError::new(format!("ERR {error}")))
+    }
+
+    fn build(server: &'static Server, purpose: Purpose) -> mlua::Result<Self> {
         let libs = StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::OS;
         let lua = Lua::new_with(libs, LuaOptions::default())?;
         let real = lua.create_table()?;
-        let resp3 = Rc::new(Cell::new(false));
-        copy_builtins(&lua, &real)?;
+        let host = lua.create_table()?;
+        for (name, builtin) in api::BASE {
+            host.raw_set(*name, lua::function(&lua, *builtin)?)?;
+        }
+        copy_builtins(&lua, &real, server.config.current().lua_enable_deprecated_api)?;
+        real.raw_set("pcall", host.raw_get::<Value>("pcall")?)?;
+        real.raw_set("unpack", host.raw_get::<Value>("unpack")?)?;
         libraries::install(&lua, &real)?;
         real.raw_set("cjson", cjson::table(&lua)?)?;
         real.raw_set("cmsgpack", cmsgpack::table(&lua)?)?;
-        let host = lua.create_table()?;
-        host.raw_set("api", api::table(&lua, &resp3)?)?;
-        host.raw_set("call", lua.create_function(|_, ()| api::outside_a_script())?)?;
-        host.raw_set("text", lua.create_function(|_, value: Value| value.to_string())?)?;
+        let tables = (api::table(&lua, purpose == Purpose::Eval)?, api::loading_table(&lua)?);
         let prelude = lua.load(include_str!("prelude.lua")).set_name("=prelude");
-        let (globals, run, run_function) = prelude.call((host.clone(), real.clone()))?;
-        lua.set_globals(Table::clone(&globals))?;
-        lua.set_hook(HookTriggers::new().every_nth_instruction(HOOK_INSTRUCTIONS), move |_, _| look_up(server))?;
-        let handler = lua.create_function(|lua, error: Value| api::locate_error(lua, error))?;
-        Ok(Interpreter {
-            lua,
-            real,
-            globals,
-            host,
-            run,
-            run_function,
-            handler,
-            compiled: RefCell::default(),
+        let (globals, switch): (Table, Function) = prelude.call((host.clone(), real.clone(), tables.0, tables.1))?;
+        lua.set_globals(globals)?;
+        let mut stack = Stack::of(&lua)?;
+        stack.collect_at(COLLECT_AT_PERCENT);
+        let interpreter = Interpreter {
+            stack: RefCell::new(stack),
+            real: lua::anchor(&lua, real)?,
+            handler: lua::anchor(&lua, host.raw_get::<Value>("locate")?)?,
+            switch,
+            scripts: RefCell::default(),
+            by_sha: RefCell::default(),
             functions: RefCell::default(),
             generation: Cell::new(0),
             runs: Cell::new(0),
-            resp3,
-        })
+            scratch: RefCell::default(),
+            random: Cell::new(libraries::RANDOM_START),
+            resp3: Cell::new(false),
+            server,
+            purpose,
+            reported: Cell::new(0),
+            lua,
+        };
+        interpreter.report();
+        Ok(interpreter)
     }
 
-    /// The compiled form of a script, made at first use. The error is Lua's text.
-    pub fn compile(&self, sha: &Sha, text: &[u8]) -> std::result::Result<Function, String> {
-        if let Some(script) = self.compiled.borrow().get(sha) {
-            return Ok(script.clone());
+    /// The script of EVAL with this text, compiled at first use.
+    pub fn script(&self, body: &[u8]) -> Result<Rc<Script>, CommandError> {
+        if let Some(script) = self.scripts.borrow().get(body) {
+            return Ok(Rc::clone(script));
         }
-        let script = self.load(text, "@user_script")?;
-        self.compiled.borrow_mut().insert(*sha, script.clone());
+        self.compile(super::run::sha_of(body), Bytes::copy_from_slice(body))
+    }
+
+    /// The script with this SHA1, if this interpreter has it.
+    pub fn script_by_sha(&self, sha: &Sha) -> Option<Rc<Script>> {
+        self.by_sha.borrow().get(sha).map(Rc::clone)
+    }
+
+    /// Compiles a script that this interpreter has not.
+    pub fn compile(&self, sha: Sha, body: Bytes) -> Result<Rc<Script>, CommandError> {
+        let (flags, text) = flags::of_script(&body)?;
+        let chunk = self
+            .load(text, "@user_script")
+            .map_err(|error| CommandError::new(format!("ERR Error compiling script (new function): {error}")))?;
+        let callable = lua::anchor(&self.lua, chunk).map_err(|error| CommandError::new(format!("ERR {error}")))?;
+        let compiled = Rc::new(Compiled { callable, flags, roams: Cell::new(false) });
+        let script = Rc::new(Script { sha, body: body.clone(), compiled, seen_at: Cell::new(u64::MAX) });
+        if self.by_sha.borrow().len() >= COMPILED_MAX {
+            self.forget_evicted();
+        }
+        self.by_sha.borrow_mut().insert(sha, Rc::clone(&script));
+        self.scripts.borrow_mut().insert(body, Rc::clone(&script));
         Ok(script)
     }
 
-    pub fn load(&self, text: &[u8], name: &str) -> std::result::Result<Function, String> {
+    /// Drops the compiled forms of scripts that the cache no longer has.
+    fn forget_evicted(&self) {
+        let mut gone = Vec::new();
+        self.by_sha.borrow_mut().retain(|sha, script| {
+            let stays = self.server.scripts.find(sha).is_some();
+            if !stays {
+                gone.push(Rc::clone(script));
+            }
+            stays
+        });
+        let mut scripts = self.scripts.borrow_mut();
+        let mut stack = self.stack.borrow_mut();
+        for script in gone {
+            scripts.remove(&script.body);
+            // One that somebody still holds is left to the interpreter's end.
+            if let Some(compiled) = Rc::into_inner(script).and_then(|script| Rc::into_inner(script.compiled)) {
+                stack.release(compiled.callable);
+            }
+        }
+    }
+
+    pub fn load(&self, text: &[u8], name: &str) -> Result<Function, String> {
         let chunk = self.lua.load(text).set_name(name).set_mode(mlua::chunk::ChunkMode::Text);
-        chunk.set_environment(self.globals.clone()).into_function().map_err(|error| match error {
+        chunk.into_function().map_err(|error| match error {
             mlua::Error::SyntaxError { message, .. } => message,
             other => other.to_string(),
         })
     }
 
-    /// Runs a compiled script. (true, result) or (false, error).
-    pub fn run_script(&self, script: &Function, keys: Table, args: Table) -> Result<(bool, Value)> {
-        self.real.raw_set("KEYS", keys)?;
-        self.real.raw_set("ARGV", args)?;
-        let result = self.run.call((script, &self.handler));
-        self.real.raw_set("KEYS", Value::Nil)?;
-        self.real.raw_set("ARGV", Value::Nil)?;
-        self.collect_garbage()?;
+    /// Runs a library's code while `host` collects what it registers. The error is the text of what was raised.
+    pub fn load_library(&self, chunk: Function, host: &mut dyn Host) -> Result<(), String> {
+        let fail = |error: mlua::Error| error.to_string();
+        let chunk = lua::anchor(&self.lua, chunk).map_err(fail)?;
+        self.switch.call::<()>(true).map_err(fail)?;
+        let mut stack = self.stack.borrow_mut();
+        let base = stack.top();
+        stack.tick_every(TICK_INSTRUCTIONS);
+        stack.push_anchor(&chunk);
+        let ok = lua::with_host(host, || stack.call_all(0));
+        let mut text = String::new();
+        if !ok {
+            if stack.kind(base + 1) == lua::Kind::Table {
+                stack.push_field(base + 1, b"err");
+            } else {
+                text.push_str("ERR ");
+                stack.push_text(base + 1);
+            }
+            text.push_str(&String::from_utf8_lossy(stack.string(base + 2).unwrap_or(b"unknown error")));
+        }
+        stack.truncate(base);
+        stack.release(chunk);
+        drop(stack);
+        self.switch.call::<()>(false).map_err(fail)?;
+        if ok { Ok(()) } else { Err(text) }
+    }
+
+    /// Calls a script or function for `host`; `finish` gets the stack with the result (true) or the error on top.
+    pub fn run<T>(
+        &self,
+        callable: &Anchor,
+        keys: Args<'_>,
+        args: Args<'_>,
+        host: &mut dyn Host,
+        finish: impl FnOnce(&mut Stack, bool) -> T,
+    ) -> T {
+        let mut stack = self.stack.borrow_mut();
+        let base = stack.top();
+        stack.tick_every(TICK_INSTRUCTIONS);
+        stack.push_anchor(&self.handler);
+        let given = match self.purpose {
+            Purpose::Eval => {
+                stack.push_anchor(&self.real);
+                for (name, list) in [(b"KEYS", keys), (b"ARGV", args)] {
+                    stack.push_string(name);
+                    push_list(&mut stack, list);
+                    stack.set_pair(base + 2);
+                }
+                stack.truncate(base + 1);
+                stack.push_anchor(callable);
+                0
+            }
+            Purpose::Functions => {
+                stack.push_anchor(callable);
+                push_list(&mut stack, keys);
+                push_list(&mut stack, args);
+                2
+            }
+        };
+        let ok = lua::with_host(host, || stack.call(given, base + 1));
+        let result = finish(&mut stack, ok);
+        stack.truncate(base);
+        if self.runs.replace(self.runs.get().wrapping_add(1)) % REPORT_EVERY == 0 {
+            self.tell(stack.memory());
+        }
         result
     }
 
-    /// Runs a chunk that takes nothing, under the error handler.
-    pub fn run_protected(&self, chunk: &Function) -> Result<(bool, Value)> {
-        self.run.call((chunk, &self.handler))
+    fn report(&self) {
+        self.tell(self.stack.borrow().memory());
     }
 
-    pub fn run_function(&self, callback: &Function, keys: Table, args: Table) -> Result<(bool, Value)> {
-        let result = self.run_function.call((callback, &self.handler, keys, args));
-        self.collect_garbage()?;
-        result
+    /// Brings the total of all interpreters up to date.
+    fn tell(&self, bytes: usize) {
+        let change = bytes.wrapping_sub(self.reported.replace(bytes)) as u64;
+        self.total().fetch_add(change, Ordering::Relaxed);
     }
 
-    /// Fills the slot behind redis.call, or empties it (nothing).
-    pub fn set_call(&self, call: Option<Function>) -> Result<()> {
-        match call {
-            Some(call) => self.host.raw_set("call", call),
-            None => self.host.raw_set("call", self.lua.create_function(|_, ()| api::outside_a_script())?),
+    fn total(&self) -> &std::sync::atomic::AtomicU64 {
+        match self.purpose {
+            Purpose::Eval => &self.server.scripts.eval_bytes,
+            Purpose::Functions => &self.server.scripts.function_bytes,
         }
-    }
-
-    /// What only a library that is being loaded may call.
-    pub fn set_register_function(&self, register: Value) -> Result<()> {
-        let api: Table = self.host.raw_get("api")?;
-        api.raw_set("register_function", register)
-    }
-
-    fn collect_garbage(&self) -> Result<()> {
-        self.runs.set(self.runs.get() + 1);
-        if self.runs.get() >= GC_EVERY {
-            self.runs.set(0);
-            self.lua.gc_step()?;
-        }
-        Ok(())
     }
 }
 
-/// The hook of a running script: notices that it has become busy, and ends it when it is to be killed.
-fn look_up(server: &'static Server) -> Result<VmState> {
-    let running = &server.scripts.running;
-    let started = running.started_ms.load(Ordering::Relaxed);
-    if started == 0 {
-        return Ok(VmState::Continue);
+impl Drop for Interpreter {
+    fn drop(&mut self) {
+        self.tell(0);
     }
-    if running.kill.load(Ordering::Acquire) {
-        let what = if running.is_function.load(Ordering::Relaxed) { "FUNCTION" } else { "SCRIPT" };
-        return Err(mlua::Error::RuntimeError(format!(
-            "Error running script: Script killed by user with {what} KILL."
-        )));
+}
+
+fn push_list(stack: &mut Stack, list: Args<'_>) {
+    stack.push_table(list.len(), 0);
+    let table = stack.top();
+    for (index, arg) in list.iter().enumerate() {
+        stack.push_string(arg);
+        stack.set_item(table, index + 1);
     }
-    let threshold = server.config.current().busy_reply_threshold as i64;
-    let elapsed = clock::unix_ms() - started;
-    if threshold > 0 && elapsed >= threshold && !running.is_busy.swap(true, Ordering::AcqRel) {
-        tracing::warn!(
-            "Slow script detected: still in execution after {elapsed} milliseconds. You can try killing the script using the {} command.",
-            if running.is_function.load(Ordering::Relaxed) { "FUNCTION KILL" } else { "SCRIPT KILL" }
-        );
-    }
-    if running.is_busy.load(Ordering::Relaxed) {
-        server.serve_while_busy();
-    }
-    Ok(VmState::Continue)
 }
 
 /// The functions of the base library that Redis leaves to scripts, and of `os` only the clock.
-fn copy_builtins(lua: &Lua, real: &Table) -> Result<()> {
+fn copy_builtins(lua: &Lua, real: &Table, deprecated: bool) -> mlua::Result<()> {
     const NAMES: &[&str] = &[
         "xpcall",
         "tostring",
-        "getmetatable",
-        "setmetatable",
         "next",
         "assert",
         "tonumber",
         "rawequal",
-        "rawset",
-        "rawget",
         "collectgarbage",
-        "pcall",
         "type",
         "select",
-        "unpack",
         "gcinfo",
-        "loadstring",
-        "ipairs",
-        "pairs",
         "_VERSION",
-        "setfenv",
-        "getfenv",
-        "load",
         "error",
-        "newproxy",
-        "string",
-        "table",
-        "math",
-        "coroutine",
     ];
+    const TABLES: &[&str] = &["string", "table", "math", "coroutine"];
+    const DEPRECATED: &[&str] = &["newproxy", "setfenv", "getfenv"];
     let globals = lua.globals();
-    for name in NAMES {
+    let deprecated = if deprecated { DEPRECATED } else { &[] };
+    for name in NAMES.iter().chain(TABLES).chain(deprecated) {
         let value: Value = globals.raw_get(*name)?;
         if !value.is_nil() {
             real.raw_set(*name, value)?;

@@ -1,14 +1,24 @@
 //! `bit`, `struct` and the random numbers of `math`, as Redis's scripts know them.
 
-use super::api::raise;
+use super::api::{bad_argument, fault, guard_all, library_fault as raise};
+use crate::engine::lua::{self, Outcome, Question, Stack};
 use mlua::{Function, Lua, MultiValue, Result, Table, Value};
 use std::cell::Cell;
-use std::rc::Rc;
 
 pub fn install(lua: &Lua, real: &Table) -> Result<()> {
-    real.raw_set("bit", bit_table(lua)?)?;
-    real.raw_set("struct", struct_table(lua)?)?;
-    install_random(lua, &real.raw_get("math")?)
+    for (name, table) in [("bit", bit_table(lua)?), ("struct", struct_table(lua)?)] {
+        guard_all(lua, &table)?;
+        real.raw_set(name, table)?;
+    }
+    let math: Table = real.raw_get("math")?;
+    math.raw_set("random", lua::function(lua, |stack| in_a_run(stack, Question::Random))?)?;
+    math.raw_set("randomseed", lua::function(lua, |stack| in_a_run(stack, Question::RandomSeed))?)
+}
+
+fn in_a_run(stack: &mut Stack, question: Question) -> Outcome {
+    let name = if question == Question::Random { "random" } else { "randomseed" };
+    lua::ask_host(|host| host.ask(question, stack))
+        .unwrap_or_else(|| fault(stack, &format!("math.{name} can only be called inside a script invocation")))
 }
 
 /// A number as 32 bits, the way the BitOp library normalizes it: rounded, then modulo 2^32.
@@ -66,42 +76,49 @@ fn bit_table(lua: &Lua) -> Result<Table> {
     Ok(table)
 }
 
-/// math.random gives the same numbers to the same script wherever it runs: drand48 from seed 0, anew for each script.
-fn install_random(lua: &Lua, math: &Table) -> Result<()> {
-    let state = Rc::new(Cell::new(seeded(0)));
-    let seed = Rc::clone(&state);
-    math.raw_set(
-        "randomseed",
-        lua.create_function(move |_, value: f64| {
-            seed.set(seeded(value as i64 as u32));
-            Ok(())
-        })?,
-    )?;
-    math.raw_set(
-        "random",
-        lua.create_function(move |_, args: MultiValue| {
-            let unit = f64::from(next(&state) % RANDOM_MAX) / f64::from(RANDOM_MAX);
-            let bound = |index: usize| match args.get(index) {
-                Some(Value::Integer(value)) => Ok(*value as f64),
-                Some(Value::Number(value)) => Ok(value.floor()),
-                _ => Err(not_a_number()),
-            };
-            match args.len() {
-                0 => Ok(unit),
-                1 if bound(0)? >= 1.0 => Ok((unit * bound(0)?).floor() + 1.0),
-                2 if bound(0)? <= bound(1)? => Ok((unit * (bound(1)? - bound(0)? + 1.0)).floor() + bound(0)?),
-                1 | 2 => Err(raise("bad argument to 'random' (interval is empty)")),
-                _ => Err(raise("wrong number of arguments")),
+/// math.random, the same on every machine: drand48, from its well-known start or from a script's seed.
+pub fn random(stack: &mut Stack, state: &Cell<u64>) -> Outcome {
+    let unit = f64::from(next(state) % RANDOM_MAX) / f64::from(RANDOM_MAX);
+    for index in 1..=stack.top().min(2) {
+        if stack.number(index).is_none() {
+            return bad_argument(stack, index, "random", "number");
+        }
+    }
+    let bound = |stack: &Stack, index: usize| f64::from(stack.number(index).unwrap_or_default() as i32);
+    let value = match stack.top() {
+        0 => unit,
+        1 => {
+            let high = bound(stack, 1);
+            if high < 1.0 {
+                return fault(stack, "bad argument #1 to 'random' (interval is empty)");
             }
-        })?,
-    )
+            (unit * high).floor() + 1.0
+        }
+        2 => {
+            let (low, high) = (bound(stack, 1), bound(stack, 2));
+            if low > high {
+                return fault(stack, "bad argument #2 to 'random' (interval is empty)");
+            }
+            (unit * (high - low + 1.0)).floor() + low
+        }
+        _ => return fault(stack, "wrong number of arguments"),
+    };
+    stack.push_number(value);
+    Outcome::Return(1)
 }
+
+/// math.randomseed.
+pub fn random_seed(stack: &mut Stack, state: &Cell<u64>) -> Outcome {
+    let seed = if stack.top() == 0 { None } else { stack.number(1) };
+    let Some(seed) = seed else { return bad_argument(stack, 1, "randomseed", "number") };
+    state.set(u64::from(seed as i64 as i32 as u32) << 16 | 0x330e);
+    Outcome::Return(0)
+}
+
+/// Where drand48 begins when nobody has seeded it.
+pub const RANDOM_START: u64 = 0x1234_abcd_330e;
 
 const RANDOM_MAX: u32 = i32::MAX as u32;
-
-fn seeded(seed: u32) -> u64 {
-    u64::from(seed) << 16 | 0x330e
-}
 
 fn next(state: &Cell<u64>) -> u32 {
     state.set((state.get().wrapping_mul(0x5_deec_e66d) + 0xb) & ((1 << 48) - 1));

@@ -1,6 +1,7 @@
-//! Level 5: EVAL and functions. Lua 5.1 as Redis has it, one interpreter per worker thread.
+//! Level 5: EVAL and functions. Lua 5.1 as Redis has it, two interpreters per worker thread: one for scripts, one for functions.
 
 mod api;
+mod call;
 mod cjson;
 mod cmsgpack;
 pub mod commands;

@@ -1,43 +1,47 @@
--- The Lua side of the interpreter. Called once with (raw, checks): functions and tables of the host.
--- What scripts may reach is collected in `real`; they see it through a proxy that cannot be written to.
-local host, real = ...
-local error, type, rawset, setmetatable, getmetatable, xpcall, pairs = error, type, rawset, setmetatable, getmetatable, xpcall, pairs
+-- The Lua side of an interpreter. Called once with the host's functions and the tables that scripts may reach:
+-- `real` (the globals), `redis` and `loading` (the table `redis` of scripts that run, and of libraries that are loaded).
+-- Scripts see them through proxies that cannot be written to; what our own functions must not reach goes by its proxy only.
+local host, real, redis, loading = ...
+local error, type, rawset, rawget, setmetatable, getmetatable = error, type, rawset, rawget, setmetatable, getmetatable
+local next, pairs, ipairs, xpcall, loadstring, byte, concat = next, pairs, ipairs, xpcall, loadstring, string.byte, table.concat
 
 local READONLY = "Attempt to modify a readonly table"
 local proxies = setmetatable({}, { __mode = "k" })
 
-local function refuse()
-  error(READONLY, 2)
-end
-
 -- An empty table that shows `content` and refuses writes.
 local function protect(content)
   local proxy = {}
-  setmetatable(proxy, { __index = content, __newindex = refuse, __metatable = false })
+  local meta = { __index = content, __newindex = host.refuse, __metatable = false }
+  setmetatable(proxy, meta)
   proxies[proxy] = content
-  return proxy
+  return proxy, meta
 end
 
+real.table.insert = host.insert
 for name, value in pairs(real) do
-  if type(value) == "table" and name ~= "_G" then
+  if type(value) == "table" then
     real[name] = protect(value)
   end
 end
 
 function real.rawset(target, key, value)
   if proxies[target] then
-    error(READONLY, 2)
+    error(READONLY, 0)
   end
   return rawset(target, key, value)
+end
+function real.rawget(target, key)
+  return rawget(proxies[target] or target, key)
 end
 
 function real.setmetatable(target, meta)
   if proxies[target] then
-    error(READONLY, 2)
+    error(READONLY, 0)
   end
   return setmetatable(target, meta)
 end
 
+-- Of what is protected, and of strings, scripts see a metatable that tells nothing.
 local shown = protect({ __index = {} })
 function real.getmetatable(target)
   if proxies[target] or type(target) == "string" then
@@ -46,48 +50,73 @@ function real.getmetatable(target)
   return getmetatable(target)
 end
 
-local next, ipairs = next, ipairs
-function real.next(target, key)
+-- The iterators hand out the proxy again, never what it stands for.
+local function visible_next(target, key)
   return next(proxies[target] or target, key)
 end
+real.next = visible_next
 function real.pairs(target)
-  return pairs(proxies[target] or target)
+  if proxies[target] then
+    return visible_next, target, nil
+  end
+  return pairs(target)
 end
 function real.ipairs(target)
-  return ipairs(proxies[target] or target)
-end
-
--- redis.call raises the error that redis.pcall returns.
-local function finish(ok, value)
-  if ok then
-    return value
+  if proxies[target] then
+    return function(_, index)
+      local value = rawget(proxies[target], index + 1)
+      if value ~= nil then
+        return index + 1, value
+      end
+    end, target, 0
   end
-  error(value, 0)
+  return ipairs(target)
 end
-function host.api.call(...)
-  return finish(host.call(...))
-end
-function host.api.pcall(...)
-  local _, value = host.call(...)
-  return value
-end
-real.redis = protect(host.api)
-real.server = real.redis
 
-setmetatable(real, {
-  __index = function(_, name)
-    error("Script attempted to access nonexistent global variable '" .. host.text(name) .. "'", 2)
-  end,
-})
-local globals = protect(real)
+-- Precompiled code could do anything: only texts are loaded.
+local function load_text(text, name)
+  if byte(text, 1) == 27 then
+    return nil, "attempt to load binary code"
+  end
+  return loadstring(text, name)
+end
+function real.loadstring(text, name)
+  if type(text) ~= "string" and type(text) ~= "number" then
+    error("bad argument #1 to 'loadstring' (string expected, got " .. (text == nil and "no value" or type(text)) .. ")", 2)
+  end
+  text = text .. ""
+  return load_text(text, name or text)
+end
+function real.load(reader, name)
+  if type(reader) ~= "function" then
+    error("bad argument #1 to 'load' (function expected, got " .. (reader == nil and "no value" or type(reader)) .. ")", 2)
+  end
+  local parts = {}
+  while true do
+    local part = reader()
+    if part == nil or part == "" then
+      break
+    end
+    if type(part) ~= "string" then
+      return nil, "reader function must return a string"
+    end
+    parts[#parts + 1] = part
+  end
+  return load_text(concat(parts), name or "=(load)")
+end
+
+real.redis = protect(redis)
+
+-- A missing global is an error; while a library is loaded it sees nothing but its `redis`.
+setmetatable(real, { __index = host.absent })
+local while_loading = setmetatable({}, { __index = host.absent })
+setmetatable(loading, { __index = host.absent })
+while_loading.redis = protect(loading)
+
+local globals, meta = protect(real)
 real._G = globals
 
-local function run(script, handler)
-  return xpcall(script, handler)
+local function switch(is_loading)
+  meta.__index = is_loading and while_loading or real
 end
-local function run_function(callback, handler, keys, args)
-  return xpcall(function()
-    return callback(keys, args)
-  end, handler)
-end
-return globals, run, run_function
+return globals, switch

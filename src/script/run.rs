@@ -1,209 +1,257 @@
-//! Running a script or function on behalf of a client: redis.call within the locks that the command holds, the rules of
-//! its flags, and its result as the reply.
+//! Running a script or function on behalf of a client: its shards, the rules of its flags, and its result as the reply.
+//!
+//! ```text
+//!   which shards?   no shebang, or allow-cross-slot-keys ─► all            declared keys promised ─► those of the keys
+//!                                                                            │ another key is touched
+//!                        start over with all ◄── nothing was done yet ───────┤
+//!                        (and so from now on)                                └── written already ─► extend past the others
+//! ```
+//! So undeclared keys work whatever a script promises. Only if two scripts that broke their promise after writing need each other's
+//! shards at the same moment, one of them gets an error.
 
-use super::api::{bytes_of, sha1_hex};
+use super::api::sha1_hex;
+use super::call::{Caller, StartOver};
 use super::convert;
 use super::flags::ScriptFlags;
-use super::interpreter::Interpreter;
-use crate::commands::error::CommandError;
-use crate::commands::flags::Flags;
-use crate::engine::keyspace::Locked;
-use crate::resp::{Args, OwnedArgs, Reply};
+use super::interpreter::{Compiled, Interpreter};
+use crate::commands::error::{self, CommandError};
+use crate::engine::keyspace::{Locked, ShardSet, shard_of};
+use crate::engine::lua::{Kind, Stack};
+use crate::resp::{Args, Reply};
 use crate::server::monitor::Source;
 use crate::server::session::{Session, SessionContext};
-use crate::server::{Worker, dispatch, multi};
-use mlua::{Function, Lua, MultiValue, Table, Value};
-use std::cell::RefCell;
+use crate::server::{Server, Worker, dispatch, propagation};
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// What is run.
 pub struct Program<'a> {
-    pub callback: Function,
-    pub flags: ScriptFlags,
+    pub compiled: &'a Compiled,
     /// EVAL_RO, FCALL_RO: writes are refused whatever the flags say.
     pub read_only: bool,
-    /// Of a function; a script goes by its SHA1.
-    pub function: Option<&'a str>,
-    pub sha: [u8; 40],
+    pub is_function: bool,
+    /// Of a function its name, of a script its SHA1.
+    pub name: &'a [u8],
     pub keys: Args<'a>,
     pub args: Args<'a>,
+    /// The command as it came.
+    pub call: Args<'a>,
 }
 
-/// What redis.call needs of the command that runs the script.
-struct Run<'a> {
-    worker: &'a mut Worker,
-    session: &'a mut Session,
-    locked: &'a mut Locked,
-    scratch: Reply,
-    refuses_writes: bool,
+/// How a run ended.
+enum Ending {
+    /// The reply is written.
+    Replied,
+    /// An error to be replied that the statistics count, or know already.
+    Failed(CommandError),
+    FailedBefore(CommandError),
+    /// It needs shards that it did not get.
+    StartOver,
 }
 
 /// Runs a program and writes its reply.
-pub fn run(
-    ctx: &mut SessionContext<'_>,
-    interpreter: &Interpreter,
-    program: &Program<'_>,
-    call: Args<'_>,
-) -> Result<(), CommandError> {
-    let refuses_writes = program.read_only || program.flags.no_writes;
-    check_flags(ctx, program, refuses_writes)?;
+pub fn run(ctx: &mut SessionContext<'_>, interpreter: &Interpreter, program: &Program<'_>) -> Result<(), CommandError> {
+    check_flags(ctx, program)?;
     let server = ctx.worker.server;
-    let (db, now_ms) = (ctx.session.db, ctx.worker.now_ms);
-    let Some(locked) = ctx.locked.as_deref_mut() else {
-        return Err(CommandError::fixed("ERR internal error: the keyspace is not locked"));
-    };
-    interpreter.resp3.set(false);
-    server.scripts.running.start(now_ms, program.function, || call.iter().map(<[u8]>::to_vec).collect());
-    let run = RefCell::new(Run {
-        worker: ctx.worker,
-        session: ctx.session,
-        locked,
-        scratch: Reply::default(),
-        refuses_writes,
-    });
-    {
-        let mut run = run.borrow_mut();
-        if run.worker.has_monitors {
-            // Ahead of the commands that it runs.
-            server.feed_monitors(db, Source::Client(&run.session.client), ctx.entry, call);
+    if ctx.worker.has_monitors {
+        // Ahead of the commands that it runs.
+        server.feed_monitors(ctx.session.db, Source::Client(&ctx.session.client), ctx.entry, program.call);
+    }
+    if let Some(locked) = ctx.locked.as_deref_mut() {
+        let ending = run_locked(ctx.worker, ctx.session, ctx.reply, locked, interpreter, program);
+        return finish(ctx, program, ending);
+    }
+    let mut shards = wanted_shards(program);
+    loop {
+        let mut locked = lock(server, shards)?;
+        let ending = run_locked(ctx.worker, ctx.session, ctx.reply, &mut locked, interpreter, program);
+        if let Ending::StartOver = ending {
+            program.compiled.roams.set(true);
+            shards = ShardSet::ALL;
+            continue;
         }
-        run.session.in_script = true;
+        propagation::finish_unit(ctx.worker, &mut locked);
+        drop(locked);
+        return finish(ctx, program, ending);
     }
-    let result = execute(interpreter, program, &run);
-    drop(run);
-    ctx.session.in_script = false;
-    if std::mem::take(&mut ctx.session.script_has_read) {
-        // The keys that the script has declared stand for those that it has read.
-        server.remember_reads(ctx.session.client.id, ctx.entry, call);
-    }
-    server.scripts.running.end();
-    ctx.session.db = db;
-    ctx.session.client.db.store(db, Ordering::Relaxed);
-    let (ok, value) = result.map_err(|error| CommandError::new(format!("ERR {error}")))?;
-    let is_resp3 = interpreter.resp3.get();
-    if ok {
-        ctx.reply.set_resp3(ctx.session.resp3);
-        return convert::lua_to_reply(ctx.reply, &value, is_resp3)
-            .map_err(|error| CommandError::new(format!("ERR {error}")));
-    }
-    Err(error_of(&value, program))
 }
 
-fn execute(interpreter: &Interpreter, program: &Program<'_>, run: &RefCell<Run<'_>>) -> mlua::Result<(bool, Value)> {
-    let lua = &interpreter.lua;
-    let list = |args: Args<'_>| -> mlua::Result<Table> {
-        let table = lua.create_table_with_capacity(args.len(), 0)?;
-        for (index, arg) in args.iter().enumerate() {
-            table.raw_set(index + 1, lua.create_string(arg)?)?;
+fn wanted_shards(program: &Program<'_>) -> ShardSet {
+    if program.compiled.flags.allow_cross_slot_keys || program.compiled.roams.get() {
+        return ShardSet::ALL;
+    }
+    let mut shards = ShardSet::EMPTY;
+    program.keys.iter().for_each(|key| shards.insert(shard_of(Locked::hash(key))));
+    shards
+}
+
+/// Locks what a script needs; everything if somebody waits for a key there, for serving him may need any shard.
+fn lock(server: &'static Server, shards: ShardSet) -> Result<Locked, CommandError> {
+    let busy = || server.scripts.running.busy_error();
+    let locked = server.lock(shards).ok_or_else(busy)?;
+    if shards == ShardSet::ALL || shards.iter().all(|shard| locked.shard(shard).waiters.is_empty()) {
+        return Ok(locked);
+    }
+    drop(locked);
+    server.lock(ShardSet::ALL).ok_or_else(busy)
+}
+
+fn run_locked(
+    worker: &mut Worker,
+    session: &mut Session,
+    reply: &mut Reply,
+    locked: &mut Locked,
+    interpreter: &Interpreter,
+    program: &Program<'_>,
+) -> Ending {
+    let server = worker.server;
+    let (db, lap, run) = (session.db, worker.lap, Arc::clone(&worker.script));
+    server.scripts.running.start(&run, program.is_function, session.is_primary_link);
+    session.in_script = true;
+    let mut scratch = std::mem::take(&mut *interpreter.scratch.borrow_mut());
+    let mut caller = Caller::new(worker, session, locked, &mut scratch, &run, program, interpreter);
+    let result = interpreter.run(&program.compiled.callable, program.keys, program.args, &mut caller, |stack, ok| {
+        if ok { write_result(stack, reply, interpreter.resp3.get()) } else { error_of(stack, program) }
+    });
+    let starts_over = caller.starts_over();
+    *interpreter.scratch.borrow_mut() = scratch;
+    server.scripts.running.end(&run);
+    session.in_script = false;
+    session.db = db;
+    session.client.db.store(db, Ordering::Relaxed);
+    // The time of its commands is a part of the script's own.
+    worker.lap = lap;
+    if let StartOver::Yes = starts_over { Ending::StartOver } else { result }
+}
+
+fn finish(ctx: &mut SessionContext<'_>, program: &Program<'_>, ending: Ending) -> Result<(), CommandError> {
+    if std::mem::take(&mut ctx.session.script_has_read) {
+        // The keys that the script has declared stand for those that it has read.
+        ctx.worker.server.remember_reads(ctx.session.client.id, ctx.entry, program.call);
+    }
+    match ending {
+        Ending::Failed(error) => return Err(error),
+        Ending::FailedBefore(error) => ctx.reply.error(&error.0),
+        Ending::Replied | Ending::StartOver => {}
+    }
+    Ok(())
+}
+
+/// Writes what a script has returned.
+fn write_result(stack: &mut Stack, reply: &mut Reply, is_resp3: bool) -> Ending {
+    let index = stack.top();
+    if stack.kind(index) == Kind::Table {
+        stack.push_field(index, b"err");
+        if stack.kind(index + 1) == Kind::String {
+            stack.truncate(index);
+            return plain_error(stack, index);
         }
-        Ok(table)
+        stack.truncate(index);
+    }
+    convert::write_result(stack, reply, is_resp3);
+    Ending::Replied
+}
+
+/// The error of a table with `err`, as it is.
+fn plain_error(stack: &mut Stack, table: usize) -> Ending {
+    stack.push_field(table, b"err");
+    let text = match stack.kind(table + 1) {
+        Kind::String => String::from_utf8_lossy(stack.string(table + 1).unwrap_or_default()).into_owned(),
+        _ => "ERR unknown error".into(),
     };
-    let (keys, args) = (list(program.keys)?, list(program.args)?);
-    lua.scope(|scope| {
-        let resp3 = &interpreter.resp3;
-        let call = scope
-            .create_function(|lua, args: MultiValue| redis_call(lua, &mut run.borrow_mut(), &args, resp3.get()))?;
-        interpreter.set_call(Some(call))?;
-        let result = match program.function {
-            None => interpreter.run_script(&program.callback, keys, args),
-            Some(_) => interpreter.run_function(&program.callback, keys, args),
-        };
-        interpreter.set_call(None)?;
-        result
-    })
+    stack.push_field(table, b"ignore_error_stats_update");
+    let is_counted = stack.kind(table + 2) == Kind::Boolean && stack.truth(table + 2);
+    stack.truncate(table);
+    let error = CommandError::new(text);
+    if is_counted { Ending::FailedBefore(error) } else { Ending::Failed(error) }
+}
+
+/// The error reply for what a script has raised: its text, and where that was.
+fn error_of(stack: &mut Stack, program: &Program<'_>) -> Ending {
+    let index = stack.top();
+    let name = String::from_utf8_lossy(program.name);
+    if stack.kind(index) != Kind::Table {
+        // The error handler itself has failed.
+        let text = stack.string(index).map_or(Cow::Borrowed("execution failure"), String::from_utf8_lossy);
+        let text: String = text.chars().take(100).collect();
+        return Ending::Failed(CommandError::new(format!("ERR Error running script {name}, {text}")));
+    }
+    let mut part = |name: &[u8]| {
+        stack.push_field(index, name);
+        stack.push_text(index + 1);
+        let known = matches!(stack.kind(index + 1), Kind::String | Kind::Number);
+        let text = String::from_utf8_lossy(stack.string(index + 2).unwrap_or_default()).into_owned();
+        stack.truncate(index);
+        known.then_some(text)
+    };
+    let place = part(b"source").zip(part(b"line"));
+    let ending = plain_error(stack, index);
+    let Some((source, line)) = place else { return ending };
+    let located = |error: CommandError| CommandError::new(format!("{} script: {name}, on {source}:{line}.", error.0));
+    match ending {
+        Ending::Failed(error) => Ending::Failed(located(error)),
+        Ending::FailedBefore(error) => Ending::FailedBefore(located(error)),
+        other => other,
+    }
 }
 
 /// The flags of a script that has any decide before it runs.
-fn check_flags(ctx: &SessionContext<'_>, program: &Program<'_>, refuses_writes: bool) -> Result<(), CommandError> {
-    let flags = program.flags;
-    if program.read_only && !flags.is_legacy && !flags.no_writes {
-        return Err(CommandError::fixed("ERR Can not execute a script with write flag using *_ro command."));
-    }
+fn check_flags(ctx: &SessionContext<'_>, program: &Program<'_>) -> Result<(), CommandError> {
+    let flags = program.compiled.flags;
     if flags.is_legacy {
         return Ok(());
     }
-    let server = ctx.worker.server;
-    let is_replica = server.is_replica.load(Ordering::Relaxed) && ctx.worker.config.replica_read_only;
-    if is_replica && !refuses_writes && !ctx.session.is_primary_link {
-        return Err(CommandError::fixed("READONLY You can not run script with write flag on readonly replica."));
+    let (server, config) = (ctx.worker.server, &ctx.worker.config);
+    if flags.no_cluster && config.cluster_enabled {
+        return Err(CommandError::fixed("ERR Can not run script on cluster, 'no-cluster' flag is set."));
+    }
+    if !flags.no_writes {
+        let is_replica = server.is_replica.load(Ordering::Relaxed) && config.replica_read_only;
+        if is_replica && !ctx.session.is_primary_link {
+            return Err(CommandError::fixed("READONLY Can not run script with write flag on readonly replica"));
+        }
+        dispatch::check_saved(ctx.worker, ctx.session).map_err(|error| unsaved(&error))?;
+        if program.read_only {
+            return Err(CommandError::fixed("ERR Can not execute a script with write flag using *_ro command."));
+        }
+        if !ctx.session.is_primary_link {
+            dispatch::refuse_lonely_write(ctx.worker)?;
+        }
+    }
+    if ctx.worker.out_of_memory && !may_grow_anyway(flags) && !ctx.session.is_primary_link {
+        return Err(CommandError::fixed(
+            "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
+        ));
     }
     Ok(())
 }
 
-/// redis.call: (true, value) or (false, {err = …}).
-fn redis_call(lua: &Lua, run: &mut Run<'_>, args: &MultiValue, is_resp3: bool) -> mlua::Result<(bool, Value)> {
-    match try_call(run, args, is_resp3) {
-        Ok(()) => {
-            let mut at = 0;
-            let value = convert::reply_to_lua(lua, run.scratch.as_bytes(), &mut at, is_resp3)?;
-            let failed = run.scratch.as_bytes().first() == Some(&b'-');
-            Ok((!failed, value))
-        }
-        Err(error) => {
-            let table = lua.create_table()?;
-            table.raw_set("err", lua.create_string(error.0.as_bytes())?)?;
-            Ok((false, Value::Table(table)))
-        }
-    }
+fn may_grow_anyway(flags: ScriptFlags) -> bool {
+    flags.allow_oom || flags.no_writes
 }
 
-fn try_call(run: &mut Run<'_>, args: &MultiValue, is_resp3: bool) -> Result<(), CommandError> {
-    if args.is_empty() {
-        return Err(CommandError::fixed("ERR Please specify at least one argument for this redis.call()"));
+/// The refusal of a script that writes while nothing can be saved.
+fn unsaved(why: &CommandError) -> CommandError {
+    if *why == error::MISCONF_RDB {
+        return CommandError::fixed(
+            "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Writable \
+             scripts are blocked. Use 'no-writes' flag for read only scripts.",
+        );
     }
-    let words: Option<Vec<Vec<u8>>> = args.iter().map(bytes_of).collect();
-    let words = words.ok_or(CommandError::fixed("ERR Lua redis lib command arguments must be strings or integers"))?;
-    let owned = OwnedArgs::new(words.iter().map(Vec::as_slice));
-    let args = owned.as_args();
-    let entry = dispatch::find_command(run.worker, args).map_err(|error| {
-        // Scripts have always been told these two in other words.
-        match error.0.split_once(' ').map(|(_, text)| text) {
-            Some(text) if text.starts_with("unknown command") => {
-                CommandError::fixed("ERR Unknown Redis command called from script")
-            }
-            Some(text) if text.starts_with("wrong number") => {
-                CommandError::fixed("ERR Wrong number of args calling Redis command from script")
-            }
-            _ => error,
-        }
-    })?;
-    if entry.spec.flags.has(Flags::NOSCRIPT) && !run.worker.server.allow_noscript.load(Ordering::Relaxed) {
-        return Err(CommandError::fixed("ERR This Redis command is not allowed from script"));
-    }
-    if entry.writes || entry.spec.flags.has(Flags::MAY_REPLICATE) {
-        if run.refuses_writes {
-            return Err(CommandError::fixed("ERR Write commands are not allowed from read-only scripts."));
-        }
-        run.worker.server.scripts.running.has_written.fetch_or(entry.writes, Ordering::Release);
-    }
-    run.scratch.buffer_mut().clear();
-    run.scratch.set_resp3(is_resp3);
-    multi::run_queued(run.worker, run.session, run.locked, entry, args, &mut run.scratch);
-    Ok(())
-}
-
-/// The error reply for what a script raised.
-fn error_of(value: &Value, program: &Program<'_>) -> CommandError {
-    let Value::Table(table) = value else { return CommandError::fixed("ERR unknown error") };
-    let text = match table.raw_get::<Value>("err") {
-        Ok(Value::String(text)) => text.to_string_lossy(),
-        _ => "ERR unknown error".into(),
-    };
-    let name = match program.function {
-        Some(name) => name.to_owned(),
-        None => String::from_utf8_lossy(&program.sha).into_owned(),
-    };
-    let place = match (table.raw_get::<Value>("source"), table.raw_get::<Value>("line")) {
-        (Ok(Value::String(source)), Ok(line)) => {
-            let line = bytes_of(&line).unwrap_or_default();
-            format!(", on {}:{}.", source.to_string_lossy(), String::from_utf8_lossy(&line))
-        }
-        _ => String::new(),
-    };
-    CommandError::new(format!("{text} script: {name}{place}"))
+    let reason = why.0.rsplit_once(": ").map_or("", |(_, reason)| reason);
+    CommandError::new(format!(
+        "MISCONF Redis is configured to persist data to AOF, but it's currently unable to persist to disk. Writable scripts \
+         are blocked. Use 'no-writes' flag for read only scripts. AOF error: {reason}"
+    ))
 }
 
 /// SHA1 of a script's text.
 pub fn sha_of(body: &[u8]) -> [u8; 40] {
     sha1_hex(body)
+}
+
+/// Text for the log of what has happened to a script.
+pub fn shown_name(program: &Program<'_>) -> String {
+    String::from_utf8_lossy(program.name).into_owned()
 }

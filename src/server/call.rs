@@ -9,17 +9,19 @@
 //! ```
 
 use super::clients::flag;
+use super::own_expiry;
 use super::plan;
 use super::propagation;
 use super::session::Session;
 use super::table::{Entry, Handler};
 use super::worker::Worker;
 use crate::commands::context::{KeyContext, KeyFlow, Keys};
-use crate::commands::error::CommandError;
+use crate::commands::error::{self, CommandError};
 use crate::commands::flags::Flags;
 use crate::commands::spec::KeyHandler;
 use crate::engine::keyspace::{Locked, ShardSet, shard_of};
 use crate::resp::{Args, Reply};
+use std::sync::atomic::Ordering;
 
 /// On whose behalf a command runs.
 #[derive(Clone, Copy)]
@@ -27,12 +29,17 @@ pub struct Caller {
     pub db: usize,
     pub no_touch: bool,
     pub deny_blocking: bool,
+    pub in_script: bool,
+    /// Runs once more, because one of the keys that it waits for has changed.
+    pub is_woken: bool,
     /// Already in the stream (the link to the primary, loading the AOF): effects are not journaled again.
     pub is_replay: bool,
     /// Id of the client; 0 for nobody in particular.
     pub client: u64,
     /// Keys that are read are remembered for client-side caching.
     pub tracks: bool,
+    /// May read whatever key the command comes upon.
+    pub reads_any_key: bool,
 }
 
 impl Caller {
@@ -43,29 +50,41 @@ impl Caller {
             db: session.db,
             no_touch: session.client.has(flag::NO_TOUCH),
             deny_blocking: session.is_primary_link,
+            in_script: session.in_script,
+            is_woken: false,
             is_replay: session.is_primary_link,
             client: session.client.id,
             tracks: session.receives_pushes && session.tracking.remembers_reads(),
+            reads_any_key: true,
         }
     }
 
     /// The server itself.
     pub fn internal(db: usize) -> Self {
-        Caller { db, no_touch: false, deny_blocking: true, is_replay: false, client: 0, tracks: false }
+        Caller {
+            db,
+            no_touch: false,
+            deny_blocking: true,
+            in_script: false,
+            is_woken: false,
+            is_replay: false,
+            client: 0,
+            tracks: false,
+            reads_any_key: true,
+        }
     }
 }
 
-/// Runs one command on keys as a unit of its own. `hash` is that of its single key, if that is known already.
+/// Locks what one command needs. `hash` is that of its single key, if that is known already. The second part is what the command
+/// itself needs, without the shards of those blocked on its keys.
 #[inline]
-pub fn call(
+pub fn lock(
     worker: &mut Worker,
     caller: Caller,
     entry: &Entry,
-    handler: KeyHandler,
     args: Args<'_>,
     hash: Option<u64>,
-    reply: &mut Reply,
-) -> KeyFlow {
+) -> (Locked, ShardSet) {
     worker.planned.clear();
     let shards = match (hash, entry.single_key) {
         (Some(hash), Some(key)) => {
@@ -74,14 +93,38 @@ pub fn call(
         }
         _ => plan::shards(entry, args, &mut worker.planned),
     };
-    let mut locked = plan::lock(worker.server.keyspace, shards, caller.db, entry, args);
-    let flow = execute(worker, &mut locked, caller, entry, handler, args, reply);
+    (plan::lock(worker.server.keyspace, shards, caller.db, entry, args), shards)
+}
+
+/// After a command that is a unit of its own.
+#[inline]
+pub fn finish(worker: &mut Worker, locked: &mut Locked, shards: ShardSet, entry: &Entry) {
     // What a look over the whole keyspace finds expired has nothing to do with each other.
     if !worker.unit.is_empty() && !entry.writes && shards == ShardSet::ALL {
         propagation::flush_separately(worker);
     }
-    propagation::finish_unit(worker, &mut locked);
-    flow
+    propagation::finish_unit(worker, locked);
+}
+
+/// Under the locks: whether a write that was admitted before may run although the role may have changed meanwhile. The old
+/// primary's stream must not; a client's write is refused where a new one would be.
+#[inline]
+pub fn may_still_run(worker: &mut Worker, is_replay: bool, reply: &mut Reply) -> bool {
+    worker.role_epoch == worker.server.role.epoch() || judge_again(worker, is_replay, reply)
+}
+
+#[cold]
+fn judge_again(worker: &mut Worker, is_replay: bool, reply: &mut Reply) -> bool {
+    if is_replay {
+        worker.stream.clear();
+        return false;
+    }
+    if worker.server.is_replica.load(Ordering::Acquire) && worker.config.replica_read_only {
+        worker.stats.count_error(error::READ_ONLY_REPLICA.code());
+        reply.error(&error::READ_ONLY_REPLICA.0);
+        return false;
+    }
+    true
 }
 
 /// Runs the command of a blocked client once more. If it still finds nothing, it leaves no trace in the statistics; if it does, its
@@ -118,18 +161,33 @@ pub fn execute(
     reply: &mut Reply,
 ) -> KeyFlow {
     let result = run_handler(worker, locked, caller, entry, handler, args, reply);
+    finish_handler(worker, caller, entry, args, &result);
+    result.unwrap_or(KeyFlow::Done)
+}
+
+/// What follows a handler: its reads are remembered, its call is counted.
+#[inline]
+fn finish_handler(
+    worker: &mut Worker,
+    caller: Caller,
+    entry: &Entry,
+    args: Args<'_>,
+    result: &Result<KeyFlow, CommandError>,
+) {
     if caller.tracks && entry.spec.flags.has(Flags::READONLY) {
         worker.server.remember_reads(caller.client, entry, args);
         worker.server.limit_tracked_keys(worker.config.tracking_table_max_keys);
     }
-    if let Ok(KeyFlow::Block(_)) = result {
-        // The client goes to sleep: how long the command took is known when it is served.
-        worker.lap_ns();
-        count_call(worker, entry);
-    } else {
-        finish_statistics(worker, entry, args, caller.client, result.as_ref().err());
+    match result {
+        Ok(KeyFlow::Done) => finish_statistics(worker, entry, args, caller.client, None),
+        Err(error) => finish_statistics(worker, entry, args, caller.client, Some(error)),
+        Ok(KeyFlow::Block(_)) => {
+            // The client goes to sleep: how long the command took is known when it is served.
+            worker.lap_ns();
+            worker.stats.commands[entry.id].calls.add(1);
+            worker.stats.commands_processed.add(1);
+        }
     }
-    result.unwrap_or(KeyFlow::Done)
 }
 
 #[inline]
@@ -160,6 +218,10 @@ fn run_handler(
         reply,
         random: &mut worker.random,
         deny_blocking: caller.deny_blocking,
+        in_script: caller.in_script,
+        is_woken: caller.is_woken,
+        is_replay: caller.is_replay,
+        reads_any_key: caller.reads_any_key,
     };
     let result = handler(&mut context, args);
     if let Err(error) = &result {
@@ -167,6 +229,9 @@ fn run_handler(
         reply.error(&error.0);
     }
     propagation::finish_command(worker, locked, caller, entry, args);
+    if entry.writes && !caller.is_replay && worker.server.is_replica.load(Ordering::Relaxed) {
+        own_expiry::note(worker, locked, caller.db, entry, args);
+    }
     result
 }
 
@@ -203,21 +268,22 @@ pub fn finish_statistics(
     error: Option<&CommandError>,
 ) {
     let ns = worker.lap_ns();
-    count_call(worker, entry);
-    count_time(worker, entry, ns, error);
+    worker.stats.commands_processed.add(1);
+    let stats = &worker.stats.commands[entry.id];
+    stats.calls.add(1);
+    stats.time_ns.add(ns);
+    if worker.config.latency_tracking {
+        stats.latency.get_or_init(Default::default).record(ns);
+    }
+    if let Some(error) = error {
+        count_failure(worker, entry, error);
+    }
     if ns >= worker.slow_ns {
         worker.server.note_slow(entry, args, client, ns);
     }
 }
 
-#[inline]
-fn count_call(worker: &Worker, entry: &Entry) {
-    worker.stats.commands[entry.id].calls.add(1);
-    worker.stats.commands_processed.add(1);
-}
-
-/// The time that a call took, and how it ended.
-#[inline]
+/// The time that a call took which is counted already, and how it ended.
 fn count_time(worker: &Worker, entry: &Entry, ns: u64, error: Option<&CommandError>) {
     let stats = &worker.stats.commands[entry.id];
     stats.time_ns.add(ns);
@@ -225,9 +291,14 @@ fn count_time(worker: &Worker, entry: &Entry, ns: u64, error: Option<&CommandErr
         stats.latency.get_or_init(Default::default).record(ns);
     }
     if let Some(error) = error {
-        stats.failed.add(1);
-        worker.stats.count_error(error.code());
+        count_failure(worker, entry, error);
     }
+}
+
+#[cold]
+fn count_failure(worker: &Worker, entry: &Entry, error: &CommandError) {
+    worker.stats.commands[entry.id].failed.add(1);
+    worker.stats.count_error(error.code());
 }
 
 /// The handler on keys of an entry.

@@ -6,6 +6,7 @@ use crate::engine::keyspace::waiters::Ticket;
 use atomic_waker::AtomicWaker;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -44,6 +45,8 @@ pub struct Client {
     /// The connection must close (CLIENT KILL, output limit).
     killed: AtomicBool,
     pub texts: Mutex<ClientTexts>,
+    /// Id of the user; 0 for nobody's (see `acl`).
+    pub user: AtomicU64,
     /// What the client is blocked on, for those who end the wait from outside.
     pub waiting: Mutex<Option<Arc<Ticket>>>,
     /// See `flag`.
@@ -66,6 +69,12 @@ pub struct Client {
     pub argument_bytes: AtomicUsize,
     /// Replies that the connection holds because the socket has not taken them.
     pub output_bytes: AtomicUsize,
+    /// What the buffer of those replies has taken beyond them.
+    pub output_free: AtomicUsize,
+    /// Replies of the running batch; known while maxmemory-clients is set.
+    pub reply_bytes: AtomicUsize,
+    /// What waits in the journal for a replica; shared with all others, so nobody's memory.
+    pub feed_bytes: AtomicUsize,
     pub redirect: AtomicI64,
     /// Watched keys, subscriptions, prefixes: names that the client makes the server keep.
     pub held_bytes: AtomicUsize,
@@ -122,6 +131,18 @@ const CONNECTION_BYTES: usize = size_of::<Client>() + 1024;
 /// What a held name costs besides its bytes: entries in the session's list and in the server's register.
 const HELD_NAME_BYTES: usize = 128;
 
+/// What a message costs besides its bytes.
+const MESSAGE_BYTES: usize = 64;
+
+thread_local! {
+    static SENT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Memory of all messages that this thread has ever sent to clients. Eviction must know what its own messages take.
+pub fn sent_by_this_thread() -> usize {
+    SENT.get()
+}
+
 /// Size of Redis's fixed reply buffer.
 pub const OUTPUT_CHUNK: usize = 16 * 1024;
 
@@ -140,7 +161,8 @@ impl Client {
 
     /// What waits to be written to this client.
     pub fn output(&self) -> Output {
-        let waiting = self.output_bytes.load(Ordering::Relaxed) + self.outbox_bytes();
+        let shared = self.feed_bytes.load(Ordering::Relaxed);
+        let waiting = self.output_bytes.load(Ordering::Relaxed) + self.outbox_bytes() + shared;
         let fixed = waiting.min(OUTPUT_CHUNK);
         let listed = waiting - fixed;
         let capacity = if waiting > 0 { OUTPUT_CHUNK } else { 0 };
@@ -150,7 +172,9 @@ impl Client {
     /// Bytes that this client costs.
     pub fn memory(&self) -> usize {
         let load = |figure: &AtomicUsize| figure.load(Ordering::Relaxed);
-        let buffers = load(&self.query_bytes) + load(&self.query_free) + load(&self.output_bytes) + self.outbox_bytes();
+        let output = load(&self.output_bytes) + load(&self.output_free) + load(&self.reply_bytes);
+        let output = output + self.outbox_bytes() + load(&self.feed_bytes);
+        let buffers = load(&self.query_bytes) + load(&self.query_free) + output;
         let texts = self.addr.len() + self.laddr.len();
         CONNECTION_BYTES
             + texts
@@ -209,6 +233,7 @@ impl Client {
         if self.is_killed() {
             return 0;
         }
+        SENT.set(SENT.get() + bytes.len() + MESSAGE_BYTES);
         let mut outbox = self.outbox.lock();
         outbox.bytes += bytes.len();
         let waiting = outbox.bytes + self.output_bytes.load(Ordering::Relaxed);
@@ -268,8 +293,16 @@ impl Client {
         self.mail_bytes.load(Ordering::Relaxed)
     }
 
+    /// The connection ends when its task notices; what was meant for it goes at once.
     pub fn kill(&self) {
         self.killed.store(true, Ordering::Release);
+        let mut outbox = self.outbox.lock();
+        if !outbox.unblocked {
+            outbox.chunks = VecDeque::new();
+            outbox.bytes = 0;
+            self.mail_bytes.store(0, Ordering::Relaxed);
+        }
+        drop(outbox);
         self.waker.wake();
     }
 

@@ -1,5 +1,6 @@
 //! From a request to its reply: find the command, check arity and admission, queue it or run it.
 
+use super::acl::admit as acl;
 use super::blocking;
 use super::call::{self, Caller};
 use super::clients::flag;
@@ -7,7 +8,6 @@ use super::evict;
 use super::monitor::Source;
 use super::multi;
 use super::pause::PauseMode;
-use super::plan;
 use super::propagation;
 use super::session::{ReplyMode, Session, SessionContext, SessionFlow, SessionHandler};
 use super::table::{Entry, Handler};
@@ -15,10 +15,12 @@ use super::worker::Worker;
 use crate::commands::context::KeyFlow;
 use crate::commands::error::{self, CommandError};
 use crate::commands::flags::Flags;
+use crate::commands::spec::KeyHandler;
 use crate::engine::keyspace::Locked;
 use crate::engine::keyspace::shard_of;
 use crate::engine::value::Ahead;
 use crate::resp::{Args, Batch, Reply};
+use crate::server::config::MemoryLimit;
 use std::sync::atomic::Ordering;
 
 /// Requests that are looked up ahead of execution.
@@ -42,14 +44,23 @@ pub fn run_batch(
     reply: &mut Reply,
 ) -> BatchEnd {
     worker.refresh();
+    worker.stats.running.begin(worker.now_ms);
     let mut resolved = std::mem::take(&mut worker.resolved);
     resolved.clear();
-    resolved.extend((0..batch.len()).map(|index| resolve(worker, batch.args(index, buffer))));
+    let mut names_members = false;
+    for index in 0..batch.len() {
+        let known = resolve(worker, batch.args(index, buffer));
+        names_members |= known.entry.is_some_and(|entry| entry.spec.member.is_some());
+        resolved.push(known);
+    }
     if resolved.len() >= 3 {
         look_ahead(worker, session.db, &resolved);
-        look_ahead_of_members(worker, session.db, &resolved, |index| batch.args(index, buffer));
+        if names_members {
+            look_ahead_of_members(worker, session.db, &resolved, |index| batch.args(index, buffer));
+        }
     }
     let end = run_resolved(worker, session, batch, buffer, &resolved, reply);
+    worker.stats.running.end();
     worker.resolved = resolved;
     end
 }
@@ -64,7 +75,7 @@ fn run_resolved(
 ) -> BatchEnd {
     for (index, known) in resolved.iter().enumerate() {
         run(worker, session, batch.args(index, buffer), *known, reply);
-        if session.is_waiting() || session.closing {
+        if session.is_waiting() || session.closing || session.client.is_killed() {
             return BatchEnd::Stopped(index + 1);
         }
     }
@@ -77,14 +88,14 @@ fn run_resolved(
 pub struct Resolved {
     /// The command of the first word; its subcommand is found when it runs.
     entry: Option<&'static Entry>,
-    /// Hash of its single key.
+    /// Hash of its single or first key.
     hash: Option<u64>,
 }
 
 #[inline]
-fn resolve(worker: &Worker, args: Args<'_>) -> Resolved {
+pub(super) fn resolve(worker: &Worker, args: Args<'_>) -> Resolved {
     let entry = worker.server.table.find(&args[0]);
-    let key = entry.and_then(|entry| entry.single_key).and_then(|at| args.get(at));
+    let key = entry.and_then(|entry| entry.ahead_key).and_then(|at| args.get(at));
     Resolved { entry, hash: key.map(Locked::hash) }
 }
 
@@ -96,33 +107,38 @@ pub fn run_one(worker: &mut Worker, session: &mut Session, args: Args<'_>, reply
 
 /// Brings the buckets and then the records of the batch's keys into the cache, so that the misses of all of them overlap
 /// instead of adding up. A shard that is busy is left alone: this only ever saves time.
-fn look_ahead(worker: &Worker, db: usize, resolved: &[Resolved]) {
+pub(super) fn look_ahead(worker: &Worker, db: usize, resolved: &[Resolved]) {
     let keyspace = worker.server.keyspace;
     let hashes = || resolved.iter().filter_map(|request| request.hash);
     for hash in hashes() {
         keyspace.prefetch(shard_of(hash));
     }
-    for stage in [Locked::prefetch_bucket, Locked::prefetch_entry] {
-        for hash in hashes() {
-            if let Some(locked) = keyspace.try_lock(shard_of(hash)) {
-                stage(&locked, hash, db);
-            }
-        }
+    for hash in hashes() {
+        keyspace.glance(shard_of(hash), db, |db| db.table().prefetch_bucket(hash));
+    }
+    for hash in hashes() {
+        keyspace.glance(shard_of(hash), db, |db| db.table().prefetch_entry(hash));
     }
 }
 
 /// The same one level deeper: the members that the requests name in big collections.
-fn look_ahead_of_members<'a>(worker: &Worker, db: usize, resolved: &[Resolved], args: impl Fn(usize) -> Args<'a>) {
+pub(super) fn look_ahead_of_members<'a>(
+    worker: &Worker,
+    db: usize,
+    resolved: &[Resolved],
+    args: impl Fn(usize) -> Args<'a>,
+) {
     for step in [Ahead::Bucket, Ahead::Entry] {
         for (index, request) in resolved.iter().enumerate() {
             let Some((entry, hash)) = request.entry.zip(request.hash) else { continue };
             let Some((key_at, member_at)) = entry.single_key.zip(entry.spec.member) else { continue };
             let args = args(index);
             let Some((key, member)) = args.get(key_at).zip(args.get(member_at)) else { continue };
-            let Some(locked) = worker.server.keyspace.try_lock(shard_of(hash)) else { continue };
-            if let Some(record) = locked.db(hash, db).and_then(|part| part.find(hash, key)) {
-                record.value().prefetch_member(Locked::hash(member), step);
-            }
+            worker.server.keyspace.glance(shard_of(hash), db, |db| {
+                if let Some(record) = db.find(hash, key) {
+                    record.value().prefetch_member(Locked::hash(member), step);
+                }
+            });
         }
     }
 }
@@ -132,7 +148,15 @@ fn look_ahead_of_members<'a>(worker: &Worker, db: usize, resolved: &[Resolved], 
 pub fn run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Resolved, reply: &mut Reply) {
     let start = reply.len();
     reply.set_resp3(session.resp3);
+    reply.set_limit(worker.reply_limit);
     run_replying(worker, session, args, known, reply);
+    if reply.is_cut_short() {
+        reply.restart();
+        worker.server.kill_for_output(&session.client, reply.len() as u64);
+    }
+    if worker.appended != 0 {
+        session.write_offset = std::mem::take(&mut worker.appended);
+    }
     if !worker.overdue.is_empty() || !worker.releases.is_empty() {
         blocking::finish_deferred(worker);
     }
@@ -188,7 +212,7 @@ pub fn resume(worker: &mut Worker, session: &mut Session, reply: &mut Reply) -> 
 
 /// Whether CLIENT PAUSE or the like holds a command back.
 fn is_paused(worker: &Worker, session: &Session, entry: &Entry, args: Args<'_>) -> bool {
-    if session.client.has(flag::REPLICA) {
+    if session.client.has(flag::REPLICA) || session.is_primary_link {
         return false;
     }
     let goes_out = |entry: &Entry, args: Args<'_>| {
@@ -232,51 +256,90 @@ pub fn show_to_monitors(worker: &Worker, session: &Session, db: usize, entry: &E
 
 #[inline]
 fn run_replying(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Resolved, reply: &mut Reply) {
-    let entry = match find(worker, args, known) {
+    while let Ran::Outdated = try_run(worker, session, args, known, reply) {
+        worker.refresh();
+    }
+}
+
+/// What became of a request.
+enum Ran {
+    Done,
+    /// Nothing was done: settings changed after it was let in and before its locks were held (CLIENT PAUSE takes all of them).
+    Outdated,
+}
+
+#[inline]
+fn try_run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Resolved, reply: &mut Reply) -> Ran {
+    let plain = known.entry.filter(|entry| entry.subcommands.is_empty() && entry.spec.accepts_arity(args.len()));
+    let entry = match plain.map_or_else(|| find(worker, args, known), Ok) {
         Ok(entry) => entry,
         Err(_) if is_browser(args) => {
             tracing::warn!(
                 "Possible SECURITY ATTACK detected: a web page seems to send requests here. Connection closed."
             );
             session.closing = true;
-            return;
+            return Ran::Done;
         }
-        Err(error) => return refuse(worker, session, &error, reply),
+        Err(error) => {
+            match known.entry {
+                Some(entry) => refuse_known(worker, session, entry, error, reply),
+                None => refuse(worker, session, &error, reply),
+            }
+            return Ran::Done;
+        }
     };
     session.client.last_command.store(entry.id + 1, Ordering::Relaxed);
+    worker.stats.running.note(entry.id);
+    // Clients go before keys do.
+    if worker.config.maxmemory_clients != MemoryLimit::Bytes(0)
+        && !worker.server.make_room_for_client(&session.client, &worker.config, reply.len())
+    {
+        return Ran::Done;
+    }
     // Eviction takes locks of its own, so it is not for `admit`, which also runs inside EXEC.
     if let Err(error) = admit(worker, session, entry, args).and_then(|()| evict::admit(worker, session, entry)) {
         worker.stats.commands[entry.id].rejected.add(1);
-        return refuse_known(worker, session, entry, error, reply);
+        refuse_known(worker, session, entry, error, reply);
+        return Ran::Done;
     }
     if session.receives_pushes && session.reply_mode == ReplyMode::On && session.client.has_mail() {
         // What eviction has just taken from this client's cache comes before the reply.
         session.client.take_outbox(reply.buffer_mut());
     }
     if worker.pause.mode != PauseMode::None && is_paused(worker, session, entry, args) {
-        return postpone(worker, session, args);
+        postpone(worker, session, args);
+        return Ran::Done;
     }
     if session.transaction.is_some() && !runs_inside_multi(entry) {
-        return queue(session, entry, args, reply);
+        queue(session, entry, args, reply);
+        return Ran::Done;
     }
     match entry.handler {
         Handler::Key(handler) => {
-            let caller = Caller::of(session);
-            if entry.spec.flags.has(Flags::BLOCKING) {
-                run_blocking(worker, session, caller, entry, handler, args, reply);
-            } else {
-                call::call(worker, caller, entry, handler, args, known.hash, reply);
+            let caller = acl::with_reach(Caller::of(session), worker, session, entry, args);
+            let key = known.hash;
+            if let Ran::Outdated = run_on_keys(worker, session, caller, (entry, handler), args, key, reply) {
+                return Ran::Outdated;
             }
             show_to_monitors(worker, session, caller.db, entry, args);
         }
         Handler::Session(handler) => {
             let db = session.db;
             let mut locked = entry.spec.flags.has(Flags::ALL_SHARDS).then(|| worker.server.keyspace.lock_all());
+            if worker.is_outdated() {
+                return Ran::Outdated;
+            }
+            if entry.writes && locked.is_some() && !call::may_still_run(worker, session.is_primary_link, reply) {
+                return Ran::Done;
+            }
             let mut context =
                 SessionContext { worker, session, reply, locked: locked.as_mut(), deny_blocking: false, entry };
-            if let SessionFlow::Close = run_session(&mut context, handler, args) {
-                session.closing = true;
+            match run_session(&mut context, handler, args) {
+                SessionFlow::Done | SessionFlow::Blocked => {}
+                SessionFlow::Close => session.closing = true,
+                SessionFlow::Again => return Ran::Outdated,
             }
+            worker.note_state();
             if let Some(mut locked) = locked {
                 propagation::finish_unit(worker, &mut locked);
             } else {
@@ -286,29 +349,37 @@ fn run_replying(worker: &mut Worker, session: &mut Session, args: Args<'_>, know
         }
         Handler::Container => {}
     }
+    Ran::Done
 }
 
-/// A command that may find nothing and go to sleep under the locks with which it looked.
-fn run_blocking(
+/// Runs a command on keys as a unit of its own. `hash` is that of its single key, if that is known already. One that finds nothing
+/// may go to sleep under the locks with which it looked.
+#[inline]
+fn run_on_keys(
     worker: &mut Worker,
     session: &mut Session,
     caller: Caller,
-    entry: &'static Entry,
-    handler: crate::commands::spec::KeyHandler,
+    (entry, handler): (&'static Entry, KeyHandler),
     args: Args<'_>,
+    hash: Option<u64>,
     reply: &mut Reply,
-) {
-    worker.planned.clear();
-    let shards = plan::shards(entry, args, &mut worker.planned);
-    let mut locked = plan::lock(worker.server.keyspace, shards, caller.db, entry, args);
-    let flow = call::execute(worker, &mut locked, caller, entry, handler, args, reply);
-    match flow {
+) -> Ran {
+    let (mut locked, shards) = call::lock(worker, caller, entry, args, hash);
+    if worker.is_outdated() {
+        return Ran::Outdated;
+    }
+    if entry.writes && !call::may_still_run(worker, caller.is_replay, reply) {
+        return Ran::Done;
+    }
+    match call::execute(worker, &mut locked, caller, entry, handler, args, reply) {
+        KeyFlow::Done => {}
         KeyFlow::Block(block) if !caller.deny_blocking => {
             blocking::block(worker, session, &mut locked, shards, entry, args, block);
         }
         flow => blocking::answer_denied(flow, reply),
     }
-    propagation::finish_unit(worker, &mut locked);
+    call::finish(worker, &mut locked, shards, entry);
+    Ran::Done
 }
 
 /// Runs a session command's handler with its statistics; its error is written as the reply.
@@ -319,7 +390,9 @@ pub fn run_session(context: &mut SessionContext<'_>, handler: SessionHandler, ar
         context.reply.truncate(start);
         context.reply.error(&error.0);
     }
-    call::finish_statistics(context.worker, entry, args, context.session.client.id, result.as_ref().err());
+    if !matches!(result, Ok(SessionFlow::Again)) {
+        call::finish_statistics(context.worker, entry, args, context.session.client.id, result.as_ref().err());
+    }
     result.unwrap_or(SessionFlow::Done)
 }
 
@@ -328,8 +401,17 @@ pub fn find_command(worker: &Worker, args: Args<'_>) -> Result<&'static Entry, C
     find(worker, args, Resolved::default())
 }
 
+/// The command or subcommand that a request names, whatever the number of its arguments.
+pub fn find_name(worker: &Worker, args: Args<'_>) -> Option<&'static Entry> {
+    let table = worker.server.table;
+    let entry = table.find(&args[0])?;
+    match args.get(1) {
+        Some(name) if !entry.subcommands.is_empty() => table.find_sub(entry, name),
+        _ => Some(entry),
+    }
+}
+
 /// Finds the command of a request, its subcommand, and checks the number of arguments.
-#[inline]
 fn find(worker: &Worker, args: Args<'_>, known: Resolved) -> Result<&'static Entry, CommandError> {
     let table = worker.server.table;
     let entry = known.entry.or_else(|| table.find(&args[0])).ok_or_else(|| unknown_command(args))?;
@@ -374,10 +456,10 @@ fn unknown_command(args: Args<'_>) -> CommandError {
 
 /// Whether a command may run now, here, for this client.
 #[inline]
-pub fn admit(worker: &mut Worker, session: &Session, entry: &Entry, _args: Args<'_>) -> Result<(), CommandError> {
+pub fn admit(worker: &mut Worker, session: &mut Session, entry: &Entry, args: Args<'_>) -> Result<(), CommandError> {
     let flags = entry.spec.flags;
-    if !session.authenticated && !flags.has(Flags::NO_AUTH) {
-        return Err(CommandError::fixed("NOAUTH Authentication required."));
+    if !session.identity.is_free(worker.acl_generation) {
+        acl::admit(worker, session, entry, args)?;
     }
     if session.transaction.is_some() && flags.has(Flags::NO_MULTI) {
         return Err(CommandError::fixed("ERR Command not allowed inside a transaction"));
@@ -385,17 +467,60 @@ pub fn admit(worker: &mut Worker, session: &Session, entry: &Entry, _args: Args<
     if session.receives_pushes {
         admit_listener(session, entry)?;
     }
-    if worker.server.scripts.running.is_busy.load(Ordering::Relaxed)
-        && !flags.has(Flags::ALLOW_BUSY)
-        && !session.in_script
-    {
+    if session.client.has(flag::REPLICA) && touches_keys(entry) {
+        return Err(NOT_FOR_REPLICAS);
+    }
+    if worker.server.is_replica.load(Ordering::Relaxed) && !session.is_primary_link {
+        admit_on_replica(worker, session, entry)?;
+    }
+    if worker.in_special_state {
+        admit_in_special_state(worker, session, entry)?;
+    }
+    Ok(())
+}
+
+/// Refusals that concern the whole server.
+#[cold]
+fn admit_in_special_state(worker: &Worker, session: &Session, entry: &Entry) -> Result<(), CommandError> {
+    let flags = entry.spec.flags;
+    // The primary's stream waits for the script's locks; a command of it that were refused would be lost.
+    let may_interrupt = flags.has(Flags::ALLOW_BUSY) || session.in_script || session.is_primary_link;
+    if worker.server.scripts.running.is_busy() && !may_interrupt {
         return Err(worker.server.scripts.running.busy_error());
     }
     if worker.server.loading.load(Ordering::Relaxed) && !flags.has(Flags::LOADING) && !session.is_primary_link {
-        return Err(CommandError::fixed("LOADING Redis is loading the dataset in memory"));
+        return Err(error::LOADING);
+    }
+    if worker.server.async_loading.load(Ordering::Relaxed) && flags.has(Flags::NO_ASYNC_LOADING) {
+        return Err(error::LOADING);
     }
     if worker.server.save_status.is_alarmed() && (entry.writes || entry.spec.name == "ping") {
-        refuse_unsaved(worker, session)?;
+        check_saved(worker, session)?;
+    }
+    if worker.config.min_replicas_to_write > 0 && !session.is_primary_link {
+        let mut queued = session.transaction.iter().flat_map(|transaction| &transaction.queue);
+        if entry.writes || (entry.full_name == "exec" && queued.any(|(entry, _)| entry.writes)) {
+            refuse_lonely_write(worker)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a client of a replica may run: no writes, and little while the data is out of date, unless the settings allow it.
+fn admit_on_replica(worker: &Worker, session: &Session, entry: &Entry) -> Result<(), CommandError> {
+    let is_exec = entry.full_name == "exec";
+    let queued_has = |wanted: fn(&Entry) -> bool| {
+        is_exec && session.transaction.iter().flat_map(|transaction| &transaction.queue).any(|(entry, _)| wanted(entry))
+    };
+    if worker.config.replica_read_only && (entry.writes || queued_has(|queued| queued.writes)) {
+        return Err(error::READ_ONLY_REPLICA);
+    }
+    let needs_fresh_data = |entry: &Entry| !entry.spec.flags.has(Flags::STALE);
+    if !worker.config.replica_serve_stale_data
+        && !worker.server.role.is_connected()
+        && (needs_fresh_data(entry) || queued_has(needs_fresh_data))
+    {
+        return Err(error::PRIMARY_DOWN);
     }
     Ok(())
 }
@@ -422,19 +547,34 @@ fn admit_listener(session: &Session, entry: &Entry) -> Result<(), CommandError> 
             entry.full_name
         )));
     }
-    let touches_keys =
-        entry.writes || entry.spec.flags.has(Flags::READONLY) || entry.spec.flags.has(Flags::MAY_REPLICATE);
-    if session.client.has(flag::MONITOR) && touches_keys {
-        return Err(CommandError::fixed("ERR Replica can't interact with the keyspace"));
+    if session.client.has(flag::MONITOR) && touches_keys(entry) {
+        return Err(NOT_FOR_REPLICAS);
     }
     Ok(())
 }
 
+/// For Redis a monitor is a kind of replica, too.
+const NOT_FOR_REPLICAS: CommandError = CommandError::fixed("ERR Replica can't interact with the keyspace");
+
+fn touches_keys(entry: &Entry) -> bool {
+    entry.writes || entry.spec.flags.has(Flags::READONLY) || entry.spec.flags.has(Flags::MAY_REPLICATE)
+}
+
+/// Refuses a write that too few replicas would get (min-replicas-to-write).
+pub fn refuse_lonely_write(worker: &Worker) -> Result<(), CommandError> {
+    let (config, server) = (&worker.config, worker.server);
+    let wanted = config.min_replicas_to_write as usize;
+    if wanted == 0 || config.min_replicas_max_lag == 0 || server.is_replica.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    if server.replicas.good.load(Ordering::Relaxed) < wanted { Err(error::NO_REPLICAS) } else { Ok(()) }
+}
+
 /// Refuses a write that could not be saved.
 #[cold]
-fn refuse_unsaved(worker: &Worker, session: &Session) -> Result<(), CommandError> {
+pub fn check_saved(worker: &Worker, session: &Session) -> Result<(), CommandError> {
     let (server, config) = (worker.server, &worker.config);
-    if session.is_primary_link || server.is_replica.load(Ordering::Relaxed) {
+    if !server.save_status.is_alarmed() || session.is_primary_link || server.is_replica.load(Ordering::Relaxed) {
         return Ok(());
     }
     let status = &server.save_status;
@@ -468,13 +608,14 @@ fn refuse(worker: &Worker, session: &mut Session, error: &CommandError, reply: &
     reply.error(&error.0);
 }
 
-/// The same for a command that exists; an EXEC that is refused ends its transaction.
+/// The same for a command that exists; an EXEC that is refused ends its transaction, if there is one.
 fn refuse_known(worker: &mut Worker, session: &mut Session, entry: &Entry, error: CommandError, reply: &mut Reply) {
-    if entry.spec.name != "exec" || session.transaction.is_none() {
+    if entry.spec.name != "exec" {
         return refuse(worker, session, &error, reply);
     }
     multi::end(worker, session);
-    let error = CommandError::new(format!("EXECABORT Transaction discarded because of: {}", error.0));
+    let reason = error.0.strip_prefix("ERR ").unwrap_or(&error.0);
+    let error = CommandError::new(format!("EXECABORT Transaction discarded because of: {reason}"));
     refuse(worker, session, &error, reply);
 }
 

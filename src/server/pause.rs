@@ -1,7 +1,8 @@
 //! CLIENT PAUSE and the pauses that failover and shutdown need: commands wait, nobody is refused.
 //!
-//! A worker learns of a pause with its next batch, through its settings. A paused session keeps its command and stops; when
-//! the pause is over, or its end has come, its task is woken and runs it.
+//! A worker learns of a pause through its settings: with its next batch, and before each command under the locks of that command. So
+//! a pause that is declared under every lock is exact: what is answered before is done, nothing that it holds back runs after.
+//! A paused session keeps its command and stops; when the pause is over, or its end has come, its task is woken and runs it.
 
 use super::clients::Client;
 use super::state::Server;

@@ -5,7 +5,6 @@ use super::state::Server;
 use crate::commands::error::CommandError;
 use crate::engine::keyspace::Locked;
 use bytes::Bytes;
-use parking_lot::Mutex;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 
@@ -45,19 +44,9 @@ pub struct Loading {
     pub loaded_bytes: AtomicU64,
     /// Memory of the server that wrote the file, as it says.
     pub file_used_memory: AtomicU64,
-    /// Where in which history the loaded RDB file stands; replication takes it up.
-    pub history: Mutex<Option<LoadedHistory>>,
     /// `rdb_last_load_keys_loaded` and `…_expired`.
     pub keys_loaded: AtomicU64,
     pub keys_expired: AtomicU64,
-}
-
-/// A place in the stream of writes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LoadedHistory {
-    pub replid: String,
-    pub offset: u64,
-    pub selected_db: Option<usize>,
 }
 
 /// The append-only file.

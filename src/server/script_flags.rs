@@ -27,6 +27,18 @@ impl ScriptFlags {
         is_legacy: true,
     };
 
+    /// Whether a flag of this name is set.
+    pub fn has(self, name: &[u8]) -> bool {
+        match name {
+            b"no-writes" => self.no_writes,
+            b"allow-oom" => self.allow_oom,
+            b"allow-stale" => self.allow_stale,
+            b"no-cluster" => self.no_cluster,
+            b"allow-cross-slot-keys" => self.allow_cross_slot_keys,
+            _ => false,
+        }
+    }
+
     /// Adds a flag by its name; false if there is none of that name.
     pub fn add(&mut self, name: &[u8]) -> bool {
         match name {

@@ -3,7 +3,7 @@
 //! The interpreters that run them live above, in `script`, one per worker; they compile from what is here and notice by
 //! the generation that it has changed.
 
-use super::script_flags;
+use super::script_flags::{self, ScriptFlags};
 use super::table::Entry;
 use crate::commands::error::CommandError;
 use crate::resp::Args;
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// EVAL scripts that SCRIPT LOAD did not ask to keep are forgotten beyond this number, the oldest first (Redis ≥ 7.4).
 const EVAL_SCRIPTS_MAX: usize = 500;
@@ -41,30 +41,39 @@ pub struct FunctionInfo {
     pub flags: Vec<&'static str>,
 }
 
-/// A script while it runs. Only one does at a time, because it holds every shard.
+/// The script that a worker runs just now, as others see it.
+#[derive(Default)]
+pub struct Run {
+    /// It has run longer than busy-reply-threshold: others are answered -BUSY.
+    is_busy: AtomicBool,
+    has_written: AtomicBool,
+    kill: AtomicBool,
+    is_function: AtomicBool,
+    /// It came from the primary or the append-only file: it must come to its end.
+    is_replay: AtomicBool,
+    /// Of a busy one: name, start in milliseconds since the epoch, and the command as it was called.
+    pub call: Mutex<(String, i64, Vec<Vec<u8>>)>,
+}
+
+/// The runs of all workers. Scripts that declare their keys run side by side.
 #[derive(Default)]
 pub struct Running {
-    /// Stopwatch-free start in milliseconds since the epoch; 0 = nothing runs.
-    pub started_ms: AtomicI64,
-    /// It has run longer than busy-reply-threshold: others are answered -BUSY.
-    pub is_busy: AtomicBool,
-    pub has_written: AtomicBool,
-    pub kill: AtomicBool,
-    pub is_function: AtomicBool,
-    /// Name of the function, and the command as it was called, for FUNCTION STATS.
-    pub call: Mutex<(String, Vec<Vec<u8>>)>,
+    runs: Mutex<Vec<Arc<Run>>>,
+    busy: AtomicUsize,
 }
 
 #[derive(Default)]
 pub struct Scripts {
     cache: Mutex<Cache>,
     libraries: Mutex<Arc<BTreeMap<String, Library>>>,
-    /// Raised by every change that an interpreter must notice.
+    /// Raised by every change of the libraries, and by every SCRIPT FLUSH: interpreters notice by these.
     generation: AtomicU64,
+    flushes: AtomicU64,
     pub running: Running,
     pub evicted: AtomicU64,
-    /// Bytes of all interpreters, by their last reckoning.
-    pub interpreter_bytes: AtomicU64,
+    /// Bytes of all interpreters of EVAL and of functions, by their last reckoning.
+    pub eval_bytes: AtomicU64,
+    pub function_bytes: AtomicU64,
 }
 
 /// Why a running script cannot be killed.
@@ -72,6 +81,9 @@ pub struct Scripts {
 pub enum NotKilled {
     NotBusy,
     Unkillable,
+    FromPrimary,
+    /// It is a function, or a script, which the other command kills.
+    OtherKind,
 }
 
 impl Scripts {
@@ -101,7 +113,17 @@ impl Scripts {
 
     pub fn flush(&self) {
         *self.cache.lock() = Cache::default();
-        self.generation.fetch_add(1, Ordering::Release);
+        self.flushes.fetch_add(1, Ordering::Release);
+    }
+
+    #[inline]
+    pub fn flushes(&self) -> u64 {
+        self.flushes.load(Ordering::Acquire)
+    }
+
+    /// Bytes of all interpreters.
+    pub fn interpreter_bytes(&self) -> u64 {
+        self.eval_bytes.load(Ordering::Relaxed) + self.function_bytes.load(Ordering::Relaxed)
     }
 
     /// Number and bytes of the cached scripts.
@@ -126,61 +148,140 @@ impl Scripts {
 }
 
 impl Scripts {
+    /// The flags of the script that a command would run, if it is one and they can be read.
+    pub fn flags_of(&self, entry: &Entry, args: Args<'_>) -> Option<ScriptFlags> {
+        let declared = |body: &[u8]| script_flags::of_script(body).ok().map(|(flags, _)| flags);
+        match entry.full_name.as_str() {
+            "eval" | "eval_ro" => declared(&args[1]),
+            "evalsha" | "evalsha_ro" => {
+                let sha = Sha::try_from(args[1].to_ascii_lowercase()).ok()?;
+                declared(&self.find(&sha)?)
+            }
+            "fcall" | "fcall_ro" => {
+                let libraries = self.libraries();
+                let mut functions = libraries.values().flat_map(|library| &library.functions);
+                let function = functions.find(|function| function.name.as_bytes().eq_ignore_ascii_case(&args[1]))?;
+                let mut flags = ScriptFlags::default();
+                for name in &function.flags {
+                    flags.add(name.as_bytes());
+                }
+                Some(flags)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether a command runs a script that has promised not to write.
     pub fn only_reads(&self, entry: &Entry, args: Args<'_>) -> bool {
-        let promises = |body: &[u8]| script_flags::of_script(body).is_ok_and(|(flags, _)| flags.no_writes);
-        match entry.full_name.as_str() {
-            "eval" => promises(&args[1]),
-            "evalsha" => {
-                let sha = Sha::try_from(args[1].to_ascii_lowercase()).ok();
-                sha.and_then(|sha| self.find(&sha)).is_some_and(|body| promises(&body))
-            }
-            "fcall" => self
-                .libraries()
-                .values()
-                .flat_map(|library| &library.functions)
-                .any(|function| function.name.as_bytes() == &args[1] && function.flags.contains(&"no-writes")),
-            _ => false,
-        }
+        self.flags_of(entry, args).is_some_and(|flags| flags.no_writes)
+    }
+
+    /// Bytes of the libraries.
+    pub fn library_bytes(&self) -> usize {
+        let of_functions = |library: &Library| library.functions.len() * size_of::<FunctionInfo>();
+        self.libraries().values().map(|library| library.code.len() + of_functions(library)).sum()
     }
 }
 
 impl Running {
+    /// The run of a new worker.
+    pub fn add_worker(&self) -> Arc<Run> {
+        let run = Arc::new(Run::default());
+        self.runs.lock().push(Arc::clone(&run));
+        run
+    }
+
+    /// Whether some script has kept the server for too long.
+    #[inline]
+    pub fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Acquire) > 0
+    }
+
+    /// A busy run; the first of several.
+    pub fn busy_run(&self) -> Option<Arc<Run>> {
+        self.runs.lock().iter().find(|run| run.is_busy.load(Ordering::Acquire)).cloned()
+    }
+
     /// What others are told while a script keeps the server.
     pub fn busy_error(&self) -> CommandError {
-        CommandError::fixed(if self.is_function.load(Ordering::Acquire) {
-            "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE."
-        } else {
-            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
-        })
+        busy_error(self.busy_run().is_some_and(|run| run.is_function()))
     }
 
-    pub fn start(&self, now_ms: i64, function: Option<&str>, call: impl FnOnce() -> Vec<Vec<u8>>) {
-        self.has_written.store(false, Ordering::Relaxed);
-        self.kill.store(false, Ordering::Relaxed);
-        self.is_busy.store(false, Ordering::Relaxed);
-        self.is_function.store(function.is_some(), Ordering::Relaxed);
-        if let Some(name) = function {
-            *self.call.lock() = (name.to_owned(), call());
+    pub fn start(&self, run: &Run, is_function: bool, is_replay: bool) {
+        run.has_written.store(false, Ordering::Relaxed);
+        run.kill.store(false, Ordering::Relaxed);
+        run.is_function.store(is_function, Ordering::Relaxed);
+        run.is_replay.store(is_replay, Ordering::Relaxed);
+    }
+
+    /// From now on others are answered -BUSY.
+    pub fn note_busy(&self, run: &Run, name: &str, started_ms: i64, call: Vec<Vec<u8>>) {
+        *run.call.lock() = (name.to_owned(), started_ms, call);
+        run.is_busy.store(true, Ordering::Release);
+        self.busy.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub fn end(&self, run: &Run) {
+        if run.is_busy.load(Ordering::Relaxed) {
+            run.is_busy.store(false, Ordering::Release);
+            self.busy.fetch_sub(1, Ordering::AcqRel);
         }
-        self.started_ms.store(now_ms, Ordering::Release);
     }
 
-    pub fn end(&self) {
-        self.started_ms.store(0, Ordering::Release);
-        self.is_busy.store(false, Ordering::Release);
+    /// SCRIPT KILL and FUNCTION KILL: ends every busy run of that kind that has not written; the first reason if there is none.
+    pub fn request_kill(&self, functions: bool) -> Result<(), NotKilled> {
+        let (mut killed, mut reason) = (false, None);
+        for run in self.runs.lock().iter().filter(|run| run.is_busy.load(Ordering::Acquire)) {
+            match run.why_not_killed(functions) {
+                Some(why) => drop(reason.get_or_insert(why)),
+                None => {
+                    run.kill.store(true, Ordering::Release);
+                    killed = true;
+                }
+            }
+        }
+        if killed { Ok(()) } else { Err(reason.unwrap_or(NotKilled::NotBusy)) }
+    }
+}
+
+/// The error names the command that would end the script.
+pub fn busy_error(is_function: bool) -> CommandError {
+    CommandError::fixed(if is_function {
+        "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE."
+    } else {
+        "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
+    })
+}
+
+impl Run {
+    pub fn is_function(&self) -> bool {
+        self.is_function.load(Ordering::Acquire)
     }
 
-    /// SCRIPT KILL and FUNCTION KILL.
-    pub fn request_kill(&self) -> Result<(), NotKilled> {
-        if !self.is_busy.load(Ordering::Acquire) {
-            return Err(NotKilled::NotBusy);
+    pub fn is_busy(&self) -> bool {
+        self.is_busy.load(Ordering::Relaxed)
+    }
+
+    pub fn is_killed(&self) -> bool {
+        self.kill.load(Ordering::Acquire)
+    }
+
+    pub fn has_written(&self) -> bool {
+        self.has_written.load(Ordering::Relaxed)
+    }
+
+    pub fn note_written(&self) {
+        self.has_written.store(true, Ordering::Release);
+    }
+
+    fn why_not_killed(&self, functions: bool) -> Option<NotKilled> {
+        if self.is_replay.load(Ordering::Relaxed) {
+            return Some(NotKilled::FromPrimary);
         }
         if self.has_written.load(Ordering::Acquire) {
-            return Err(NotKilled::Unkillable);
+            return Some(NotKilled::Unkillable);
         }
-        self.kill.store(true, Ordering::Release);
-        Ok(())
+        (self.is_function() != functions).then_some(NotKilled::OtherKind)
     }
 }
 
@@ -211,11 +312,31 @@ mod tests {
     #[test]
     fn only_a_busy_script_that_has_not_written_can_be_killed() {
         let running = Running::default();
-        running.start(1, None, Vec::new);
-        assert_eq!(running.request_kill(), Err(NotKilled::NotBusy));
-        running.is_busy.store(true, Ordering::Relaxed);
-        assert_eq!(running.request_kill(), Ok(()));
-        running.has_written.store(true, Ordering::Relaxed);
-        assert_eq!(running.request_kill(), Err(NotKilled::Unkillable));
+        let run = running.add_worker();
+        running.start(&run, false, false);
+        assert_eq!(running.request_kill(false), Err(NotKilled::NotBusy));
+        running.note_busy(&run, "x", 1, Vec::new());
+        assert_eq!(running.request_kill(true), Err(NotKilled::OtherKind));
+        assert_eq!(running.request_kill(false), Ok(()));
+        assert!(run.is_killed());
+        run.note_written();
+        assert_eq!(running.request_kill(false), Err(NotKilled::Unkillable));
+        running.end(&run);
+        assert!(!running.is_busy());
+    }
+
+    #[test]
+    fn of_several_busy_scripts_those_are_killed_that_can_be() {
+        let running = Running::default();
+        let (writer, reader) = (running.add_worker(), running.add_worker());
+        for run in [&writer, &reader] {
+            running.start(run, false, false);
+            running.note_busy(run, "x", 1, Vec::new());
+        }
+        writer.note_written();
+        assert_eq!(running.request_kill(false), Ok(()));
+        assert!(reader.is_killed() && !writer.is_killed());
+        running.end(&writer);
+        assert!(running.is_busy());
     }
 }

@@ -1,5 +1,6 @@
 //! Everything that workers share. One value, made by `boot`, alive until the process ends.
 
+use super::acl::Acl;
 use super::clients::Clients;
 use super::commands::debug::DebugCommand;
 use super::config::ConfigStore;
@@ -9,10 +10,13 @@ use super::intents::Intents;
 use super::journal::Journal;
 use super::latency::LatencyMonitor;
 use super::lazyfree::LazyFree;
+use super::migrations::Migrations;
 use super::monitor::Monitors;
+use super::own_expiry::OwnExpiries;
 use super::pause::Pauses;
 use super::process::ProcessFacts;
 use super::pubsub::PubSub;
+use super::replicas::Replicas;
 use super::role::Role;
 use super::save_status::SaveStatus;
 use super::scripts::Scripts;
@@ -21,7 +25,7 @@ use super::stats::{ServerStats, WorkerStats};
 use super::table::CommandTable;
 use super::tracking::Tracking;
 use crate::commands::effects::Observers;
-use crate::engine::keyspace::Keyspace;
+use crate::engine::keyspace::{Keyspace, Locked, ShardSet};
 use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -30,6 +34,7 @@ pub struct Server {
     pub config: ConfigStore,
     pub keyspace: &'static Keyspace,
     pub table: &'static CommandTable,
+    pub acl: Acl,
     pub clients: Clients,
     pub journal: Journal,
     pub stats: ServerStats,
@@ -57,10 +62,19 @@ pub struct Server {
     pub settings_generation: AtomicU64,
     /// A data set is being loaded.
     pub loading: AtomicBool,
+    /// A data set is being loaded that will replace the one in use, which is served meanwhile.
+    pub async_loading: AtomicBool,
     /// This server follows a primary.
     pub is_replica: AtomicBool,
     /// Its history in replication.
     pub role: Role,
+    /// What clients of a writable replica made expire.
+    pub own_expiries: OwnExpiries,
+    /// What TLS connections begin with.
+    pub tls: crate::net::tls::Contexts,
+    /// Those that follow this server.
+    pub replicas: Replicas,
+    pub migrations: Migrations,
     /// Changes since the last successful save.
     pub dirty: AtomicI64,
     /// DEBUG SET-ACTIVE-EXPIRE 0 stops the cycle.
@@ -109,12 +123,15 @@ impl Server {
         now_ms: i64,
     ) -> &'static Self {
         let databases = config.current().databases;
+        let primary = config.current().replicaof.clone();
+        let acl = Acl::new(table, &config.current());
         Box::leak(Box::new(Server {
             config,
+            acl,
             keyspace: Keyspace::leak(databases),
             table,
             clients: Clients::default(),
-            journal: Journal::default(),
+            journal: Journal::of(primary.is_some()),
             stats: ServerStats::default(),
             slowlog: SlowLog::default(),
             latency: LatencyMonitor::default(),
@@ -134,8 +151,13 @@ impl Server {
             tracking_clients: AtomicUsize::new(0),
             settings_generation: AtomicU64::new(0),
             loading: AtomicBool::new(false),
-            is_replica: AtomicBool::new(false),
-            role: Role::default(),
+            async_loading: AtomicBool::new(false),
+            is_replica: AtomicBool::new(primary.is_some()),
+            role: Role::of(primary),
+            own_expiries: OwnExpiries::default(),
+            tls: crate::net::tls::Contexts::default(),
+            replicas: Replicas::default(),
+            migrations: Migrations::default(),
             dirty: AtomicI64::new(0),
             active_expire: AtomicBool::new(true),
             cron_paused: AtomicBool::new(false),
@@ -182,6 +204,12 @@ impl Server {
             tracking: self.tracking_clients.load(Ordering::Relaxed) > 0,
             notify,
         }
+    }
+
+    /// Locks shards for a client's command; nothing if a script that keeps them becomes busy meanwhile.
+    #[inline]
+    pub fn lock(&self, set: ShardSet) -> Option<Locked> {
+        self.keyspace.lock_unless(set, || self.scripts.running.is_busy())
     }
 
     /// Called by a script that has run for too long, every now and then.

@@ -1,5 +1,6 @@
 //! The command table: what every room declares, put together once at start.
 
+use super::acl::categories;
 use super::session::{SessionCommand, SessionHandler};
 use crate::commands::flags::Flags;
 use crate::commands::keyspec::{Begin, Find, KeySpec};
@@ -27,43 +28,51 @@ pub struct Entry {
     pub subcommands: Vec<usize>,
     /// The only key's argument, for the commands (most) that have exactly one key at a fixed place.
     pub single_key: Option<usize>,
+    /// Index of the key that is worth looking up ahead of execution.
+    pub ahead_key: Option<usize>,
     pub writes: bool,
+    /// See `acl::categories`.
+    pub categories: u32,
 }
 
 pub struct CommandTable {
     entries: Vec<Entry>,
     names: HashMap<Box<[u8]>, usize>,
-    /// `names` again for the hot path: names of up to 16 bytes as one integer, in an open-addressed table.
-    short_names: Box<[(u128, u32)]>,
+    /// The same before `rename-command`: rules of users hold for a command whatever it is called.
+    declared: HashMap<&'static str, usize>,
+    /// `names` again for the hot path: names of up to 16 bytes as two integers, in an open-addressed table.
+    short_names: Box<[(Word, u32)]>,
 }
 
 /// Slots of `short_names`: far more than commands, so that a look-up hits or misses at the first try.
 const SHORT_SLOTS: usize = 4096;
 
 impl CommandTable {
-    /// Leaked on purpose, like the keyspace: sessions, queues and statistics refer to entries for as long as the process lives.
+    /// The table for a whole process.
     pub fn leak(keys: &[&[KeyCommand]], sessions: &[&[SessionCommand]]) -> &'static Self {
-        Self::leak_renamed(keys, sessions, &[])
+        Self::new(keys, sessions).leaked()
     }
 
-    /// The same after `rename-command`: pairs of the old name and the new one, which is empty to take the command away.
-    pub fn leak_renamed(
-        keys: &[&[KeyCommand]],
-        sessions: &[&[SessionCommand]],
-        renames: &[(&[u8], &[u8])],
-    ) -> &'static Self {
-        let mut table = CommandTable { entries: Vec::new(), names: HashMap::new(), short_names: Box::default() };
+    /// Leaked on purpose, like the keyspace: sessions, queues and statistics refer to entries for as long as the process lives.
+    pub fn leaked(self) -> &'static Self {
+        Box::leak(Box::new(self))
+    }
+
+    pub fn new(keys: &[&[KeyCommand]], sessions: &[&[SessionCommand]]) -> Self {
+        let mut table = CommandTable {
+            entries: Vec::new(),
+            names: HashMap::new(),
+            declared: HashMap::new(),
+            short_names: Box::default(),
+        };
         for command in keys.iter().copied().flatten() {
             table.add(command, None, Handler::Key);
         }
         for command in sessions.iter().copied().flatten() {
             table.add(command, None, Handler::Session);
         }
-        for (old, new) in renames {
-            table.rename(old, new);
-        }
         table.index_short_names();
-        Box::leak(Box::new(table))
+        table
     }
 
     fn add<H: Copy + 'static>(&mut self, command: &Command<H>, parent: Option<usize>, wrap: fn(H) -> Handler) -> usize {
@@ -79,6 +88,7 @@ impl CommandTable {
         if parent.is_none() {
             let twice = self.names.insert(spec.name.as_bytes().into(), id);
             assert!(twice.is_none(), "the command '{}' is declared twice", spec.name);
+            self.declared.insert(spec.name, id);
         }
         self.entries.push(Entry {
             id,
@@ -87,7 +97,9 @@ impl CommandTable {
             parent,
             subcommands: Vec::new(),
             single_key: single_key(&spec),
+            ahead_key: ahead_key(&spec),
             writes: spec.flags.has(Flags::WRITE),
+            categories: categories::bits_of(&spec),
             spec,
         });
         for subcommand in command.subcommands {
@@ -100,28 +112,31 @@ impl CommandTable {
     /// Finds a command by name, in any letter case.
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<&Entry> {
-        let Some(word) = fold_short(name) else {
-            return self.names.get(name.to_ascii_lowercase().as_slice()).map(|id| &self.entries[*id]);
-        };
+        let Some(word) = fold_short(name) else { return self.find_long(name) };
         let mut slot = short_slot(word);
         loop {
             let (found, id) = self.short_names[slot];
             if found == word {
                 return Some(&self.entries[id as usize]);
             }
-            if found == 0 {
+            if found == [0; 2] {
                 return None;
             }
             slot = (slot + 1) % SHORT_SLOTS;
         }
     }
 
+    #[cold]
+    fn find_long(&self, name: &[u8]) -> Option<&Entry> {
+        self.names.get(name.to_ascii_lowercase().as_slice()).map(|id| &self.entries[*id])
+    }
+
     fn index_short_names(&mut self) {
-        let mut slots = vec![(0, 0); SHORT_SLOTS];
+        let mut slots = vec![([0; 2], 0); SHORT_SLOTS];
         for (name, id) in &self.names {
             let Some(word) = fold_short(name) else { continue };
             let mut slot = short_slot(word);
-            while slots[slot].0 != 0 {
+            while slots[slot].0 != [0; 2] {
                 slot = (slot + 1) % SHORT_SLOTS;
             }
             slots[slot] = (word, *id as u32);
@@ -135,7 +150,18 @@ impl CommandTable {
         parent.subcommands.iter().find(is_it).map(|id| &self.entries[*id])
     }
 
-    /// `name` or `container|sub`, as ACL rules and COMMAND INFO write them.
+    /// `name` or `container|sub` as rules of users write them: by the names that were declared.
+    pub fn find_declared(&self, name: &[u8]) -> Option<&Entry> {
+        let (name, sub) = match name.iter().position(|byte| *byte == b'|') {
+            None => (name, None),
+            Some(bar) => (&name[..bar], Some(&name[bar + 1..])),
+        };
+        let name = std::str::from_utf8(name).ok()?.to_ascii_lowercase();
+        let entry = &self.entries[*self.declared.get(name.as_str())?];
+        sub.map_or(Some(entry), |sub| self.find_sub(entry, sub))
+    }
+
+    /// `name` or `container|sub`, as COMMAND INFO writes them.
     pub fn find_full(&self, name: &[u8]) -> Option<&Entry> {
         match name.iter().position(|byte| *byte == b'|') {
             None => self.find(name),
@@ -176,27 +202,46 @@ impl CommandTable {
     }
 }
 
-/// A name of 1 to 16 bytes as an integer, ASCII case folded away; nothing for any other.
+/// A name of up to 16 bytes as two integers, filled up with zeros.
+type Word = [u64; 2];
+
+/// A name of 1 to 16 bytes as a word, ASCII case folded away; nothing for any other.
 #[inline]
-fn fold_short(name: &[u8]) -> Option<u128> {
+fn fold_short(name: &[u8]) -> Option<Word> {
     // A name that ends in a zero byte would look like the shorter one.
-    if name.len() > 16 || name.last().is_none_or(|last| *last == 0) {
+    if *name.last()? == 0 {
         return None;
     }
-    let mut bytes = [0u8; 16];
-    bytes[..name.len()].copy_from_slice(name);
-    let word = u128::from_le_bytes(bytes);
-    // Bit 5 of each byte that is an upper-case letter: 'A' to 'Z' differ from 'a' to 'z' by it alone.
-    const ONES: u128 = u128::from_le_bytes([1; 16]);
+    // Pieces of fixed length that may overlap: cheaper than a copy of unknown length.
+    Some(match (name, name.len()) {
+        (_, 4..=8) => {
+            let (low, high) = (name.first_chunk::<4>()?, name.last_chunk::<4>()?);
+            let (low, high) = (u64::from(u32::from_le_bytes(*low)), u64::from(u32::from_le_bytes(*high)));
+            [fold(low | high << (8 * (name.len() - 4))), 0]
+        }
+        ([one], _) => [fold(u64::from(*one)), 0],
+        ([one, two], _) => [fold(u64::from_le_bytes([*one, *two, 0, 0, 0, 0, 0, 0])), 0],
+        ([one, two, three], _) => [fold(u64::from_le_bytes([*one, *two, *three, 0, 0, 0, 0, 0])), 0],
+        (_, 9..=16) => {
+            let (low, high) = (name.first_chunk::<8>()?, name.last_chunk::<8>()?);
+            [fold(u64::from_le_bytes(*low)), fold(u64::from_le_bytes(*high)) >> (8 * (16 - name.len()))]
+        }
+        _ => return None,
+    })
+}
+
+/// Sets bit 5 of each byte that is an upper-case letter: 'A' to 'Z' differ from 'a' to 'z' by it alone.
+#[inline]
+fn fold(word: u64) -> u64 {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
     let low = word & (ONES * 0x7f);
-    let letters = (low + ONES * (0x80 - b'A' as u128)) & !(low + ONES * (0x80 - b'Z' as u128 - 1)) & !word;
-    Some(word | (letters & (ONES * 0x80)) >> 2)
+    let letters = (low + ONES * (0x80 - b'A' as u64)) & !(low + ONES * (0x80 - b'Z' as u64 - 1)) & !word;
+    word | (letters & (ONES * 0x80)) >> 2
 }
 
 #[inline]
-fn short_slot(word: u128) -> usize {
-    let mixed = (word as u64 ^ (word >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 52) as usize % SHORT_SLOTS
+fn short_slot([low, high]: Word) -> usize {
+    ((low ^ high.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as usize % SHORT_SLOTS
 }
 
 fn needs_parsing(spec: &KeySpec) -> bool {
@@ -216,13 +261,21 @@ fn single_key(spec: &Spec) -> Option<usize> {
     }
 }
 
+/// The key to look up ahead of execution: the single one, or the first of a script's.
+fn ahead_key(spec: &Spec) -> Option<usize> {
+    single_key(spec).or(match spec.keys {
+        [KeySpec { begin: Begin::Index(at), find: Find::Count { first, .. }, .. }] => Some(at + first),
+        _ => None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn short_names_fold_letters_only() {
-        for (name, folded) in [("GET", "get"), ("gEt", "get"), ("zrangebyscore", "zrangebyscore"), ("A[`Z@{", "a[`z@{")]
+        for (name, folded) in [("GET", "get"), ("gEt", "get"), ("zRangeByScore", "zrangebyscore"), ("A[`Z@{", "a[`z@{")]
         {
             assert_eq!(fold_short(name.as_bytes()), fold_short(folded.as_bytes()), "{name}");
         }
@@ -230,6 +283,12 @@ mod tests {
         assert_ne!(fold_short(b"\xc1"), fold_short(b"\xe1"));
         assert_eq!(fold_short(b"get\0"), None);
         assert_eq!((fold_short(b""), fold_short(&[b'x'; 17])), (None, None));
+        for len in 1..=16 {
+            let mut padded = [0; 16];
+            padded[..len].copy_from_slice(&b"abcdefghijklmnop"[..len]);
+            let [low, high] = [&padded[..8], &padded[8..]].map(|half| u64::from_le_bytes(half.try_into().unwrap()));
+            assert_eq!(fold_short(&padded[..len]), Some([low, high]), "{len} bytes");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::state::Server;
 use super::stats::WorkerStats;
 use crate::base::clock::{self, Stopwatch};
 use crate::base::random::Random;
-use crate::commands::effects::{Effects, EventClasses};
+use crate::commands::effects::Effects;
 use crate::commands::settings::Settings;
 use crate::engine::keyspace::OnExpired;
 use crate::engine::keyspace::waiters::Ticket;
@@ -29,14 +29,30 @@ pub struct Worker {
     pub lap: u64,
     /// Commands that take so long are looked at by the slow log and the latency monitor.
     pub slow_ns: u64,
+    /// The hard output limit of normal clients, at which endless replies stop.
+    pub reply_limit: usize,
     /// CLIENT PAUSE, and whether MONITOR is in use; as of the beginning of the batch.
     pub pause: Pause,
     pub has_monitors: bool,
+    /// Something may make the server refuse commands (loading, a busy script, a failed save); as of the beginning of the batch or
+    /// this worker's last command on the server.
+    pub in_special_state: bool,
+    /// Generation of the users that this worker goes by.
+    pub acl_generation: u64,
     config_generation: u64,
     settings_generation: u64,
+    /// The role that requests were admitted under.
+    pub role_epoch: u64,
+    /// This worker applies the stream of the primary that was followed in this epoch: whatever else changes, it acts for that
+    /// role, and sees what the primary saw.
+    pub follows: Option<u64>,
+    /// Bytes of the primary's stream that the running command goes into our own with.
+    pub stream: Vec<u8>,
     pub effects: Effects,
     /// What the running command, transaction or script sends to the journal, in order: (database, arguments).
     pub unit: Vec<(usize, OwnedArgs)>,
+    /// Offset behind what the running command has written to the journal; 0 = nothing.
+    pub appended: u64,
     /// Keys that blocked clients may now be served from, in order of their change.
     pub ready: Vec<(usize, Box<[u8]>)>,
     /// Such keys whose waiters need shards that were not locked; and waits to end once nothing is locked any more.
@@ -53,6 +69,8 @@ pub struct Worker {
     pub broadcast: Vec<Box<[u8]>>,
     /// Who changed them.
     pub broadcast_by: u64,
+    /// The script that runs here, as other workers see it.
+    pub script: Arc<super::scripts::Run>,
 }
 
 impl Worker {
@@ -67,12 +85,19 @@ impl Worker {
             now_ms: clock::unix_ms(),
             lap: 0,
             slow_ns: u64::MAX,
+            reply_limit: 0,
             pause: Pause::default(),
             has_monitors: false,
+            in_special_state: false,
+            acl_generation: server.acl.generation(),
             config_generation: server.config.generation(),
             settings_generation: server.settings_generation.load(Ordering::Acquire),
+            role_epoch: 0,
+            follows: None,
+            stream: Vec::new(),
             effects: Effects::default(),
             unit: Vec::new(),
+            appended: 0,
             ready: Vec::new(),
             overdue: Vec::new(),
             releases: Vec::new(),
@@ -82,6 +107,7 @@ impl Worker {
             planned: Vec::new(),
             broadcast: Vec::new(),
             broadcast_by: 0,
+            script: server.scripts.running.add_worker(),
             config,
         };
         worker.renew_settings();
@@ -93,6 +119,25 @@ impl Worker {
     pub fn refresh(&mut self) {
         self.now_ms = clock::unix_ms();
         self.renew_if_changed();
+        self.note_state();
+    }
+
+    /// Looks whether the server is in a state in which it refuses commands.
+    #[inline]
+    pub fn note_state(&mut self) {
+        let server = self.server;
+        self.in_special_state = self.config.min_replicas_to_write > 0
+            || server.loading.load(Ordering::Relaxed)
+            || server.async_loading.load(Ordering::Relaxed)
+            || server.scripts.running.is_busy()
+            || server.save_status.is_alarmed();
+    }
+
+    /// Whether something has changed since that running commands must know of (CLIENT PAUSE, MONITOR). Who holds the locks of a command
+    /// and finds nothing changed runs before whatever changes next under all locks.
+    #[inline]
+    pub fn is_outdated(&self) -> bool {
+        self.server.settings_generation.load(Ordering::Acquire) != self.settings_generation
     }
 
     /// Renews what is cached of the configuration if it has changed. The limits of a request count before it is parsed.
@@ -117,7 +162,10 @@ impl Worker {
     /// The configuration after a change by this worker's own command.
     #[cold]
     pub fn renew_settings(&mut self) {
+        // In this order: what is read behind the epoch is at least as new.
+        self.role_epoch = self.follows.unwrap_or_else(|| self.server.role.epoch());
         self.config = self.server.config.current();
+        self.acl_generation = self.server.acl.generation();
         let config = &self.config;
         let slowlog_ns = u64::try_from(config.slowlog_log_slower_than).map_or(u64::MAX, |us| us.saturating_mul(1000));
         let latency_ns = match config.latency_monitor_threshold {
@@ -125,6 +173,7 @@ impl Worker {
             ms => ms.saturating_mul(1_000_000),
         };
         self.slow_ns = slowlog_ns.min(latency_ns);
+        self.reply_limit = usize::try_from(config.client_output_buffer_limit.normal.hard_bytes).unwrap_or(usize::MAX);
         self.pause = self.server.pauses.at(self.now_ms);
         self.has_monitors = !self.server.monitors.is_empty();
         let is_replica = self.server.is_replica.load(Ordering::Acquire);
@@ -138,7 +187,10 @@ impl Worker {
             shares_integers: config.maxmemory == 0 || !config.maxmemory_policy.needs_access_bits(),
             lfu_log_factor: config.lfu_log_factor,
             lfu_decay_minutes: config.lfu_decay_time,
-            on_expired: if is_replica || self.pause.mode != PauseMode::None {
+            on_expired: if self.follows.is_some() {
+                // The primary decides what has expired.
+                OnExpired::Ignore
+            } else if is_replica || self.pause.mode != PauseMode::None {
                 OnExpired::Hide
             } else {
                 OnExpired::Remove
@@ -148,7 +200,7 @@ impl Worker {
             lazy_expire: config.lazyfree_lazy_expire,
             lazy_user_flush: config.lazyfree_lazy_user_flush,
             skip_checksum: self.server.save_status.skip_checksum.load(Ordering::Acquire),
-            notify: EventClasses::from_bits(config.notify_keyspace_events.0),
+            notify: config.notify_keyspace_events,
         };
     }
 

@@ -1,11 +1,28 @@
 //! The only file that locks shards. Shards are taken in ascending order, so two workers never wait for each other in a circle.
+//!
+//! Who needs every shard (scripts, transactions over everything) does not take 64 locks but shuts the gate:
+//!
+//! ```text
+//!   one shard:  lock its mutex ─► gate open? ─► go on          (shut: unlock, wait at the turnstile, try again)
+//!   all shards: lock the turnstile ─► shut the gate ─► wait until every mutex is free ─► go on ─► open, unlock
+//! ```
+//! Each side writes first and then looks at what the other has written, so at least one of two that meet sees the other.
+//!
+//! A script that has already written may find that it needs more (`extend`). It takes them out of order, past a gate that somebody
+//! has shut: he still waits for the shards that the script holds. Whoever waits for a shard while holding others lets go of them
+//! meanwhile, and only one may extend at a time; so there is no circle here either.
 
 use super::db::Db;
 use super::shard::Shard;
 use crate::base::hash;
 use parking_lot::RawMutex;
-use parking_lot::lock_api::RawMutex as _;
+use parking_lot::lock_api::{RawMutex as _, RawMutexTimed as _};
 use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicBool, Ordering, compiler_fence, fence};
+use std::time::Duration;
+
+/// How often someone who waits looks whether to wait on.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 /// Number of shards: more than cores, so that two workers seldom meet; as many as bits of a word, so that a set is a word.
 pub const SHARDS: usize = 64;
@@ -44,6 +61,10 @@ impl ShardSet {
         self.0 & (1 << shard) != 0
     }
 
+    pub fn without(self, other: Self) -> Self {
+        ShardSet(self.0 & !other.0)
+    }
+
     pub fn covers(self, other: Self) -> bool {
         other.0 & !self.0 == 0
     }
@@ -74,33 +95,129 @@ struct Cell {
     shard: UnsafeCell<Shard>,
 }
 
-// SAFETY: `shard` is only reached through a `Locked` that holds `mutex`.
+// SAFETY: `shard` is only reached through a `Locked` that holds `mutex`, or the gate while `mutex` is free.
 unsafe impl Sync for Cell {}
+
+/// Whether somebody has every shard; in cache lines of its own, because everybody reads it and few write it.
+#[repr(align(128))]
+struct Gate {
+    shut: AtomicBool,
+}
+
+/// Where those wait who find the gate shut; held by whoever shut it.
+#[repr(align(128))]
+struct Turnstile {
+    mutex: RawMutex,
+}
 
 /// All keys. It lives as long as the process, so references to it are free of lifetimes and of counting.
 pub struct Keyspace {
-    cells: Box<[Cell]>,
+    gate: Gate,
+    turnstile: Turnstile,
+    /// Somebody takes shards out of order.
+    extending: AtomicBool,
+    cells: Box<[Cell; SHARDS]>,
     databases: usize,
 }
 
 impl Keyspace {
     /// Leaked on purpose: a server has one keyspace from start to exit.
     pub fn leak(databases: usize) -> &'static Self {
-        let cells = (0..SHARDS).map(|_| Cell { mutex: RawMutex::INIT, shard: UnsafeCell::default() }).collect();
-        Box::leak(Box::new(Keyspace { cells, databases }))
+        let cells = std::array::from_fn(|_| Cell { mutex: RawMutex::INIT, shard: UnsafeCell::default() });
+        let gate = Gate { shut: AtomicBool::new(false) };
+        let turnstile = Turnstile { mutex: RawMutex::INIT };
+        let (cells, extending) = (Box::new(cells), AtomicBool::new(false));
+        Box::leak(Box::new(Keyspace { gate, turnstile, extending, cells, databases }))
     }
 
     pub fn databases(&self) -> usize {
         self.databases
     }
 
-    /// Waits for the shards of a set, in ascending order.
+    /// Waits for the shards of a set, in ascending order, as long as it takes.
     #[inline]
     pub fn lock(&'static self, set: ShardSet) -> Locked {
-        for shard in set.iter() {
-            self.cells[shard].mutex.lock();
+        loop {
+            if let Some(locked) = self.lock_unless(set, || false) {
+                return locked;
+            }
         }
-        Locked { keyspace: self, set }
+    }
+
+    /// Waits for the shards of a set unless `give_up` says so meanwhile; it is asked every few milliseconds.
+    #[inline]
+    pub fn lock_unless(&'static self, set: ShardSet, give_up: impl Fn() -> bool) -> Option<Locked> {
+        if set == ShardSet::ALL {
+            return self.shut_gate(&give_up);
+        }
+        loop {
+            let mut held = Locked { keyspace: self, set: ShardSet::EMPTY, added: ShardSet::EMPTY, all: false };
+            let waited = set.iter().try_for_each(|shard| {
+                let mutex = &self.cells[shard].mutex;
+                if !mutex.try_lock() {
+                    self.wait(mutex, held.set, &give_up)?;
+                }
+                held.set.insert(shard);
+                Ok(())
+            });
+            match waited {
+                Ok(()) if !self.is_shut() => return Some(held),
+                Ok(()) => {
+                    drop(held);
+                    self.wait(&self.turnstile.mutex, ShardSet::EMPTY, &give_up).ok()?;
+                    // SAFETY: `wait` has just acquired it. It only served to wait.
+                    unsafe { self.turnstile.mutex.unlock() };
+                }
+                Err(Vain::GivenUp) => return None,
+                Err(Vain::MustLetGo) => {
+                    drop(held);
+                    std::thread::sleep(PATIENCE);
+                }
+            }
+        }
+    }
+
+    /// Waits for a mutex.
+    #[cold]
+    fn wait(&self, mutex: &RawMutex, held: ShardSet, give_up: &impl Fn() -> bool) -> Result<(), Vain> {
+        loop {
+            if give_up() {
+                return Err(Vain::GivenUp);
+            }
+            if mutex.try_lock_for(PATIENCE) {
+                return Ok(());
+            }
+            if !held.is_empty() && self.extending.load(Ordering::Acquire) {
+                return Err(Vain::MustLetGo);
+            }
+        }
+    }
+
+    /// To be asked after having locked a shard.
+    #[inline]
+    fn is_shut(&self) -> bool {
+        order_write_before_read();
+        self.gate.shut.load(Ordering::Acquire)
+    }
+
+    fn shut_gate(&'static self, give_up: &impl Fn() -> bool) -> Option<Locked> {
+        if !self.turnstile.mutex.try_lock() {
+            self.wait(&self.turnstile.mutex, ShardSet::EMPTY, give_up).ok()?;
+        }
+        self.gate.shut.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        // From here on its drop opens the gate again.
+        let locked = Locked { keyspace: self, set: ShardSet::ALL, added: ShardSet::EMPTY, all: true };
+        for cell in self.cells.iter() {
+            if cell.mutex.is_locked() {
+                self.wait(&cell.mutex, ShardSet::EMPTY, give_up).ok()?;
+                // SAFETY: `wait` has just acquired it. Whoever takes it now sees the gate and lets go.
+                unsafe { cell.mutex.unlock() };
+            }
+        }
+        // Pairs with the unlocking of those that were found free.
+        fence(Ordering::Acquire);
+        Some(locked)
     }
 
     /// One shard if it is free right now.
@@ -108,11 +225,31 @@ impl Keyspace {
     pub fn try_lock(&'static self, shard: usize) -> Option<Locked> {
         // Built only on success: dropping a `Locked` unlocks, so one made in vain would release somebody else's lock.
         let is_mine = self.cells[shard].mutex.try_lock();
-        is_mine.then(|| Locked { keyspace: self, set: ShardSet::one(shard) })
+        let set = ShardSet::one(shard);
+        let locked = is_mine.then(|| Locked { keyspace: self, set, added: ShardSet::EMPTY, all: false })?;
+        (!self.is_shut()).then_some(locked)
     }
 
     pub fn lock_all(&'static self) -> Locked {
         self.lock(ShardSet::ALL)
+    }
+
+    /// Shows one database's part of a shard if the shard is free right now. Looking ahead does this twice per request, so it
+    /// goes without the bookkeeping of a `Locked`.
+    #[inline]
+    pub fn glance(&self, shard: usize, db: usize, look: impl FnOnce(&Db)) {
+        let cell = &self.cells[shard];
+        if cell.mutex.try_lock() {
+            // A panic in `look` would leave the shard locked: it aborts the process anyway.
+            // SAFETY: the mutex is held and the gate open, so nothing else refers to the shard meanwhile.
+            if !self.is_shut()
+                && let Some(db) = unsafe { &*cell.shard.get() }.db(db)
+            {
+                look(db);
+            }
+            // SAFETY: locked right above.
+            unsafe { cell.mutex.unlock() };
+        }
     }
 
     /// Brings the lock and the head of a shard into the cache.
@@ -122,15 +259,63 @@ impl Keyspace {
     }
 }
 
+/// Why somebody waited in vain.
+enum Vain {
+    GivenUp,
+    /// Somebody extends, and may need what this one holds.
+    MustLetGo,
+}
+
+/// What this thread wrote by locking a mutex is seen by others before it reads on. On x86 the locked instruction does that by
+/// itself, so that only the compiler must be told.
+#[inline]
+fn order_write_before_read() {
+    if cfg!(target_arch = "x86_64") { compiler_fence(Ordering::SeqCst) } else { fence(Ordering::SeqCst) }
+}
+
 /// Shards held by this thread; dropping releases them.
 pub struct Locked {
     keyspace: &'static Keyspace,
     set: ShardSet,
+    /// Those of them that came by `extend`.
+    added: ShardSet,
+    /// By the gate, not by their mutexes.
+    all: bool,
 }
 
 impl Locked {
     pub fn set(&self) -> ShardSet {
         self.set
+    }
+
+    /// Takes more shards without letting go of any. False, and nothing has changed, if somebody else does so just now or `give_up`
+    /// says so. Only for who cannot start over.
+    pub fn extend(&mut self, set: ShardSet, give_up: impl Fn() -> bool) -> bool {
+        if self.set.covers(set) {
+            return true;
+        }
+        let keyspace = self.keyspace;
+        if keyspace.extending.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        let mut more = Locked { keyspace, set: ShardSet::EMPTY, added: ShardSet::EMPTY, all: false };
+        let done = set.without(self.set).iter().all(|shard| {
+            let mutex = &keyspace.cells[shard].mutex;
+            let is_mine = mutex.try_lock() || keyspace.wait(mutex, ShardSet::EMPTY, &give_up).is_ok();
+            if is_mine {
+                more.set.insert(shard);
+            }
+            is_mine
+        });
+        if done {
+            self.set = self.set.union(more.set);
+            self.added = self.added.union(more.set);
+            // They are this one's now.
+            more.set = ShardSet::EMPTY;
+        }
+        drop(more);
+        keyspace.extending.store(false, Ordering::Release);
+        done
     }
 
     pub fn keyspace(&self) -> &'static Keyspace {
@@ -140,14 +325,14 @@ impl Locked {
     #[inline]
     pub fn shard(&self, shard: usize) -> &Shard {
         assert!(self.set.contains(shard), "shard {shard} is not locked by this command");
-        // SAFETY: this value holds the shard's mutex, and `&self` forbids a mutable borrow through it meanwhile.
+        // SAFETY: this value holds the shard's mutex or the gate, and `&self` forbids a mutable borrow through it meanwhile.
         unsafe { &*self.keyspace.cells[shard].shard.get() }
     }
 
     #[inline]
     pub fn shard_mut(&mut self, shard: usize) -> &mut Shard {
         assert!(self.set.contains(shard), "shard {shard} is not locked by this command");
-        // SAFETY: this value holds the shard's mutex and is borrowed mutably.
+        // SAFETY: this value holds the shard's mutex or the gate, and is borrowed mutably.
         unsafe { &mut *self.keyspace.cells[shard].shard.get() }
     }
 
@@ -162,22 +347,6 @@ impl Locked {
         self.shard_mut(shard_of(hash)).db_mut(db)
     }
 
-    /// See `Table::prefetch_bucket`.
-    #[inline]
-    pub fn prefetch_bucket(&self, hash: u64, db: usize) {
-        if let Some(db) = self.db(hash, db) {
-            db.table().prefetch_bucket(hash);
-        }
-    }
-
-    /// See `Table::prefetch_entry`.
-    #[inline]
-    pub fn prefetch_entry(&self, hash: u64, db: usize) {
-        if let Some(db) = self.db(hash, db) {
-            db.table().prefetch_entry(hash);
-        }
-    }
-
     /// Hash of a key; here so that callers need not know which one shards use.
     pub fn hash(key: &[u8]) -> u64 {
         hash::bytes(key)
@@ -187,8 +356,15 @@ impl Locked {
 impl Drop for Locked {
     #[inline]
     fn drop(&mut self) {
-        for shard in self.set.iter() {
-            // SAFETY: `lock` or `try_lock` acquired exactly the mutexes of the set.
+        if self.all {
+            self.keyspace.gate.shut.store(false, Ordering::Release);
+            // SAFETY: `shut_gate`, the only one that sets `all`, holds the turnstile.
+            unsafe { self.keyspace.turnstile.mutex.unlock() };
+            return;
+        }
+        // Those that were added go first: somebody at the gate may have looked at them before, and waits for one of the others.
+        for shard in self.added.iter().chain(self.set.without(self.added).iter()) {
+            // SAFETY: `lock_unless`, `try_lock` or `extend` acquired exactly the mutexes of the set.
             unsafe { self.keyspace.cells[shard].mutex.unlock() };
         }
     }
@@ -215,6 +391,46 @@ mod tests {
     }
 
     #[test]
+    fn whoever_has_everything_keeps_the_others_out() {
+        let keyspace = Keyspace::leak(16);
+        let all = keyspace.lock_all();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                assert!(keyspace.try_lock(9).is_none());
+                assert!(keyspace.lock_unless(ShardSet::one(9), || true).is_none(), "it must not be waited for");
+                assert!(keyspace.lock_unless(ShardSet::ALL, || true).is_none());
+            });
+        });
+        drop(all);
+        let one = keyspace.try_lock(9).expect("free again");
+        std::thread::scope(|scope| {
+            scope.spawn(|| assert!(keyspace.lock_unless(ShardSet::ALL, || true).is_none()));
+        });
+        assert!(keyspace.try_lock(8).is_some(), "giving up has opened the gate");
+        drop(one);
+        drop(keyspace.lock_all());
+    }
+
+    #[test]
+    fn who_extends_gets_past_those_who_wait() {
+        let keyspace = Keyspace::leak(16);
+        let mut script = keyspace.lock(ShardSet::one(20));
+        std::thread::scope(|scope| {
+            // One holds 3 and waits for 20, another waits for everything.
+            scope.spawn(|| drop(keyspace.lock(ShardSet::one(3).union(ShardSet::one(20)))));
+            scope.spawn(|| drop(keyspace.lock_all()));
+            std::thread::sleep(Duration::from_millis(30));
+            assert!(script.extend(ShardSet::one(3).union(ShardSet::one(40)), || false));
+            assert!(script.set().contains(3) && script.set().contains(20) && script.set().contains(40));
+            assert!(keyspace.try_lock(40).is_none());
+            assert!(script.extend(ShardSet::ALL, || false));
+            drop(script);
+        });
+        assert!(keyspace.try_lock(40).is_some());
+        drop(keyspace.lock_all());
+    }
+
+    #[test]
     fn many_threads_lose_no_increment() {
         let keyspace = Keyspace::leak(16);
         let rounds = if cfg!(miri) { 20 } else { 2000 };
@@ -224,7 +440,11 @@ mod tests {
                     for n in 0..rounds {
                         let key = format!("k{}", n % 5);
                         let hash = hash::bytes(key.as_bytes());
-                        let mut locked = keyspace.lock(ShardSet::one(shard_of(hash)).union(ShardSet::one(n % SHARDS)));
+                        let set = match n % 3 {
+                            0 => ShardSet::ALL,
+                            _ => ShardSet::one(shard_of(hash)).union(ShardSet::one(n % SHARDS)),
+                        };
+                        let mut locked = keyspace.lock(set);
                         let old = match locked
                             .db(hash, 0)
                             .and_then(|db| db.find(hash, key.as_bytes()))

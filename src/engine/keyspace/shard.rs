@@ -21,9 +21,14 @@ impl Shard {
     #[inline]
     pub fn db_mut(&mut self, index: usize) -> &mut Db {
         if index >= self.dbs.len() {
-            self.dbs.resize_with(index + 1, Db::default);
+            self.add_dbs(index);
         }
         &mut self.dbs[index]
+    }
+
+    #[cold]
+    fn add_dbs(&mut self, index: usize) {
+        self.dbs.resize_with(index + 1, Db::default);
     }
 
     /// The databases in use.
@@ -33,6 +38,11 @@ impl Shard {
 
     pub fn dbs_mut(&mut self) -> &mut [Db] {
         &mut self.dbs
+    }
+
+    /// Swaps all databases with those of another shard; whoever waits or watches stays.
+    pub fn exchange_dbs(&mut self, other: &mut Shard) {
+        std::mem::swap(&mut self.dbs, &mut other.dbs);
     }
 
     pub fn swap(&mut self, first: usize, second: usize) {

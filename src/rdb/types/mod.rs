@@ -3,6 +3,7 @@
 pub mod hash;
 pub mod list;
 pub mod set;
+pub mod stream;
 pub mod zset;
 
 use super::encode;
@@ -17,6 +18,7 @@ pub fn kind_of(value: &ValueRef<'_>) -> u8 {
         ValueRef::Set(value) => set::kind_of(value),
         ValueRef::ZSet(value) => zset::kind_of(value),
         ValueRef::Hash(value) => hash::kind_of(value),
+        ValueRef::Stream(value) => stream::kind_of(value),
     }
 }
 
@@ -28,6 +30,7 @@ pub fn put(out: &mut Vec<u8>, value: &ValueRef<'_>, compress: bool) {
         ValueRef::Set(value) => set::put(out, value, compress),
         ValueRef::ZSet(value) => zset::put(out, value, compress),
         ValueRef::Hash(value) => hash::put(out, value, compress),
+        ValueRef::Stream(value) => stream::put(out, value, compress),
     }
 }
 
@@ -48,6 +51,8 @@ pub fn is_long(value: &ValueRef<'_>) -> bool {
         ValueRef::Set(value) => value.len() >= LONG && set::kind_of(value) == kind::SET,
         ValueRef::ZSet(value) => value.len() >= LONG && value.as_pack().is_none(),
         ValueRef::Hash(value) => value.len() >= LONG && hash::is_table(value),
+        // Its nodes are copied as they are, a hundred entries at a time, and its parts depend on each other.
+        ValueRef::Stream(_) => false,
     }
 }
 
@@ -60,6 +65,7 @@ pub fn begin(out: &mut Vec<u8>, value: &ValueRef<'_>) {
         ValueRef::Set(value) => encode::length(out, value.len() as u64),
         ValueRef::ZSet(value) => encode::length(out, value.len() as u64),
         ValueRef::Hash(value) => hash::begin(out, value),
+        ValueRef::Stream(_) => {}
     }
 }
 
@@ -76,6 +82,10 @@ pub fn slice(out: &mut Vec<u8>, value: &ValueRef<'_>, from: u64, compress: bool)
         ValueRef::Set(value) => set::slice(out, value, from, compress),
         ValueRef::ZSet(value) => zset::slice(out, value, from, compress),
         ValueRef::Hash(value) => hash::slice(out, value, from, compress),
+        ValueRef::Stream(value) => {
+            stream::put(out, value, compress);
+            None
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use crate::server::session::{ReplyMode, SessionCommand, SessionContext, SessionF
 
 pub const COMMANDS: &[SessionCommand] = &[SessionCommand::container("client", SUBCOMMANDS)
     .group(Group::Connection)
+    .categories(&["-connection"])
     .since("2.4.0")
     .flag(Flags::SENTINEL)
     .summary("A container for commands on client connections.")
@@ -53,8 +54,8 @@ const SUBCOMMANDS: &[SessionCommand] = &[
         .admin()
         .noscript()
         .syntax(
-            "<ip:port | <[ID client-id] | [TYPE <NORMAL | MASTER | SLAVE | REPLICA | PUBSUB>] | [USER username] | [ADDR \
-             ip:port] | [LADDR ip:port] | [SKIPME <YES | NO>] | [MAXAGE maxage] [[ID client-id] | ...]>>",
+            "<ip:port | [ID client-id] [TYPE <NORMAL | MASTER | SLAVE | REPLICA | PUBSUB>] [USER username] [ADDR ip:port] \
+             [LADDR ip:port] [SKIPME <YES | NO>] [MAXAGE maxage]>",
         )
         .summary("Closes the connections that match every filter.")
         .complexity("O(N) where N is the number of client connections"),
@@ -81,6 +82,8 @@ const SUBCOMMANDS: &[SessionCommand] = &[
         .since("2.9.50")
         .admin()
         .noscript()
+        // Whoever takes locks after it sees the pause; whoever had them is done.
+        .flag(Flags::ALL_SHARDS)
         .syntax("timeout [WRITE | ALL]")
         .summary("Makes commands of clients wait, all or only those that write."),
     sub("reply", 3, reply)

@@ -19,8 +19,10 @@ pub const COMMANDS: &[SessionCommand] = &[SessionCommand::new("lolwut", -1, lolw
 /// Numbers behind the version are the columns and rows of the picture.
 fn lolwut(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, CommandError> {
     let mut sizes = args.from(1);
+    let mut has_picture = true;
     if args.is(1, "VERSION") && args.len() >= 3 {
-        args::integer(&args[2])?;
+        // Redis drew something for these versions.
+        has_picture = matches!(args::integer(&args[2])?, 5 | 6);
         sizes = args.from(3);
     }
     let size = |index: usize, default: usize, most: i64| match sizes.get(index) {
@@ -30,7 +32,7 @@ fn lolwut(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, C
         None => Ok(default),
     };
     let (columns, rows) = (size(0, 60, 400)?, size(1, 12, 100)?);
-    let mut text = draw(columns, rows, &mut ctx.worker.random);
+    let mut text = if has_picture { draw(columns, rows, &mut ctx.worker.random) } else { String::new() };
     text.push_str(&format!("Redis ver. {REDIS_VERSION} (rsredis {})\n", env!("CARGO_PKG_VERSION")));
     ctx.reply.verbatim("txt", text.as_bytes());
     Ok(SessionFlow::Done)

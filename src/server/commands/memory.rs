@@ -60,7 +60,7 @@ const DEFAULT_SAMPLES: usize = 5;
 fn usage(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, CommandError> {
     let samples = match args.len() {
         3 => DEFAULT_SAMPLES,
-        5 if args.is(3, "SAMPLES") => args::integer_in(&args[4], 0..=i64::MAX, error::SYNTAX)? as usize,
+        5 if args.is(3, "SAMPLES") => usize::try_from(args::integer(&args[4])?).map_err(|_| error::SYNTAX)?,
         _ => return Err(error::SYNTAX),
     };
     let (key, db, now_ms) = (&args[2], ctx.session.db, ctx.worker.now_ms);
@@ -94,7 +94,7 @@ fn stats(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, Comma
         ("total.allocated", bytes(used)),
         ("startup.allocated", bytes(view.startup())),
         ("replication.backlog", bytes(memory.backlog)),
-        ("clients.slaves", bytes(clients.replica_bytes)),
+        ("clients.slaves", bytes(view.replica_bytes())),
         ("clients.normal", bytes(clients.normal_bytes)),
         ("cluster.links", bytes(0)),
         ("aof.buffer", bytes(0)),
@@ -180,7 +180,7 @@ fn diagnose(view: &View<'_>) -> String {
             "Clients hold more than 200 KB each: look at CLIENT LIST for slow readers and long pipelines.".into(),
         );
     }
-    if clients.replicas > 0 && clients.replica_bytes / clients.replicas > 10 << 20 {
+    if clients.replicas > 0 && view.replica_bytes() / clients.replicas > 10 << 20 {
         findings.push("Replicas lag: more than 10 MB wait for each.".into());
     }
     if findings.is_empty() {

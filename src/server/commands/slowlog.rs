@@ -40,13 +40,12 @@ const DEFAULT_COUNT: usize = 10;
 
 fn get(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, CommandError> {
     if args.len() > 3 {
-        return Err(CommandError::wrong_arity("slowlog|get"));
+        return Err(CommandError::unknown_subcommand_arity(&args[0], &args[1]));
     }
-    let count = match args.get(2).map(args::integer).transpose()? {
+    const BAD_COUNT: CommandError = CommandError::fixed("ERR count should be greater than or equal to -1");
+    let count = match args.get(2).map(|text| args::integer_in(text, -1..=i64::MAX, BAD_COUNT)).transpose()? {
         None => DEFAULT_COUNT,
-        Some(-1) => usize::MAX,
-        Some(count) => usize::try_from(count)
-            .map_err(|_| CommandError::fixed("ERR count should be greater than or equal to -1"))?,
+        Some(count) => usize::try_from(count).unwrap_or(usize::MAX),
     };
     let commands = ctx.worker.server.slowlog.newest(count);
     ctx.reply.array(commands.len());

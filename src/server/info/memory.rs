@@ -23,19 +23,19 @@ pub const FIELDS: &[Field] = &[
     Field::new("allocator_muzzy", |_| 0u64.into()),
     Field::new("total_system_memory", |view| view.total_memory().into()),
     Field::new("total_system_memory_human", |view| Figure::Human(view.total_memory())),
-    Field::new("used_memory_lua", |view| load_u64(&view.server.scripts.interpreter_bytes).into()),
-    Field::new("used_memory_vm_eval", |view| load_u64(&view.server.scripts.interpreter_bytes).into()),
-    Field::new("used_memory_lua_human", |view| Figure::Human(load_u64(&view.server.scripts.interpreter_bytes))),
+    Field::new("used_memory_lua", |view| view.server.scripts.interpreter_bytes().into()),
+    Field::new("used_memory_vm_eval", |view| load_u64(&view.server.scripts.eval_bytes).into()),
+    Field::new("used_memory_lua_human", |view| Figure::Human(view.server.scripts.interpreter_bytes())),
     Field::new("used_memory_scripts_eval", |view| view.server.scripts.cached().1.into()),
     Field::new("number_of_cached_scripts", |view| view.server.scripts.cached().0.into()),
     Field::new("number_of_functions", |view| view.functions().into()),
     Field::new("number_of_libraries", |view| view.server.scripts.libraries().len().into()),
-    Field::new("used_memory_vm_functions", |_| 0u64.into()),
-    Field::new("used_memory_vm_total", |view| load_u64(&view.server.scripts.interpreter_bytes).into()),
-    Field::new("used_memory_vm_total_human", |view| Figure::Human(load_u64(&view.server.scripts.interpreter_bytes))),
-    Field::new("used_memory_functions", |_| 0u64.into()),
-    Field::new("used_memory_scripts", |view| view.server.scripts.cached().1.into()),
-    Field::new("used_memory_scripts_human", |view| Figure::Human(view.server.scripts.cached().1 as u64)),
+    Field::new("used_memory_vm_functions", |view| load_u64(&view.server.scripts.function_bytes).into()),
+    Field::new("used_memory_vm_total", |view| view.server.scripts.interpreter_bytes().into()),
+    Field::new("used_memory_vm_total_human", |view| Figure::Human(view.server.scripts.interpreter_bytes())),
+    Field::new("used_memory_functions", |view| view.server.scripts.library_bytes().into()),
+    Field::new("used_memory_scripts", |view| view.script_bytes().into()),
+    Field::new("used_memory_scripts_human", |view| Figure::Human(view.script_bytes() as u64)),
     Field::new("maxmemory", |view| view.config.maxmemory.into()),
     Field::new("maxmemory_human", |view| Figure::Human(view.config.maxmemory)),
     Field::new("maxmemory_policy", |view| view.setting("maxmemory-policy").into()),
@@ -49,8 +49,8 @@ pub const FIELDS: &[Field] = &[
     Field::new("mem_fragmentation_bytes", |view| difference(view.rss(), view.used).into()),
     Field::new("mem_not_counted_for_evict", |view| evict::not_counted(view.server).into()),
     Field::new("mem_replication_backlog", |view| view.memory().backlog.into()),
-    Field::new("mem_total_replication_buffers", |view| (view.memory().backlog + view.clients().replica_bytes).into()),
-    Field::new("mem_clients_slaves", |view| view.clients().replica_bytes.into()),
+    Field::new("mem_total_replication_buffers", |view| view.memory().replication_buffers.into()),
+    Field::new("mem_clients_slaves", |view| view.replica_bytes().into()),
     Field::new("mem_clients_normal", |view| view.clients().normal_bytes.into()),
     Field::new("mem_cluster_links", |_| 0u64.into()),
     Field::new("mem_aof_buffer", |_| 0u64.into()),
@@ -71,6 +71,11 @@ impl View<'_> {
     /// Of what was added to an empty server.
     pub fn dataset_percent(&self) -> f64 {
         percent(self.dataset(), self.used.saturating_sub(self.startup())).min(100.0)
+    }
+
+    /// What scripts and libraries take besides their interpreters.
+    fn script_bytes(&self) -> usize {
+        self.server.scripts.cached().1 + self.server.scripts.library_bytes()
     }
 
     fn functions(&self) -> usize {

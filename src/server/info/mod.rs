@@ -13,6 +13,7 @@ mod replication;
 mod server;
 mod stats;
 mod tables;
+mod tls;
 mod view;
 
 pub use memory::{difference, ratio};
@@ -84,6 +85,13 @@ impl From<&str> for Figure {
     }
 }
 
+/// Nothing: the line is left out.
+impl<T: Into<Figure>> From<Option<T>> for Figure {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Figure::Absent, Into::into)
+    }
+}
+
 impl From<String> for Figure {
     fn from(value: String) -> Self {
         Figure::Text(value)
@@ -141,6 +149,7 @@ const SECTIONS: &[Section] = &[
     Section::lines("errorstats", "Errorstats", tables::write_error_stats),
     Section::lines("latencystats", "Latencystats", tables::write_latency_stats).extent(Extent::All),
     Section::fields("cluster", "Cluster", &[Field::new("cluster_enabled", |view| view.config.cluster_enabled.into())]),
+    Section::fields("tls", "TLS", tls::FIELDS).extent(Extent::All),
     Section::lines("keyspace", "Keyspace", keyspace::write),
     Section::fields("debug", "Debug", stats::DEBUG_FIELDS).extent(Extent::Everything),
 ];

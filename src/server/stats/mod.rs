@@ -2,6 +2,7 @@
 
 pub mod latency_histogram;
 pub mod rates;
+pub mod running;
 
 use super::state::Server;
 use crate::base::counter::Counter;
@@ -41,6 +42,7 @@ pub struct WorkerStats {
     /// Error replies by prefix.
     pub errors: Mutex<BTreeMap<String, u64>>,
     pub error_replies: Counter,
+    pub running: running::Running,
 }
 
 impl WorkerStats {
@@ -55,6 +57,7 @@ impl WorkerStats {
             output_bytes: Counter::new(),
             errors: Mutex::default(),
             error_replies: Counter::new(),
+            running: running::Running::default(),
         }
     }
 
@@ -113,6 +116,10 @@ pub struct ServerStats {
     pub evicted_clients: AtomicU64,
     pub output_limit_disconnections: AtomicU64,
     pub query_limit_disconnections: AtomicU64,
+    /// Bytes received from the primary: its stream and its snapshots.
+    pub primary_bytes: AtomicU64,
+    /// Commands of the primary's stream that failed here.
+    pub unexpected_error_replies: AtomicU64,
     pub rates: rates::Rates,
 }
 
@@ -125,6 +132,8 @@ impl ServerStats {
             &self.evicted_clients,
             &self.output_limit_disconnections,
             &self.query_limit_disconnections,
+            &self.primary_bytes,
+            &self.unexpected_error_replies,
         ] {
             counter.store(0, Ordering::Relaxed);
         }
@@ -137,8 +146,10 @@ impl Server {
     pub fn reset_statistics(&self) {
         self.for_each_worker(|stats| stats.reset());
         self.stats.reset();
+        self.acl.log.reset_counts();
         self.expire_cycle.reset_stats();
         self.eviction.reset_stats();
+        self.replicas.reset_stats();
         self.lazyfree.freed.store(0, Ordering::Relaxed);
     }
 }

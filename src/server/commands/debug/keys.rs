@@ -99,6 +99,7 @@ fn serialized_len(record: &Record) -> usize {
         ValueRef::Hash(hash) => hash.iter().for_each(|entry| {
             len += 2 + entry.field.with_bytes(<[u8]>::len) + entry.value.with_bytes(<[u8]>::len);
         }),
+        ValueRef::Stream(stream) => len += stream.nodes().map(|(_, pack)| 17 + pack.byte_len()).sum::<usize>(),
     }
     len
 }
@@ -175,7 +176,7 @@ fn htstats(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, 
 fn htstats_key(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, CommandError> {
     let record = find(keyspace::all(&mut ctx.locked)?, ctx.session.db, &args[2]).ok_or(error::NO_SUCH_KEY)?;
     let lengths = match record.value() {
-        ValueRef::String(_) | ValueRef::List(_) => None,
+        ValueRef::String(_) | ValueRef::List(_) | ValueRef::Stream(_) => None,
         ValueRef::Set(set) => set.chain_lengths(),
         ValueRef::Hash(hash) => hash.chain_lengths(),
         ValueRef::ZSet(zset) => zset.chain_lengths(),

@@ -23,14 +23,16 @@ group! { $ tls_params {
         "There is no finite-field Diffie-Hellman here.";
     tls_auth_clients: TlsAuthClients = TlsAuthClients::Yes, "tls-auth-clients", TlsAuthClients::KIND, [],
         "Whether clients must show a certificate: yes, no, optional.";
+    tls_auth_clients_user: TlsAuthClientsUser = TlsAuthClientsUser::Off, "tls-auth-clients-user", TlsAuthClientsUser::KIND, [],
+        "CN: who shows a certificate is the ACL user of its common name, without a password; off: the default user.";
     tls_replication: bool = false, "tls-replication", Kind::Bool, [],
         "Use TLS towards the primary.";
     tls_cluster: bool = false, "tls-cluster", Kind::Bool, [],
         "Use TLS on the cluster bus.";
     tls_protocols: Option<String> = None, "tls-protocols", Kind::Text, [],
-        "Versions that are offered, as \"TLSv1.2 TLSv1.3\".";
+        "Versions that are offered, as \"TLSv1.2 TLSv1.3\"; older ones never are.";
     tls_ciphers: Option<String> = None, "tls-ciphers", Kind::Text, [],
-        "Ciphers of TLS 1.2.";
+        "Ciphers of TLS 1.2 by OpenSSL's names; only those of ECDHE with GCM or ChaCha20 exist here.";
     tls_ciphersuites: Option<String> = None, "tls-ciphersuites", Kind::Text, [],
         "Cipher suites of TLS 1.3.";
     tls_prefer_server_ciphers: bool = false, "tls-prefer-server-ciphers", Kind::Bool, [],

@@ -4,7 +4,7 @@ use crate::base::clock;
 use crate::cli::{self, Invocation};
 use crate::front::listener::Transport;
 use crate::front::pool::Pool;
-use crate::front::{crash, cron, listener, log, process, signals, tls};
+use crate::front::{busy, crash, cron, listener, log, process, signals, tls};
 use crate::persistence::{self, config_file};
 use crate::script;
 use crate::server::config::{Arguments, Checks, Config, ConfigStore, Extra, REDIS_VERSION};
@@ -63,6 +63,7 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     let _ = server.save_status.compile_library.set(script::functions::compile);
     log::follow(server);
     crash::watch(server).map_err(|error| error.to_string())?;
+    let _ = server.busy_hook.set(busy::serve_others);
     follow_oom_score(server);
     process::write_pidfile(&server.config.current());
     announce(server);

@@ -1,6 +1,7 @@
 //! The workers: one thread and one current-thread runtime each. Accepted sockets are dealt out in turn, so that
 //! connections spread evenly (SO_REUSEPORT alone does not).
 
+use super::busy;
 use super::connection::{self, Shared};
 use crate::server::clients::Client;
 use crate::server::{Server, Worker};
@@ -41,7 +42,7 @@ impl Pool {
     }
 }
 
-fn run(server: &'static Server, mut receiver: mpsc::UnboundedReceiver<Accepted>) {
+fn run(server: &'static Server, receiver: mpsc::UnboundedReceiver<Accepted>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().event_interval(61).build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -49,10 +50,11 @@ fn run(server: &'static Server, mut receiver: mpsc::UnboundedReceiver<Accepted>)
             std::process::exit(1);
         }
     };
-    let shared = Rc::new(Shared::new(Worker::new(server)));
+    let shared = Rc::new(Shared::new(Worker::new(server), receiver));
+    busy::remember(&shared);
     tokio::task::LocalSet::new().block_on(&runtime, async move {
-        while let Some(accepted) = receiver.recv().await {
-            tokio::task::spawn_local(connection::serve(Rc::clone(&shared), accepted));
+        while let Some(accepted) = shared.next_arrival().await {
+            connection::start(&shared, accepted);
         }
     });
 }

@@ -1,4 +1,5 @@
 //! Sockets: one type for every kind of connection, and links that we open ourselves.
 
+pub mod direct;
 pub mod stream;
 pub mod tls;

@@ -1,5 +1,6 @@
 //! One type for the kinds of socket a client may come through.
 
+use super::direct::Direct;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,9 +9,9 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
 pub enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tcp(Direct<TcpStream>),
+    Unix(Direct<UnixStream>),
+    Tls(Box<TlsStream<Direct<TcpStream>>>),
 }
 
 impl Stream {
@@ -34,6 +35,15 @@ impl Stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    /// Ends the conversation at once.
+    pub fn hang_up(&self) {
+        match self {
+            Stream::Tcp(stream) => stream.hang_up(),
+            Stream::Unix(stream) => stream.hang_up(),
+            Stream::Tls(stream) => stream.get_ref().0.hang_up(),
         }
     }
 

@@ -177,7 +177,8 @@ impl<'a> Caller<'a> {
         // From now on this script is given everything at once.
         self.program.compiled.roams.set(true);
         let server = self.worker.server;
-        if self.locked.extend(needed, || server.scripts.running.is_busy() && !self.run.is_busy()) {
+        let (scripts, run) = (&server.scripts.running, self.run);
+        if self.locked.extend(needed, || scripts.is_busy() && !run.is_busy()) {
             return Ok(());
         }
         let text = "ERR The script has touched a key that it has not declared after it had written, while another did the same";

@@ -234,8 +234,7 @@ fn run_script(
 ) -> Flow {
     let program =
         Program { compiled: &script.compiled, read_only, is_function: false, name: &script.sha, keys, args, call };
-    run::run(ctx, interpreter, &program)?;
-    Ok(SessionFlow::Done)
+    run::run(ctx, interpreter, &program)
 }
 
 fn fcall(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
@@ -257,8 +256,7 @@ fn call_function(ctx: &mut SessionContext<'_>, args: Args<'_>, read_only: bool) 
     let (keys, rest) = split_keys(args)?;
     let program =
         Program { compiled: &compiled, read_only, is_function: true, name: &args[1], keys, args: rest, call: args };
-    run::run(ctx, &interpreter, &program)?;
-    Ok(SessionFlow::Done)
+    run::run(ctx, &interpreter, &program)
 }
 
 fn script_load(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {

@@ -242,7 +242,9 @@ impl Keyspace {
         if cell.mutex.try_lock() {
             // A panic in `look` would leave the shard locked: it aborts the process anyway.
             // SAFETY: the mutex is held and the gate open, so nothing else refers to the shard meanwhile.
-            if !self.is_shut() && let Some(db) = unsafe { &*cell.shard.get() }.db(db) {
+            if !self.is_shut()
+                && let Some(db) = unsafe { &*cell.shard.get() }.db(db)
+            {
                 look(db);
             }
             // SAFETY: locked right above.

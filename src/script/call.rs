@@ -35,7 +35,6 @@ pub struct Caller<'a> {
     scratch: &'a mut Scratch,
     run: &'a Run,
     program: &'a Program<'a>,
-    random: &'a Cell<u64>,
     refuses_writes: bool,
     resp3: &'a Cell<bool>,
     /// Bits of redis.set_repl.
@@ -73,7 +72,6 @@ impl<'a> Caller<'a> {
             scratch,
             run,
             program,
-            random: &interpreter.random,
             refuses_writes: program.read_only || program.compiled.flags.no_writes,
             resp3: &interpreter.resp3,
             replicates_to: api::REPL_ALL,
@@ -282,8 +280,8 @@ impl Host for Caller<'_> {
             Question::SetResp => self.set_resp(stack),
             Question::SetRepl => self.set_repl(stack),
             Question::MayCall => self.may_call(stack),
-            Question::Random => libraries::random(stack, self.random),
-            Question::RandomSeed => libraries::random_seed(stack, self.random),
+            Question::Random => libraries::random(stack),
+            Question::RandomSeed => libraries::random_seed(stack),
             Question::Register => raise(stack, "redis.register_function can only be called on FUNCTION LOAD command"),
         }
     }

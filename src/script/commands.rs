@@ -480,6 +480,9 @@ fn function_delete(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
 }
 
 fn function_flush(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
+    if args.len() > 3 {
+        return Err(CommandError::unknown_subcommand_arity(&args[0], &args[1]));
+    }
     sync_or_async(args, "FUNCTION FLUSH only supports")?;
     ctx.worker.server.scripts.set_libraries(Default::default());
     propagate(ctx, args);

@@ -6,11 +6,14 @@ use crate::front::listener::Transport;
 use crate::front::pool::Pool;
 use crate::front::{busy, crash, cron, listener, log, process, signals, tls};
 use crate::persistence::{self, config_file};
+use crate::replication;
+use crate::replication::primary;
+use crate::replication::primary::shutdown::{Waited, await_replicas};
 use crate::script;
 use crate::server::config::{Arguments, Checks, Config, ConfigStore, Extra, REDIS_VERSION};
 use crate::server::intents::ShutdownWish;
 use crate::server::table::CommandTable;
-use crate::server::{Server, commands};
+use crate::server::{Server, acl, commands};
 use std::os::unix::fs::PermissionsExt;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -32,7 +35,19 @@ pub fn main() -> ExitCode {
 
 fn serve(arguments: &Arguments) -> Result<(), String> {
     let config_path = config_file::config_path(arguments);
-    let mut loaded = config_file::load(arguments, Checks::default());
+    let mut table = CommandTable::new(
+        crate::commands::FAMILIES,
+        &[
+            commands::FAMILIES,
+            &[persistence::commands::COMMANDS, script::commands::COMMANDS, primary::commands::COMMANDS],
+        ]
+        .concat(),
+    );
+    let checks = Checks {
+        command_exists: &|name| table.find(name).is_some(),
+        user: &|words| acl::rules::check_declaration(&table, words),
+    };
+    let mut loaded = config_file::load(arguments, checks);
     if let Some(problem) = loaded.problems.first() {
         return Err(problem.fatal_text());
     }
@@ -40,33 +55,43 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     process::daemonize(&loaded.config)?;
     crash::block_signals();
     log::start(&loaded.config);
-    let renames: Vec<(&[u8], &[u8])> = loaded
-        .renamed_commands
-        .iter()
-        .filter_map(|declared| Some((declared.words.first()?.as_slice(), declared.words.get(1)?.as_slice())))
-        .collect();
-    let table = CommandTable::leak_renamed(
-        crate::commands::FAMILIES,
-        &[commands::FAMILIES, &[persistence::commands::COMMANDS, script::commands::COMMANDS]].concat(),
-        &renames,
-    );
+    for declared in &loaded.renamed_commands {
+        if let [old, new] = declared.words.as_slice() {
+            table.rename(old, new);
+        }
+    }
+    let table = table.leaked();
     let store = ConfigStore::new(loaded.config);
     store.on_apply(&["dir"], Box::new(|_, new| config_file::enter_dir(new)));
     let server = Server::leak(store, table, config_path, clock::unix_ms());
     server.config.rewrite_with(Box::new(|config, force_all| {
         let Some(file) = &server.config_file else { return Err("there is no file".into()) };
-        config_file::rewrite_file(file, config, &Extra::default(), force_all)
+        // With an ACL file the users have their own place.
+        let users = if config.aclfile.is_empty() { server.user_lines() } else { Vec::new() };
+        config_file::rewrite_file(file, config, &Extra { users: Some(users), ..Extra::default() }, force_all)
     }));
-    server.declare_debug_commands([commands::debug::SUBCOMMANDS, &[persistence::debug::SUBCOMMANDS]].concat());
+    server.declare_debug_commands(
+        [commands::debug::SUBCOMMANDS, &[persistence::debug::SUBCOMMANDS, primary::debug::SUBCOMMANDS]].concat(),
+    );
+    let _ = server.acl.file.set(persistence::acl_file::FILE);
+    server
+        .config
+        .on_changed(&["requirepass"], Box::new(|_, new| server.set_default_password(new.requirepass.as_deref())));
     process::observe(server);
     // Placed once, before anything is loaded.
     let _ = server.save_status.compile_library.set(script::functions::compile);
+    let _ = server.save_status.save_now.set(persistence::rdb_save::save);
     log::follow(server);
+    primary::start(server);
     crash::watch(server).map_err(|error| error.to_string())?;
     let _ = server.busy_hook.set(busy::serve_others);
     follow_oom_score(server);
     process::write_pidfile(&server.config.current());
     announce(server);
+    if let Err(reason) = persistence::acl_file::start(server, &loaded.users) {
+        reason.lines().for_each(|line| tracing::warn!("{line}"));
+        std::process::exit(1);
+    }
     std::thread::Builder::new()
         .name("lazyfree".into())
         .spawn(|| server.lazyfree.run())
@@ -126,6 +151,7 @@ async fn run(server: &'static Server) -> Result<(), String> {
     tokio::spawn(signals::listen(server));
     tokio::spawn(cron::run(server));
     load(server).await;
+    replication::replica::start(server).map_err(|error| error.to_string())?;
     tracing::info!("Ready to accept connections");
     process::notify_supervisor(&config, "READY=1\nSTATUS=Ready to accept connections");
     loop {
@@ -141,12 +167,14 @@ async fn run(server: &'static Server) -> Result<(), String> {
         if !server.intents.is_shutting_down() {
             continue;
         }
+        let Waited::Done(wish) = await_replicas(server, wish).await else { continue };
         // On another thread: a second SIGINT must be heard meanwhile.
         let prepared = tokio::task::spawn_blocking(move || persistence::shutdown::prepare(server, wish)).await;
         if prepared.unwrap_or(false) {
             break;
         }
-        server.intents.give_up_shutdown();
+        tracing::warn!("Errors trying to shut down the server. Check the logs for more information.");
+        server.give_up_shutdown();
     }
     if let Some(path) = &config.unixsocket {
         // The socket's file would keep the next start from binding.

@@ -5,7 +5,7 @@ use super::bitmap::bit_offset;
 use super::context::{KeyContext, KeyFlow, Keys};
 use super::effects::EventClasses;
 use super::error::{self, CommandError, CommandResult};
-use super::keyspec::KeySpec;
+use super::keyspec::{KeyFlags, KeySpec};
 use super::spec::{Group, KeyCommand};
 use super::string::with_text;
 use crate::base::number::parse_i64;
@@ -24,6 +24,7 @@ pub const COMMANDS: &[KeyCommand] = &[
             .access()
             .variable_flags()
             .notes("This command allows both access and modification of the key")])
+        .flags_by_use(flags_of)
         .syntax("key [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] <SET encoding offset value | INCRBY encoding offset increment> ...]")
         .summary("Reads, sets and increments integers of any width in the string at a key.")
         .complexity("O(1) for each subcommand specified"),
@@ -37,6 +38,13 @@ pub const COMMANDS: &[KeyCommand] = &[
         .summary("Reads integers of any width from the string at a key.")
         .complexity("O(1) for each subcommand specified"),
 ];
+
+/// With nothing but GETs it only reads.
+fn flags_of(args: Args<'_>, _: usize, _: KeyFlags) -> KeyFlags {
+    let steps = args.len() - 2;
+    let only_gets = steps.is_multiple_of(3) && (2..args.len()).step_by(3).all(|index| args.is(index, "GET"));
+    if only_gets { KeyFlags::READS } else { KeyFlags::READS_AND_CHANGES }
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Overflow {

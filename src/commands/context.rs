@@ -33,6 +33,8 @@ pub struct KeyContext<'a> {
     pub is_woken: bool,
     /// The command comes from the stream of a primary or of an append-only file, and is obeyed to the letter.
     pub is_replay: bool,
+    /// The user may read every key: also those that no declaration names (SORT BY and GET).
+    pub reads_any_key: bool,
 }
 
 /// What a handler returns when it has no error.

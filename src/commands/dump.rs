@@ -107,7 +107,11 @@ fn restore(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandE
     let (kind, lineage, body) = dump::open(&args[3], verify)
         .map_err(|_| CommandError::fixed("ERR DUMP payload version or checksum are wrong"))?;
     let value = value::decode(kind, lineage, body, &ctx.keys.settings.limits)
-        .map_err(|_| CommandError::fixed("ERR Bad data format"))?
+        .map_err(|fault| {
+            // The client is told that there is a fault, the operator which one.
+            tracing::debug!("Internal error in RDB reading of a RESTORE payload -> {fault}");
+            CommandError::fixed("ERR Bad data format")
+        })?
         .into_value();
     let now_ms = ctx.keys.now_ms;
     let expiry = match ttl {

@@ -51,6 +51,12 @@ pub const MISCONF_RDB: CommandError = CommandError::fixed(
      modify the data set are disabled, because this instance is configured to report errors during writes if RDB \
      snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error.",
 );
+pub const NO_REPLICAS: CommandError = CommandError::fixed("NOREPLICAS Not enough good replicas to write.");
+pub const READ_ONLY_REPLICA: CommandError =
+    CommandError::fixed("READONLY You can't write against a read only replica.");
+pub const PRIMARY_DOWN: CommandError =
+    CommandError::fixed("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.");
+pub const LOADING: CommandError = CommandError::fixed("LOADING Redis is loading the dataset in memory");
 pub const SYNTAX: CommandError = CommandError::fixed("ERR syntax error");
 pub const WRONG_TYPE: CommandError =
     CommandError::fixed("WRONGTYPE Operation against a key holding the wrong kind of value");

@@ -63,12 +63,28 @@ impl KeyFlags {
         (KeyFlags::VARIABLE_FLAGS, "variable_flags"),
     ];
 
+    /// What a command does that only looks, only puts something new in place, or does both.
+    pub const READS: KeyFlags = KeyFlags(Self::RO.0 | Self::ACCESS.0);
+    pub const OVERWRITES: KeyFlags = KeyFlags(Self::OW.0 | Self::UPDATE.0);
+    pub const READS_AND_CHANGES: KeyFlags = KeyFlags(Self::RW.0 | Self::ACCESS.0 | Self::UPDATE.0);
+    pub const READS_AND_DELETES: KeyFlags = KeyFlags(Self::RW.0 | Self::ACCESS.0 | Self::DELETE.0);
+
     pub const fn has(self, flag: KeyFlags) -> bool {
         self.0 & flag.0 != 0
     }
 
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         KeyFlags::NAMES.iter().filter(move |(flag, _)| self.has(*flag)).map(|(_, name)| *name)
+    }
+
+    /// Whether the user needs the right to read the key: its value becomes known, or is moved elsewhere.
+    pub const fn needs_read(self) -> bool {
+        self.0 & KeyFlags::ACCESS.0 != 0
+    }
+
+    /// Whether the user needs the right to write the key.
+    pub const fn needs_write(self) -> bool {
+        self.0 & (KeyFlags::INSERT.0 | KeyFlags::DELETE.0 | KeyFlags::UPDATE.0) != 0
     }
 
     /// Whether the command changes the key.

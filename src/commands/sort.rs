@@ -34,6 +34,8 @@ pub const COMMANDS: &[KeyCommand] = &[
             ),
         ])
         .key_finder(find_keys)
+        // The finder names the sorted key first, and then what is stored.
+        .flags_by_use(|_, index, sorted| if index == 1 { sorted } else { KeyFlags::OVERWRITES })
         .every_shard_if(has_patterns)
         .syntax("key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC | DESC] [ALPHA] [STORE destination]")
         .summary("Sorts the elements of a list, set or sorted set, and shows or stores them.")
@@ -60,6 +62,10 @@ const COMPLEXITY: &str = "O(N+M*log(M)) where N is the number of elements in the
 /// The keys that a pattern names may lie on other nodes.
 const BY_IN_CLUSTER: CommandError = CommandError::fixed("ERR BY option of SORT denied in Cluster mode.");
 const GET_IN_CLUSTER: CommandError = CommandError::fixed("ERR GET option of SORT denied in Cluster mode.");
+const BY_WITHOUT_RIGHTS: CommandError =
+    CommandError::fixed("ERR BY option of SORT denied due to insufficient ACL permissions.");
+const GET_WITHOUT_RIGHTS: CommandError =
+    CommandError::fixed("ERR GET option of SORT denied due to insufficient ACL permissions.");
 const NOT_A_SCORE: CommandError = CommandError::fixed("ERR One or more scores can't be converted into double");
 
 /// The sorted key, and the last STORE's. Words that are arguments of other options do not count.
@@ -154,7 +160,7 @@ struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    fn parse(args: Args<'a>, may_store: bool, in_cluster: bool) -> CommandResult<Self> {
+    fn parse(args: Args<'a>, may_store: bool, in_cluster: bool, reads_any_key: bool) -> CommandResult<Self> {
         let mut options =
             Options { by: None, gets: Vec::new(), alpha: false, descending: false, offset: 0, count: -1, store: None };
         let mut index = 2;
@@ -179,11 +185,17 @@ impl<'a> Options<'a> {
                 if in_cluster && matches!(pattern, Pattern::Key { .. }) {
                     return Err(BY_IN_CLUSTER);
                 }
+                if !reads_any_key && value.contains(&b'*') {
+                    return Err(BY_WITHOUT_RIGHTS);
+                }
                 options.by = Some(if matches!(pattern, Pattern::Element) { Pattern::Nothing } else { pattern });
                 index += 1;
             } else if let Some(value) = value.filter(|_| args.is(index, "GET")) {
                 if in_cluster {
                     return Err(GET_IN_CLUSTER);
+                }
+                if !reads_any_key {
+                    return Err(GET_WITHOUT_RIGHTS);
                 }
                 options.gets.push(Pattern::parse(value));
                 index += 1;
@@ -293,12 +305,12 @@ fn score(text: &[u8]) -> Option<f64> {
 }
 
 fn sort(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandError> {
-    let options = Options::parse(args, true, ctx.keys.settings.cluster_enabled)?;
+    let options = Options::parse(args, true, ctx.keys.settings.cluster_enabled, ctx.reads_any_key)?;
     run(ctx, &args[1], options)
 }
 
 fn sort_ro(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandError> {
-    let options = Options::parse(args, false, ctx.keys.settings.cluster_enabled)?;
+    let options = Options::parse(args, false, ctx.keys.settings.cluster_enabled, ctx.reads_any_key)?;
     run(ctx, &args[1], options)
 }
 
@@ -477,18 +489,18 @@ mod tests {
         ] {
             let args = args(line);
             assert_eq!(
-                Options::parse(args.as_args(), true, false).map(|options| options.range(10)).ok(),
+                Options::parse(args.as_args(), true, false, true).map(|options| options.range(10)).ok(),
                 Some(expected),
                 "{line}"
             );
         }
         for line in ["SORT k LIMIT 1", "SORT k BY", "SORT k GET", "SORT k STORE", "SORT k FOO", "SORT k LIMIT a 1"] {
-            assert!(Options::parse(args(line).as_args(), true, false).is_err(), "{line}");
+            assert!(Options::parse(args(line).as_args(), true, false, true).is_err(), "{line}");
         }
         for (line, refused) in [("SORT k BY w_*", true), ("SORT k GET #", true), ("SORT k BY nosort STORE d", false)] {
-            assert_eq!(Options::parse(args(line).as_args(), true, true).is_err(), refused, "{line}");
+            assert_eq!(Options::parse(args(line).as_args(), true, true, true).is_err(), refused, "{line}");
         }
-        assert!(Options::parse(args("SORT_RO k STORE d").as_args(), false, false).is_err());
+        assert!(Options::parse(args("SORT_RO k STORE d").as_args(), false, false, true).is_err());
     }
 
     #[test]
@@ -505,7 +517,7 @@ mod tests {
         };
         for line in ["SORT k", "SORT k DESC"] {
             let line = args(line);
-            let options = Options::parse(line.as_args(), true, false).expect("well formed");
+            let options = Options::parse(line.as_args(), true, false, true).expect("well formed");
             let seed = random.clone();
             let mut whole = build(&mut random);
             whole.order(&options, &(0..100));

@@ -3,7 +3,7 @@
 use super::context::{KeyContext, KeyFlow};
 use super::error::CommandError;
 use super::flags::Flags;
-use super::keyspec::KeySpec;
+use super::keyspec::{KeyFlags, KeySpec};
 use crate::resp::Args;
 
 /// COMMAND DOCS' group; most groups are also the name of an ACL category.
@@ -52,6 +52,18 @@ impl Group {
     }
 }
 
+/// Which arguments name channels, and what the command does to them: ACL rules ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channels {
+    None,
+    /// The first argument is published to.
+    Publish,
+    /// All arguments are listened to.
+    Subscribe,
+    /// All arguments are patterns of channels that are listened to.
+    SubscribePatterns,
+}
+
 /// What is known of a command without running it.
 #[derive(Clone, Copy)]
 pub struct Spec {
@@ -74,6 +86,9 @@ pub struct Spec {
     pub member: Option<usize>,
     /// The keys, where specifications cannot tell: visits argument indexes.
     pub key_finder: Option<fn(Args<'_>) -> Vec<usize>>,
+    /// What the command does to the key at an argument, where that depends on the options: takes the declared flags.
+    pub flags_by_use: Option<fn(Args<'_>, usize, KeyFlags) -> KeyFlags>,
+    pub channels: Channels,
     /// Whether a request may touch keys that nothing can tell beforehand: then it runs with every shard locked.
     pub every_shard_if: Option<fn(Args<'_>) -> bool>,
 }
@@ -169,6 +184,16 @@ impl<H: Copy + 'static> Command<H> {
         self.flag(Flags::MOVABLE_KEYS)
     }
 
+    pub const fn flags_by_use(mut self, narrow: fn(Args<'_>, usize, KeyFlags) -> KeyFlags) -> Self {
+        self.spec.flags_by_use = Some(narrow);
+        self
+    }
+
+    pub const fn channels(mut self, channels: Channels) -> Self {
+        self.spec.channels = channels;
+        self
+    }
+
     pub const fn every_shard_if(mut self, condition: fn(Args<'_>) -> bool) -> Self {
         self.spec.every_shard_if = Some(condition);
         self
@@ -211,6 +236,8 @@ impl Spec {
             complexity: "",
             member: None,
             key_finder: None,
+            flags_by_use: None,
+            channels: Channels::None,
             every_shard_if: None,
         }
     }
@@ -234,8 +261,9 @@ impl Spec {
             (Flags::FAST, "fast"),
             (Flags::BLOCKING, "blocking"),
         ] {
-            // PUBSUB-like reads without keys are no reads of data.
-            if flags.has(flag) && !(name == "read" && self.categories.contains(&"-read")) {
+            // PUBSUB-like reads without keys are no reads of data; what a script does, nobody can tell.
+            let is_no_read = self.categories.contains(&"-read") || self.group == Group::Scripting;
+            if flags.has(flag) && !(name == "read" && is_no_read) {
                 names.push(name);
             }
         }
@@ -260,7 +288,9 @@ impl Spec {
             Group::Generic if !self.keys.is_empty() && !self.categories.contains(&"-keyspace") => Some("keyspace"),
             Group::Generic | Group::Cluster | Group::Sentinel | Group::Server => None,
         };
-        names.extend(group.filter(|group| !names.contains(group)));
+        // Nor do all containers and HELPs belong where their group does.
+        let is_left_out = |group: &str| self.categories.iter().any(|name| name.strip_prefix('-') == Some(group));
+        names.extend(group.filter(|group| !names.contains(group) && !is_left_out(group)));
         names
     }
 

@@ -51,7 +51,7 @@ fn keys_of(args: Args<'_>) -> Vec<usize> {
     while index < args.len() {
         if args.is(index, "STREAMS") {
             let rest = args.len() - index - 1;
-            return if rest % 2 == 0 { (index + 1..index + 1 + rest / 2).collect() } else { Vec::new() };
+            return if rest.is_multiple_of(2) { (index + 1..index + 1 + rest / 2).collect() } else { Vec::new() };
         }
         index += if args.is(index, "GROUP") {
             3

@@ -4,7 +4,7 @@ use super::args::{self, TimeBase, TimeUnit};
 use super::context::{KeyContext, KeyFlow, Keys};
 use super::effects::EventClasses;
 use super::error::{self, CommandError, CommandResult};
-use super::keyspec::{Find, KeySpec};
+use super::keyspec::{Find, KeyFlags, KeySpec};
 use super::spec::{Group, KeyCommand};
 use super::string::{delete_as, delete_elapsed, reply_value, user_deletion, with_text};
 use crate::base::hash::xxh3;
@@ -20,6 +20,7 @@ pub const COMMANDS: &[KeyCommand] = &[
         .denyoom()
         .keys(&[KeySpec::at(1).rw().access().update().variable_flags()
             .notes("RW and ACCESS due to the optional `GET` argument")])
+        .flags_by_use(set_flags)
         .syntax("key value [NX | XX | IFEQ ifeq-value | IFNE ifne-value | IFDEQ ifdeq-digest | IFDNE ifdne-digest] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]")
         .summary("Sets a key to a string, whatever it held before.")
         .complexity("O(1)"),
@@ -58,6 +59,7 @@ pub const COMMANDS: &[KeyCommand] = &[
         .write()
         .fast()
         .keys(&[KeySpec::at(1).rw().delete().variable_flags()])
+        .flags_by_use(|args, _, plain| if args.len() > 2 { KeyFlags::READS_AND_DELETES } else { plain })
         .syntax("key [IFEQ ifeq-value | IFNE ifne-value | IFDEQ ifdeq-digest | IFDNE ifdne-digest]")
         .summary("Deletes a key if its string, or the digest of it, compares as asked.")
         .complexity("O(1) for IFEQ/IFNE, O(N) for IFDEQ/IFDNE where N is the length of the string"),
@@ -71,6 +73,13 @@ pub const COMMANDS: &[KeyCommand] = &[
         .summary("Deletes a key if it holds exactly this string.")
         .complexity("O(1)"),
 ];
+
+/// SET tells the old value with GET, and something about it with a comparison; without these it needs no right to read.
+fn set_flags(args: Args<'_>, _: usize, _: KeyFlags) -> KeyFlags {
+    let tells =
+        (3..args.len()).any(|index| ["GET", "IFEQ", "IFNE", "IFDEQ", "IFDNE"].iter().any(|word| args.is(index, word)));
+    if tells { KeyFlags::READS_AND_CHANGES } else { KeyFlags::OVERWRITES }
+}
 
 /// What must be true of the key before the command acts.
 #[derive(Clone, Copy, PartialEq, Eq)]

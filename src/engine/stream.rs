@@ -103,8 +103,8 @@ impl Stream {
 
     /// Bytes taken from the allocator, without the word itself; `samples` bounds the nodes looked at, 0 = all.
     pub fn memory_usage(&self, samples: usize) -> usize {
-        let group = |(name, group): (&Box<[u8]>, &Group)| name.len() + size_of::<Box<[u8]>>() + group.memory();
-        size_of::<Body>() + self.0.entries.memory(samples) + self.0.groups.iter().map(group).sum::<usize>()
+        let groups = self.0.groups.iter().map(|(name, group)| name.len() + size_of::<Box<[u8]>>() + group.memory());
+        size_of::<Body>() + self.0.entries.memory(samples) + groups.sum::<usize>()
     }
 
     /// Allocations that dropping it frees, roughly.

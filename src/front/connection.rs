@@ -11,13 +11,16 @@
 //! client that writes a million commands before it reads must not wait for itself.
 
 use super::handshake::Handshakes;
+use super::parking;
 use super::pool::Accepted;
 use crate::net::direct::Direct;
 use crate::net::stream::Stream;
+use crate::replication::primary::feed::{Feed, Next};
 use crate::resp::{Batch, Limits, Reply, RequestParser};
 use crate::server::blocking::{self, Release};
-use crate::server::clients::{Client, OUTPUT_CHUNK};
-use crate::server::config::MemoryLimit;
+use crate::server::clients::{Client, OUTPUT_CHUNK, flag};
+use crate::server::commands::client_list;
+use crate::server::config::{MemoryLimit, TlsAuthClientsUser};
 use crate::server::dispatch::{self, BATCH_MAX, BatchEnd};
 use crate::server::{Server, Session, Worker};
 use std::cell::{RefCell, RefMut};
@@ -131,6 +134,10 @@ struct Connection {
     /// Of its task, so that others can poll it in between.
     waker: Waker,
     is_over: bool,
+    /// The client runs on this machine.
+    is_local: bool,
+    /// The other end is a replica: what it gets whenever the output is empty.
+    feed: Option<Feed>,
 }
 
 /// Begins to serve a client. Its connection is known at once, but for TLS, which has its handshake before it.
@@ -171,14 +178,22 @@ fn open(shared: &Rc<Shared>, stream: io::Result<Stream>, client: Arc<Client>) ->
             return None;
         }
     };
-    let authenticated = shared.server.config.current().requirepass.is_none();
     let id = client.id;
+    let is_local = client.is_local();
+    let mut session = Session::new(client, false);
+    let server = shared.server;
+    server.become_default_user(&mut session);
+    if server.config.current().tls_auth_clients_user == TlsAuthClientsUser::CommonName
+        && let Some(name) = stream.peer_common_name()
+    {
+        server.become_certified_user(&mut session, name.as_bytes());
+    }
     let connection = Rc::new(RefCell::new(Connection {
         shared: Rc::clone(shared),
-        server: shared.server,
+        server,
         durable_mark: None,
         stream,
-        session: Session::new(client, authenticated),
+        session,
         parser: RequestParser::default(),
         input: Vec::new(),
         output: Vec::new(),
@@ -188,6 +203,8 @@ fn open(shared: &Rc<Shared>, stream: io::Result<Stream>, client: Arc<Client>) ->
         peer_closed: false,
         waker: Waker::noop().clone(),
         is_over: false,
+        is_local,
+        feed: None,
     }));
     shared.connections.borrow_mut().insert(id, Rc::downgrade(&connection));
     Some(connection)
@@ -276,6 +293,13 @@ impl Connection {
                 self.take_outbox();
                 continue;
             }
+            if self.output.is_empty() && self.session.client.has(flag::REPLICA) && !self.session.closing {
+                match self.feed_output(context) {
+                    Next::Write => continue,
+                    Next::Sleep => {}
+                    Next::Close => return Poll::Ready(Ok(())),
+                }
+            }
             if self.session.closing || self.peer_closed {
                 return if (self.output.is_empty() && !self.unflushed) || self.peer_closed {
                     Poll::Ready(Ok(()))
@@ -294,6 +318,44 @@ impl Connection {
         Poll::Pending
     }
 
+    /// Fills the empty output of a replica's connection.
+    fn feed_output(&mut self, context: &mut Context<'_>) -> Next {
+        if self.feed.is_none() {
+            self.feed = Feed::attach(self.server, self.session.client.id);
+            let nodelay = !self.server.config.current().repl_disable_tcp_nodelay;
+            // A socket that refuses is slower or faster, no more.
+            let _ = self.stream.set_nodelay(nodelay);
+        }
+        match &mut self.feed {
+            Some(feed) => feed.fill(&mut self.output, context.waker()),
+            None => Next::Close,
+        }
+    }
+
+    /// A replica takes its reply for a part of the stream: whoever makes us reply is no replica.
+    fn refuse_reply(&mut self, lent: &mut Lent) {
+        let client = &self.session.client;
+        let table = lent.worker.server.table;
+        let command = match client.last_command.load(Ordering::Relaxed) {
+            0 => "NULL",
+            id => &table.entry(id - 1).full_name,
+        };
+        let reply = lent.reply.as_bytes();
+        if reply.first() == Some(&b'-') {
+            let text = String::from_utf8_lossy(&reply[1..]);
+            tracing::warn!(
+                "== CRITICAL == This master is sending an error to its replica: '-{}' after processing the command \
+                 '{command}'",
+                text.trim_end()
+            );
+        }
+        let mut line = String::new();
+        client_list::describe(client, table, lent.worker.now_ms, &mut line);
+        tracing::warn!("Replica generated a reply to command '{command}', disconnecting it: {line}");
+        lent.reply.truncate(0);
+        lent.worker.server.clients.kill(client);
+    }
+
     /// Reads once and runs what came.
     fn read(&mut self, context: &mut Context<'_>) -> io::Result<Poll<usize>> {
         let shared = Rc::clone(&self.shared);
@@ -307,6 +369,9 @@ impl Connection {
             Poll::Pending => Ok(Poll::Pending),
             Poll::Ready(Err(error)) => Err(error),
             Poll::Ready(Ok(len)) => {
+                if self.is_local {
+                    parking::note_local_read();
+                }
                 lent.worker.stats.input_bytes.add(len as u64);
                 lent.worker.stats.reads_processed.add(1);
                 let rest = self.run(lent, &mut buffer[..len]);
@@ -472,6 +537,9 @@ impl Connection {
 
     /// Moves the replies from the worker's buffer to the connection's, to be written by `flush`.
     fn take_replies(&mut self, lent: &mut Lent) {
+        if self.feed.is_some() && !lent.reply.is_empty() {
+            return self.refuse_reply(lent);
+        }
         let replies = lent.reply.buffer_mut();
         if self.output.is_empty() {
             // The buffers change places: nothing is copied.
@@ -554,6 +622,7 @@ impl Connection {
         }
         if self.session.client.take_outbox(&mut self.output) {
             self.session.blocked = None;
+            self.session.closing |= self.session.client.has(flag::CLOSE_AFTER_REPLY);
             self.deadline = None;
             self.mark_replies();
         }

@@ -96,7 +96,7 @@ pub async fn accept(
             refuse(&stream, transport, b"-ERR max number of clients reached\r\n");
             continue;
         }
-        if config.protected_mode && config.requirepass.is_none() && !peer.ip().to_canonical().is_loopback() {
+        if config.protected_mode && server.default_user_needs_no_password() && !peer.ip().to_canonical().is_loopback() {
             server.stats.connections_rejected.fetch_add(1, Ordering::Relaxed);
             refuse(&stream, transport, PROTECTED_MODE.as_bytes());
             continue;

@@ -7,6 +7,7 @@ pub mod cron;
 mod handshake;
 pub mod listener;
 pub mod log;
+mod parking;
 pub mod pool;
 pub mod process;
 pub mod signals;

@@ -3,6 +3,7 @@
 
 use super::busy;
 use super::connection::{self, Shared};
+use super::parking;
 use crate::server::clients::Client;
 use crate::server::{Server, Worker};
 use std::rc::Rc;
@@ -43,7 +44,8 @@ impl Pool {
 }
 
 fn run(server: &'static Server, receiver: mpsc::UnboundedReceiver<Accepted>) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().event_interval(61).build() {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = match builder.enable_all().event_interval(61).on_thread_park(parking::before_sleep).build() {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!("Cannot start a worker: {error}");

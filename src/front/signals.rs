@@ -25,8 +25,7 @@ pub async fn listen(server: &'static Server) -> std::io::Result<()> {
             _ = int.recv() => {
                 if interrupted {
                     tracing::warn!("You insist... exiting now.");
-                    // What a save under way has written so far, if one is.
-                    let _ = std::fs::remove_file(rdb_save::temp_name());
+                    rdb_save::remove_temporary_files();
                     std::process::exit(1);
                 }
                 interrupted = true;

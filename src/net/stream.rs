@@ -1,7 +1,9 @@
 //! One type for the kinds of socket a client may come through.
 
 use super::direct::Direct;
+use super::tls::CertFacts;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -30,6 +32,11 @@ impl Stream {
         result.map_ok(|()| buffer.filled().len())
     }
 
+    /// Whether small packets go out at once. A socket that cannot tell (Unix) does anyway.
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.tcp().map_or(Ok(()), |stream| stream.set_nodelay(nodelay))
+    }
+
     pub fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
@@ -44,6 +51,27 @@ impl Stream {
             Stream::Tcp(stream) => stream.hang_up(),
             Stream::Unix(stream) => stream.hang_up(),
             Stream::Tls(stream) => stream.get_ref().0.hang_up(),
+        }
+    }
+
+    /// The peer's address and ours, of a socket that has such.
+    pub fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
+        let Some(stream) = self.tcp() else { return (None, None) };
+        (stream.peer_addr().ok(), stream.local_addr().ok())
+    }
+
+    /// Common name of the certificate that the peer has shown.
+    pub fn peer_common_name(&self) -> Option<String> {
+        let Stream::Tls(stream) = self else { return None };
+        let certs = stream.get_ref().1.peer_certificates()?;
+        CertFacts::of(certs.first()?)?.common_name
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Stream::Tcp(stream) => Some(&stream.0),
+            Stream::Tls(stream) => Some(&stream.get_ref().0.0),
+            Stream::Unix(_) => None,
         }
     }
 

@@ -13,6 +13,7 @@ use super::aof_rewrite;
 use super::aof_writer::Writer;
 use super::files::TempFile;
 use super::storage::{DISK, Output, Storage};
+use crate::base::clock::Timer;
 use crate::engine::keyspace::Locked;
 use crate::server::Server;
 use crate::server::config::Appendfsync;
@@ -23,7 +24,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub struct Aof {
     pub server: &'static Server,
@@ -65,6 +66,29 @@ pub enum AutoGc {
 
 static AOF: OnceLock<Aof> = OnceLock::new();
 
+/// A full sync replaces the data set: until that is there, nothing is written.
+static SUSPENDED: AtomicBool = AtomicBool::new(false);
+
+/// Stops writing, however long that takes; what is on disk stays as it is.
+pub fn suspend(server: &Server) {
+    let Some(aof) = get() else { return };
+    SUSPENDED.store(true, Ordering::Release);
+    aof.wanted.store(false, Ordering::Release);
+    server.save_status.aof.changing.store(true, Ordering::Release);
+    aof.wake();
+    while aof.is_enabled() || server.save_status.aof.changing.load(Ordering::Acquire) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Goes on after `suspend`, with a base of what is in memory now.
+pub fn resume(server: &Server) {
+    let Some(aof) = get().filter(|_| SUSPENDED.swap(false, Ordering::AcqRel)) else { return };
+    aof.wanted.store(server.config.current().appendonly, Ordering::Release);
+    server.save_status.aof.changing.store(true, Ordering::Release);
+    aof.wake();
+}
+
 /// The append-only file of this process, once `start` was called.
 pub fn get() -> Option<&'static Aof> {
     AOF.get()
@@ -84,7 +108,8 @@ pub fn start(server: &'static Server, manifest: Manifest) -> Result<(), String> 
             let status = &server.save_status.aof;
             let enabled = status.enabled.load(Ordering::Acquire);
             server.journal.set_sync_always(enabled && new.appendonly && new.appendfsync == Appendfsync::Always);
-            if aof.wanted.swap(new.appendonly, Ordering::AcqRel) != new.appendonly {
+            let wanted = new.appendonly && !SUSPENDED.load(Ordering::Acquire);
+            if aof.wanted.swap(wanted, Ordering::AcqRel) != wanted {
                 status.changing.store(true, Ordering::Release);
             }
             aof.wake();
@@ -303,7 +328,7 @@ impl Aof {
         if !self.is_enabled() {
             return true;
         }
-        let (start, end) = (Instant::now(), self.server.journal.end());
+        let (start, end) = (Timer::start(), self.server.journal.end());
         while start.elapsed() < patience {
             self.sync_now.store(true, Ordering::Release);
             self.wake();
@@ -331,7 +356,7 @@ impl Files {
 
     fn take(&mut self, aof: &Aof, path: &std::path::Path, file: Arc<dyn Output>) -> io::Result<()> {
         aof.storage.sync_dir_of(path)?;
-        self.len = file.len()?;
+        self.len = file.size()?;
         self.current = Some(file);
         Ok(())
     }

@@ -53,7 +53,7 @@ fn all<'a>(locked: &'a mut Option<&mut Locked>) -> Result<&'a mut Locked, Comman
 
 fn save(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, CommandError> {
     let server = ctx.worker.server;
-    if server.save_status.activity() == Activity::Rdb {
+    if matches!(server.save_status.activity(), Activity::Rdb | Activity::Replication) {
         return Err(CommandError::fixed("ERR Background save already in progress"));
     }
     server.save_status.keys_processed.store(0, Ordering::Relaxed);
@@ -71,7 +71,9 @@ fn bgsave(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, C
     };
     let server = ctx.worker.server;
     match server.save_status.activity() {
-        Activity::Rdb => return Err(CommandError::fixed("ERR Background save already in progress")),
+        Activity::Rdb | Activity::Replication => {
+            return Err(CommandError::fixed("ERR Background save already in progress"));
+        }
         Activity::None if ctx.deny_blocking => {
             // Inside EXEC the cut waits for the transaction's end.
             server.save_status.bgsave_scheduled.store(true, Ordering::Release);

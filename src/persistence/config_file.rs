@@ -10,21 +10,21 @@ use crate::base::glob;
 use crate::server::config::{Arguments, Checks, Config, Extra, Loaded, Loader, Problem, rewrite};
 
 /// The problems of a configuration, without touching anything.
-pub fn check(arguments: &Arguments, checks: Checks) -> Vec<Problem> {
+pub fn check(arguments: &Arguments, checks: Checks<'_>) -> Vec<Problem> {
     let mut loaded = read(arguments, checks);
     find_dir_problem(&mut loaded);
     loaded.problems
 }
 
 /// Reads the file, standard input and the options of the command line, in this order. All problems are in the result.
-pub fn load(arguments: &Arguments, checks: Checks) -> Loaded {
+pub fn load(arguments: &Arguments, checks: Checks<'_>) -> Loaded {
     let mut loaded = read(arguments, checks);
     find_dir_problem(&mut loaded);
     find_log_problem(&mut loaded);
     loaded
 }
 
-fn read(arguments: &Arguments, checks: Checks) -> Loaded {
+fn read(arguments: &Arguments, checks: Checks<'_>) -> Loaded {
     let mut loader = Loader::new(arguments.is_sentinel, checks, &read_included);
     let mut unreadable = None;
     if let Some(file) = config_path(arguments) {

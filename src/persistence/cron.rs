@@ -15,7 +15,10 @@ pub fn run(server: &'static Server) {
     let status = &server.save_status;
     server.journal.collect();
     aof_writer::watch(server);
-    if server.loading.load(Ordering::Acquire) || status.activity() != Activity::None {
+    if server.loading.load(Ordering::Acquire)
+        || server.async_loading.load(Ordering::Acquire)
+        || status.activity() != Activity::None
+    {
         return;
     }
     if status.aof.rewrite_scheduled.load(Ordering::Acquire) && may_rewrite(server) {

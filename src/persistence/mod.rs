@@ -6,6 +6,7 @@
 //!   rdb_load   file ─► rdb::Reader (one thread) ─► batches ─► decode and insert (several threads)
 //! ```
 
+pub mod acl_file;
 pub mod aof;
 pub mod aof_load;
 pub mod aof_manifest;
@@ -23,3 +24,6 @@ pub mod shutdown;
 pub mod snapshot;
 pub mod startup;
 pub mod storage;
+
+#[cfg(test)]
+mod crash_tests;

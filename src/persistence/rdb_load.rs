@@ -41,6 +41,8 @@ pub struct Rules {
     pub keep_expired: bool,
     /// A key that is there already is replaced; else it is an error.
     pub replace: bool,
+    /// Keys that are left out because they have expired are named in the summary.
+    pub name_expired: bool,
 }
 
 /// What was found besides the keys.
@@ -50,6 +52,8 @@ pub struct Summary {
     pub repl_offset: Option<i64>,
     pub repl_stream_db: Option<usize>,
     pub functions: Vec<Bytes>,
+    /// Keys that have expired since, with their databases.
+    pub expired: Vec<(usize, Box<[u8]>)>,
     /// Where the RDB part ends, and what was read beyond it.
     pub end: u64,
     pub rest: Vec<u8>,
@@ -64,6 +68,7 @@ struct Shared {
     databases: usize,
     loaded: AtomicU64,
     expired: AtomicU64,
+    expired_names: Mutex<Vec<(usize, Box<[u8]>)>>,
     empty: AtomicU64,
     failed: AtomicBool,
     error: Mutex<Option<LoadError>>,
@@ -100,11 +105,13 @@ pub enum Libraries {
 
 /// Reads a whole file or stream into the keyspace. `source` is read until the end of the RDB part.
 pub fn load(server: &'static Server, source: &mut dyn Read, rules: Rules) -> Result<Summary, LoadError> {
-    load_with(server, source, rules, Libraries::Replaced)
+    load_with(server, server.keyspace, source, rules, Libraries::Replaced)
 }
 
+/// The same into a keyspace that may not be in use yet; functions take effect at the end, if all went well.
 pub fn load_with(
     server: &'static Server,
+    keyspace: &'static Keyspace,
     source: &mut dyn Read,
     rules: Rules,
     libraries: Libraries,
@@ -116,7 +123,7 @@ pub fn load_with(
         for _ in 0..threads {
             let (sender, receiver) = sync_channel(8);
             let shared = &shared;
-            scope.spawn(move || work(server.keyspace, shared, &receiver));
+            scope.spawn(move || work(keyspace, shared, &receiver));
             senders.push(sender);
         }
         let mut next = 0;
@@ -168,6 +175,7 @@ impl Shared {
             databases: server.keyspace.databases(),
             loaded: AtomicU64::new(0),
             expired: AtomicU64::new(0),
+            expired_names: Mutex::default(),
             empty: AtomicU64::new(0),
             failed: AtomicBool::new(false),
             error: Mutex::default(),
@@ -192,6 +200,9 @@ impl Shared {
         };
         if !self.rules.keep_expired && job.expiry.is_some_and(|at| at < self.now_ms) {
             self.expired.fetch_add(1, Ordering::Relaxed);
+            if self.rules.name_expired {
+                self.expired_names.lock().push((job.db, key.into()));
+            }
             return;
         }
         let record = decoded.into_record(key, job.expiry);
@@ -325,7 +336,8 @@ fn finish(
     result: Result<Summary, LoadError>,
     libraries: Libraries,
 ) -> Result<Summary, LoadError> {
-    let summary = result?;
+    let mut summary = result?;
+    summary.expired = std::mem::take(&mut shared.expired_names.lock());
     if let Some(error) = shared.error.lock().take() {
         return Err(error);
     }

@@ -7,10 +7,12 @@ use crate::base::clock;
 use crate::engine::hash::Hash;
 use crate::engine::keyspace::Locked;
 use crate::engine::memory;
+use crate::engine::stream::Group as StreamGroup;
 use crate::rdb::encode::{AccessData, Options};
 use crate::rdb::{Writer, format};
 use crate::server::Server;
 use crate::server::config::REDIS_VERSION;
+use crate::server::replicas::Contents;
 use crate::server::save_status::Activity;
 use std::io;
 use std::path::PathBuf;
@@ -22,7 +24,7 @@ use std::sync::atomic::Ordering;
 pub enum Purpose {
     File,
     AofBase,
-    Replica,
+    Replica(Contents),
 }
 
 /// A writer with the header written: version, AUX fields, functions. To be called at the cut, with every shard locked: the
@@ -37,7 +39,13 @@ pub fn writer(server: &Server, purpose: Purpose) -> Writer {
         AccessData::None
     };
     let now_ms = clock::unix_ms();
-    let lowest = if Hash::expiring_fields_seen() { format::VERSION_FIELD_EXPIRY } else { format::VERSION_PLAIN };
+    let lowest = if StreamGroup::releases_seen() {
+        format::VERSION_RELEASED
+    } else if Hash::expiring_fields_seen() {
+        format::VERSION_FIELD_EXPIRY
+    } else {
+        format::VERSION_PLAIN
+    };
     let version = if config.rdb_version == 0 { lowest } else { config.rdb_version };
     let options = Options { compress: config.rdbcompression, access, now_ms };
     let mut writer = Writer::new(version, config.rdbchecksum, options);
@@ -45,15 +53,19 @@ pub fn writer(server: &Server, purpose: Purpose) -> Writer {
     writer.aux("redis-bits", b"64");
     writer.aux("ctime", (now_ms / 1000).to_string().as_bytes());
     writer.aux("used-mem", memory::used().to_string().as_bytes());
-    if server.journal.keeps_backlog() {
-        let db = server.journal.selected_db().map_or(-1, |db| db as i64);
+    if purpose != Purpose::AofBase && server.journal.backlog().is_some() {
+        // A stream of our own goes on with SELECT; a primary's that we pass on goes on in the database that it is in.
+        let is_replica = server.is_replica.load(Ordering::Acquire);
+        let db = if is_replica { server.role.stream_db.load(Ordering::Acquire) } else { 0 };
         writer.aux("repl-stream-db", db.to_string().as_bytes());
         writer.aux("repl-id", server.role.ids().replid.as_bytes());
         writer.aux("repl-offset", server.journal.end().to_string().as_bytes());
     }
     writer.aux("aof-base", if purpose == Purpose::AofBase { b"1" } else { b"0" });
-    for library in server.scripts.libraries().values() {
-        writer.function(&library.code);
+    if !matches!(purpose, Purpose::Replica(Contents { functions: false, .. })) {
+        for library in server.scripts.libraries().values() {
+            writer.function(&library.code);
+        }
     }
     writer
 }
@@ -73,7 +85,7 @@ pub fn save(server: &'static Server, locked: &Locked) -> Result<(), String> {
 }
 
 fn save_file(server: &'static Server, locked: &Locked) -> io::Result<()> {
-    let (temp, target) = paths(server)?;
+    let (temp, target) = paths(server, &temp_name())?;
     let config = server.config.current();
     let mut file = TempFile::create(DISK, temp, config.rdb_save_incremental_fsync)?;
     let serializer = Serializer::Rdb(Box::new(writer(server, Purpose::File)));
@@ -82,18 +94,31 @@ fn save_file(server: &'static Server, locked: &Locked) -> io::Result<()> {
 }
 
 /// Where a snapshot is written, and what it is called when it is done. Absolute, because CONFIG SET dir may come between.
-fn paths(server: &Server) -> io::Result<(PathBuf, PathBuf)> {
+fn paths(server: &Server, temp_name: &str) -> io::Result<(PathBuf, PathBuf)> {
     let dir = std::env::current_dir()?;
-    let temp = dir.join(temp_name());
+    let temp = dir.join(temp_name);
     Ok((temp, dir.join(&server.config.current().dbfilename)))
 }
 
-/// Also removed by the second SIGINT.
-pub fn temp_name() -> String {
+fn temp_name() -> String {
     format!("temp-{}.rdb", std::process::id())
 }
 
-fn note_saved(server: &Server, dirty: i64) {
+/// Another name: SAVE must not be disturbed by a BGSAVE that was given up and takes its file away.
+fn background_temp_name() -> String {
+    format!("temp-bg-{}.rdb", std::process::id())
+}
+
+/// Removes what saves under way have written so far, when the process ends without waiting for them.
+pub fn remove_temporary_files() {
+    for name in [temp_name(), background_temp_name()] {
+        // Mostly there is none.
+        let _ = std::fs::remove_file(name);
+    }
+}
+
+/// The file has what was there when `dirty` was read.
+pub fn note_saved(server: &Server, dirty: i64) {
     server.dirty.fetch_sub(dirty, Ordering::AcqRel);
     server.save_status.last_save_s.store(clock::unix_ms() / 1000, Ordering::Release);
     server.save_status.rdb_saves.fetch_add(1, Ordering::Relaxed);
@@ -151,13 +176,28 @@ fn background(server: &'static Server, sink: &Arc<Sink>, dirty: i64) {
 }
 
 fn background_file(server: &'static Server, sink: &Sink) -> Result<(), Stopped> {
-    let opened = paths(server).and_then(|(temp, target)| {
+    write_file(server, |write| snapshot::run(server, sink, write)).map(drop)
+}
+
+/// Writes the RDB file from what `produce` hands out; where it is then.
+pub fn write_file(
+    server: &'static Server,
+    produce: impl FnOnce(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<(), Stopped>,
+) -> Result<PathBuf, Stopped> {
+    let opened = paths(server, &background_temp_name()).and_then(|(temp, target)| {
         let incremental = server.config.current().rdb_save_incremental_fsync;
         Ok((TempFile::create(DISK, temp, incremental)?, target))
     });
-    // Tables wait for the end of the snapshot to grow again.
-    let (mut file, target) = opened.inspect_err(|_| snapshot::abandon(server.keyspace))?;
-    snapshot::run(server, sink, |bytes| file.write(bytes))?;
+    let (mut file, target) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            // The walk must end anyway, so that tables may grow again.
+            server.save_status.cancel();
+            let _ = produce(&mut |_| Ok(()));
+            return Err(Stopped::Io(error));
+        }
+    };
+    produce(&mut |bytes| file.write(bytes))?;
     file.commit(&target)?;
-    Ok(())
+    Ok(target)
 }

@@ -5,20 +5,20 @@ use super::aof_load::{self, Place, Refused};
 use super::aof_manifest::{Manifest, Part};
 use super::files::TempFile;
 use super::rdb_load::{self, Rules, Summary};
-use super::storage::DISK;
-use crate::base::clock;
+use super::storage::{DISK, Storage};
+use crate::base::clock::{self, Timer};
 use crate::rdb::reader::LoadError;
+use crate::resp::OwnedArgs;
 use crate::server::Server;
-use crate::server::save_status::LoadedHistory;
 use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 /// Loads what is on disk. An error means that the server must not start.
 pub fn load(server: &'static Server) -> Result<(), String> {
     let config = server.config.current();
-    let manifest = read_manifest(server)?;
+    let manifest = read_manifest(DISK, Path::new(&config.appenddirname), &config.appendfilename)?;
     let manifest = if config.appendonly { load_aof(server, manifest)? } else { load_rdb(server).map(|()| manifest)? };
     aof::start(server, manifest)?;
     end(server);
@@ -26,15 +26,15 @@ pub fn load(server: &'static Server) -> Result<(), String> {
 }
 
 /// The manifest, if there is one. It is read even if the file is off: turning it on later must not reuse its numbers.
-fn read_manifest(server: &Server) -> Result<Manifest, String> {
-    let config = server.config.current();
-    let path = Path::new(&config.appenddirname).join(format!("{}.manifest", config.appendfilename));
-    let text = match std::fs::read(&path) {
-        Ok(text) => String::from_utf8_lossy(&text).into_owned(),
+pub fn read_manifest(storage: &dyn Storage, dir: &Path, stem: &str) -> Result<Manifest, String> {
+    let path = dir.join(format!("{stem}.manifest"));
+    let mut text = Vec::new();
+    match storage.open(&path).and_then(|mut file| file.read_to_end(&mut text)) {
+        Ok(_) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Manifest::default()),
         Err(error) => return Err(format!("Fatal error: can't open the AOF manifest file {}: {error}", path.display())),
-    };
-    Manifest::parse(&text).map_err(|error| {
+    }
+    Manifest::parse(&String::from_utf8_lossy(&text)).map_err(|error| {
         tracing::warn!("\n*** FATAL AOF MANIFEST FILE ERROR ***\n");
         if error.line_number > 0 {
             tracing::warn!("Reading the manifest file, at line {}\n", error.line_number);
@@ -102,7 +102,7 @@ fn load_aof(server: &'static Server, mut manifest: Manifest) -> Result<Manifest,
 
 fn load_rdb(server: &'static Server) -> Result<(), String> {
     let config = server.config.current();
-    let start = Instant::now();
+    let start = Timer::start();
     let path = Path::new(&config.dbfilename);
     let file = match File::open(path) {
         Ok(file) => file,
@@ -115,25 +115,44 @@ fn load_rdb(server: &'static Server) -> Result<(), String> {
         return Ok(());
     }
     begin(server, bytes);
-    let rules = Rules { keep_expired: server.is_replica.load(Ordering::Acquire), replace: false };
+    let is_replica = server.is_replica.load(Ordering::Acquire);
+    let rules = Rules { keep_expired: is_replica, replace: false, name_expired: !is_replica };
     match rdb_load::load(server, &mut { file }, rules) {
         Ok(summary) => {
+            take_up_history(server, &summary);
             tracing::info!("DB loaded from disk: {:.3} seconds", start.elapsed().as_secs_f64());
             server.dirty.store(0, Ordering::Release);
-            *server.save_status.loading.history.lock() = history(&summary);
             Ok(())
         }
         Err(error) => Err(fatal(path, &error)),
     }
 }
 
-/// Where in which history a file stands, if it says so.
-fn history(summary: &Summary) -> Option<LoadedHistory> {
-    Some(LoadedHistory {
-        replid: summary.repl_id.clone()?,
-        offset: summary.repl_offset.and_then(|offset| u64::try_from(offset).ok())?,
-        selected_db: summary.repl_stream_db,
-    })
+/// Goes on where the file says that the history was: a replica in that history, so that it may get by with a partial sync;
+/// a primary in a new one, into which its replicas may follow from the old.
+fn take_up_history(server: &Server, summary: &Summary) {
+    let known = summary.repl_id.clone().zip(summary.repl_offset).zip(summary.repl_stream_db);
+    let Some(((replid, offset), db)) = known else { return };
+    let Ok(offset) = u64::try_from(offset) else { return };
+    if server.is_replica.load(Ordering::Acquire) {
+        server.role.change_ids(|ids| ids.replace(replid));
+        server.role.stream_db.store(db, Ordering::Release);
+        server.role.update_link(server.role.epoch(), |link| link.may_continue = true);
+        server.journal.restart_at(offset);
+        return;
+    }
+    server.role.change_ids(|ids| {
+        ids.replid2 = replid;
+        ids.second_offset = offset as i64 + 1;
+    });
+    server.journal.restart_at(offset);
+    server.journal.set_retained(server.config.current().repl_backlog_size);
+    server.replicas.none_since_ms.store(clock::unix_ms(), Ordering::Relaxed);
+    // Replicas still have what has expired meanwhile.
+    let verb: &[u8] = if server.config.current().lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
+    for (db, key) in &summary.expired {
+        server.journal.append(&[(*db, OwnedArgs::new([verb, &**key]))]);
+    }
 }
 
 /// From here on clients get -LOADING.
@@ -144,6 +163,8 @@ pub fn begin(server: &Server, bytes: u64) {
     loading.loaded_bytes.store(0, Ordering::Relaxed);
     loading.file_used_memory.store(0, Ordering::Relaxed);
     server.loading.store(true, Ordering::Release);
+    // Commands that were let in before look again under their locks.
+    server.renew_settings();
 }
 
 pub fn end(server: &Server) {

@@ -57,6 +57,7 @@ fn decode_from<'a>(kind: u8, lineage: Lineage, source: &mut Source<'a>, limits: 
             Value::Hash(hash::decode(kind, source, limits)?)
         }
         kind::STREAM | kind::STREAM_2 | kind::STREAM_3 => Value::Stream(stream::decode(kind, source)?),
+        kind::STREAM_4 | kind::STREAM_5 if lineage == Lineage::Redis => Value::Stream(stream::decode(kind, source)?),
         kind::HASH_METADATA_PRE_GA if lineage == Lineage::Valkey => Value::Hash(hash::decode_valkey(source, limits)?),
         kind::HASH_METADATA_PRE_GA | kind::HASH_LISTPACK_EX_PRE_GA | kind::HASH_METADATA | kind::HASH_LISTPACK_EX
             if lineage == Lineage::Redis =>

@@ -104,6 +104,7 @@ pub const COMMANDS: &[SessionCommand] = &[
         ],
     )
     .group(Group::Scripting)
+    .categories(&["-scripting"])
     .since("2.6.0")
     .summary("Commands on the script cache.")
     .complexity("Depends on subcommand."),
@@ -145,6 +146,7 @@ pub const COMMANDS: &[SessionCommand] = &[
         ],
     )
     .group(Group::Scripting)
+    .categories(&["-scripting"])
     .since("7.0.0")
     .summary("Commands on functions.")
     .complexity("Depends on subcommand."),

@@ -7,8 +7,11 @@
 //! ```
 //! Whoever ends the wait holds the shards of the ticket and wins `claim`; so exactly one of them does.
 
+use super::ack_wait;
+use super::acl::admit::{Sleeper, Wake, admit_sleeper};
 use super::call::{self, Caller};
 use super::clients::{Client, flag};
+use super::intents;
 use super::plan;
 use super::propagation;
 use super::session::{ReplyMode, Session};
@@ -40,6 +43,7 @@ struct Waiting {
     no_touch: bool,
     on_timeout: OnTimeout,
     keys: Vec<Box<[u8]>>,
+    user: Sleeper,
 }
 
 impl Waiting {
@@ -73,6 +77,18 @@ pub enum Release {
     RoleChange,
 }
 
+impl Release {
+    /// What a client is told whose wait did not simply run out.
+    pub fn error_text(self) -> &'static str {
+        match self {
+            Release::Timeout | Release::Error => "UNBLOCKED client unblocked via CLIENT UNBLOCK",
+            Release::RoleChange => {
+                "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)"
+            }
+        }
+    }
+}
+
 /// Puts a session to sleep on the keys of `block`. The caller still holds the locks under which nothing was found; `shards` are
 /// those that the command itself needs.
 pub fn block(
@@ -94,6 +110,7 @@ pub fn block(
         no_touch: session.client.has(flag::NO_TOUCH),
         on_timeout: block.on_timeout,
         keys: block.keys.clone(),
+        user: session.sleeper(),
     };
     let gives_to = given_key(entry, args).map(Box::from);
     let ticket = Ticket::new(shards, block.wakes_on_delete, gives_to, Box::new(waiting));
@@ -200,6 +217,19 @@ fn serve(worker: &mut Worker, locked: &mut Locked, ticket: &Arc<Ticket>, kind: O
         return Served::Later;
     }
     let mut reply = Reply::new(waiting.resp3);
+    let args = waiting.args.as_args();
+    match admit_sleeper(worker.server, &waiting.user, &waiting.client, waiting.entry, args) {
+        Wake::Serve => {}
+        Wake::Leave => return Served::No,
+        Wake::Refuse(error) => {
+            if ticket.claim() {
+                super::dispatch::reject(worker, waiting.entry, &error, &mut reply);
+                leave_queues(locked, ticket, waiting);
+                end(worker.server, waiting, &reply);
+            }
+            return Served::Yes;
+        }
+    }
     let caller = Caller {
         no_touch: waiting.no_touch,
         deny_blocking: false,
@@ -208,7 +238,6 @@ fn serve(worker: &mut Worker, locked: &mut Locked, ticket: &Arc<Ticket>, kind: O
         ..Caller::internal(waiting.db)
     };
     worker.planned.clear();
-    let args = waiting.args.as_args();
     let flow = call::execute_again(worker, locked, caller, waiting.entry, handler, args, &mut reply);
     // Even one that found nothing may have found its key expired, which the stream must know.
     propagation::flush_unit(worker);
@@ -252,6 +281,9 @@ pub fn databases_changed(worker: &mut Worker, locked: &Locked, dbs: impl Iterato
 /// Ends a wait with the reply of a time-out, or an error; false if the client was served meanwhile, nothing if a busy script keeps
 /// the shards: to be tried again. The caller holds no shard.
 pub fn release(server: &'static Server, ticket: &Arc<Ticket>, how: Release) -> Option<bool> {
+    if let Some(released) = ack_wait::release(server, ticket, how) {
+        return Some(released);
+    }
     let Some(waiting) = ticket.payload.downcast_ref::<Waiting>() else { return Some(false) };
     let mut locked = server.lock(ticket.shards)?;
     Some(release_locked(server, &mut locked, ticket, waiting, how))
@@ -260,6 +292,9 @@ pub fn release(server: &'static Server, ticket: &Arc<Ticket>, how: Release) -> O
 /// The same for a caller that may hold shards itself (CLIENT UNBLOCK inside EXEC). Those that it lacks are not taken out of order:
 /// the wait is ended when the caller has let go of its own.
 pub fn release_from(worker: &mut Worker, held: Option<&mut Locked>, ticket: &Arc<Ticket>, how: Release) -> bool {
+    if let Some(released) = ack_wait::release(worker.server, ticket, how) {
+        return released;
+    }
     match held {
         None => release(worker.server, ticket, how).unwrap_or_else(|| {
             worker.releases.push((Arc::clone(ticket), how));
@@ -290,6 +325,7 @@ pub fn finish_deferred(worker: &mut Worker) {
 
 /// The same for a caller that has every shard.
 pub fn release_all(server: &'static Server, locked: &mut Locked, how: Release) {
+    ack_wait::release_all(server, how);
     let shards = ShardSet::ALL.iter();
     let tickets: Vec<Arc<Ticket>> =
         shards.flat_map(|shard| locked.shard(shard).waiters.all().cloned().collect::<Vec<_>>()).collect();
@@ -308,9 +344,10 @@ fn release_locked(server: &Server, locked: &mut Locked, ticket: &Arc<Ticket>, wa
     let mut reply = Reply::new(waiting.resp3);
     match how {
         Release::Timeout => write_timeout(waiting.on_timeout, &mut reply),
-        Release::Error => reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+        Release::Error => reply.error(how.error_text()),
         Release::RoleChange => {
-            reply.error("UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)");
+            reply.error(how.error_text());
+            waiting.client.set(flag::CLOSE_AFTER_REPLY, true);
         }
     }
     end(server, waiting, &reply);
@@ -319,6 +356,9 @@ fn release_locked(server: &Server, locked: &mut Locked, ticket: &Arc<Ticket>, wa
 
 /// The connection is gone: its ticket must not take anything any more. False if a busy script keeps the shards.
 pub fn forget(server: &'static Server, ticket: &Arc<Ticket>) -> bool {
+    if ack_wait::forget(server, ticket) || intents::forget(server, ticket) {
+        return true;
+    }
     let Some(waiting) = ticket.payload.downcast_ref::<Waiting>() else { return true };
     let Some(mut locked) = server.lock(ticket.shards) else { return false };
     if ticket.claim() {

@@ -15,11 +15,12 @@ use super::session::Session;
 use super::table::{Entry, Handler};
 use super::worker::Worker;
 use crate::commands::context::{KeyContext, KeyFlow, Keys};
-use crate::commands::error::CommandError;
+use crate::commands::error::{self, CommandError};
 use crate::commands::flags::Flags;
 use crate::commands::spec::KeyHandler;
 use crate::engine::keyspace::{Locked, ShardSet, shard_of};
 use crate::resp::{Args, Reply};
+use std::sync::atomic::Ordering;
 
 /// On whose behalf a command runs.
 #[derive(Clone, Copy)]
@@ -36,6 +37,8 @@ pub struct Caller {
     pub client: u64,
     /// Keys that are read are remembered for client-side caching.
     pub tracks: bool,
+    /// May read whatever key the command comes upon.
+    pub reads_any_key: bool,
 }
 
 impl Caller {
@@ -51,6 +54,7 @@ impl Caller {
             is_replay: session.is_primary_link,
             client: session.client.id,
             tracks: session.receives_pushes && session.tracking.remembers_reads(),
+            reads_any_key: true,
         }
     }
 
@@ -65,6 +69,7 @@ impl Caller {
             is_replay: false,
             client: 0,
             tracks: false,
+            reads_any_key: true,
         }
     }
 }
@@ -98,6 +103,27 @@ pub fn finish(worker: &mut Worker, locked: &mut Locked, shards: ShardSet, entry:
         propagation::flush_separately(worker);
     }
     propagation::finish_unit(worker, locked);
+}
+
+/// Under the locks: whether a write that was admitted before may run although the role may have changed meanwhile. The old
+/// primary's stream must not; a client's write is refused where a new one would be.
+#[inline]
+pub fn may_still_run(worker: &mut Worker, is_replay: bool, reply: &mut Reply) -> bool {
+    worker.role_epoch == worker.server.role.epoch() || judge_again(worker, is_replay, reply)
+}
+
+#[cold]
+fn judge_again(worker: &mut Worker, is_replay: bool, reply: &mut Reply) -> bool {
+    if is_replay {
+        worker.stream.clear();
+        return false;
+    }
+    if worker.server.is_replica.load(Ordering::Acquire) && worker.config.replica_read_only {
+        worker.stats.count_error(error::READ_ONLY_REPLICA.code());
+        reply.error(&error::READ_ONLY_REPLICA.0);
+        return false;
+    }
+    true
 }
 
 /// Runs the command of a blocked client once more. If it still finds nothing, it leaves no trace in the statistics; if it does, its
@@ -194,6 +220,7 @@ fn run_handler(
         in_script: caller.in_script,
         is_woken: caller.is_woken,
         is_replay: caller.is_replay,
+        reads_any_key: caller.reads_any_key,
     };
     let result = handler(&mut context, args);
     if let Err(error) = &result {

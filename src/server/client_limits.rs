@@ -28,7 +28,8 @@ impl Server {
         let limits = &config.client_output_buffer_limit;
         let limit = match client.kind() {
             Kind::Normal => limits.normal,
-            Kind::Replica => limits.replica,
+            // Below the backlog a limit would drop who continues from there, again and again.
+            Kind::Replica => limits.replica.at_least(config.repl_backlog_size),
             Kind::PubSub => limits.pubsub,
             Kind::Primary => return,
         };

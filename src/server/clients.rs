@@ -44,6 +44,8 @@ pub struct Client {
     /// The connection must close (CLIENT KILL, output limit).
     killed: AtomicBool,
     pub texts: Mutex<ClientTexts>,
+    /// Id of the user; 0 for nobody's (see `acl`).
+    pub user: AtomicU64,
     /// What the client is blocked on, for those who end the wait from outside.
     pub waiting: Mutex<Option<Arc<Ticket>>>,
     /// See `flag`.
@@ -66,6 +68,8 @@ pub struct Client {
     pub argument_bytes: AtomicUsize,
     /// Replies that the connection holds because the socket has not taken them.
     pub output_bytes: AtomicUsize,
+    /// What waits in the journal for a replica; shared with all others, so nobody's memory.
+    pub feed_bytes: AtomicUsize,
     pub redirect: AtomicI64,
     /// Watched keys, subscriptions, prefixes: names that the client makes the server keep.
     pub held_bytes: AtomicUsize,
@@ -140,7 +144,8 @@ impl Client {
 
     /// What waits to be written to this client.
     pub fn output(&self) -> Output {
-        let waiting = self.output_bytes.load(Ordering::Relaxed) + self.outbox_bytes();
+        let shared = self.feed_bytes.load(Ordering::Relaxed);
+        let waiting = self.output_bytes.load(Ordering::Relaxed) + self.outbox_bytes() + shared;
         let fixed = waiting.min(OUTPUT_CHUNK);
         let listed = waiting - fixed;
         let capacity = if waiting > 0 { OUTPUT_CHUNK } else { 0 };
@@ -150,7 +155,8 @@ impl Client {
     /// Bytes that this client costs.
     pub fn memory(&self) -> usize {
         let load = |figure: &AtomicUsize| figure.load(Ordering::Relaxed);
-        let buffers = load(&self.query_bytes) + load(&self.query_free) + load(&self.output_bytes) + self.outbox_bytes();
+        let output = load(&self.output_bytes) + self.outbox_bytes() + load(&self.feed_bytes);
+        let buffers = load(&self.query_bytes) + load(&self.query_free) + output;
         let texts = self.addr.len() + self.laddr.len();
         CONNECTION_BYTES
             + texts

@@ -1,5 +1,6 @@
 //! From a request to its reply: find the command, check arity and admission, queue it or run it.
 
+use super::acl::admit as acl;
 use super::blocking;
 use super::call::{self, Caller};
 use super::clients::flag;
@@ -89,7 +90,7 @@ pub struct Resolved {
 }
 
 #[inline]
-fn resolve(worker: &Worker, args: Args<'_>) -> Resolved {
+pub(super) fn resolve(worker: &Worker, args: Args<'_>) -> Resolved {
     let entry = worker.server.table.find(&args[0]);
     let key = entry.and_then(|entry| entry.ahead_key).and_then(|at| args.get(at));
     Resolved { entry, hash: key.map(Locked::hash) }
@@ -103,7 +104,7 @@ pub fn run_one(worker: &mut Worker, session: &mut Session, args: Args<'_>, reply
 
 /// Brings the buckets and then the records of the batch's keys into the cache, so that the misses of all of them overlap
 /// instead of adding up. A shard that is busy is left alone: this only ever saves time.
-fn look_ahead(worker: &Worker, db: usize, resolved: &[Resolved]) {
+pub(super) fn look_ahead(worker: &Worker, db: usize, resolved: &[Resolved]) {
     let keyspace = worker.server.keyspace;
     let hashes = || resolved.iter().filter_map(|request| request.hash);
     for hash in hashes() {
@@ -118,7 +119,12 @@ fn look_ahead(worker: &Worker, db: usize, resolved: &[Resolved]) {
 }
 
 /// The same one level deeper: the members that the requests name in big collections.
-fn look_ahead_of_members<'a>(worker: &Worker, db: usize, resolved: &[Resolved], args: impl Fn(usize) -> Args<'a>) {
+pub(super) fn look_ahead_of_members<'a>(
+    worker: &Worker,
+    db: usize,
+    resolved: &[Resolved],
+    args: impl Fn(usize) -> Args<'a>,
+) {
     for step in [Ahead::Bucket, Ahead::Entry] {
         for (index, request) in resolved.iter().enumerate() {
             let Some((entry, hash)) = request.entry.zip(request.hash) else { continue };
@@ -140,6 +146,9 @@ pub fn run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Re
     let start = reply.len();
     reply.set_resp3(session.resp3);
     run_replying(worker, session, args, known, reply);
+    if worker.appended != 0 {
+        session.write_offset = std::mem::take(&mut worker.appended);
+    }
     if !worker.overdue.is_empty() || !worker.releases.is_empty() {
         blocking::finish_deferred(worker);
     }
@@ -195,7 +204,7 @@ pub fn resume(worker: &mut Worker, session: &mut Session, reply: &mut Reply) -> 
 
 /// Whether CLIENT PAUSE or the like holds a command back.
 fn is_paused(worker: &Worker, session: &Session, entry: &Entry, args: Args<'_>) -> bool {
-    if session.client.has(flag::REPLICA) {
+    if session.client.has(flag::REPLICA) || session.is_primary_link {
         return false;
     }
     let goes_out = |entry: &Entry, args: Args<'_>| {
@@ -293,7 +302,7 @@ fn try_run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Re
     }
     match entry.handler {
         Handler::Key(handler) => {
-            let caller = Caller::of(session);
+            let caller = acl::with_reach(Caller::of(session), worker, session, entry, args);
             let key = known.hash;
             if let Ran::Outdated = run_on_keys(worker, session, caller, (entry, handler), args, key, reply) {
                 return Ran::Outdated;
@@ -306,6 +315,9 @@ fn try_run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Re
             let mut locked = needs_all.then(|| worker.server.lock(ShardSet::ALL)).flatten();
             if worker.is_outdated() || (needs_all && locked.is_none()) {
                 return Ran::Outdated;
+            }
+            if entry.writes && locked.is_some() && !call::may_still_run(worker, session.is_primary_link, reply) {
+                return Ran::Done;
             }
             let mut context =
                 SessionContext { worker, session, reply, locked: locked.as_mut(), deny_blocking: false, entry };
@@ -342,6 +354,9 @@ fn run_on_keys(
     let Some((mut locked, shards)) = call::lock(worker, caller, entry, args, hash) else { return Ran::Outdated };
     if worker.is_outdated() {
         return Ran::Outdated;
+    }
+    if entry.writes && !call::may_still_run(worker, caller.is_replay, reply) {
+        return Ran::Done;
     }
     match call::execute(worker, &mut locked, caller, entry, handler, args, reply) {
         KeyFlow::Done => {}
@@ -428,16 +443,22 @@ fn unknown_command(args: Args<'_>) -> CommandError {
 
 /// Whether a command may run now, here, for this client.
 #[inline]
-pub fn admit(worker: &mut Worker, session: &Session, entry: &Entry, _args: Args<'_>) -> Result<(), CommandError> {
+pub fn admit(worker: &mut Worker, session: &mut Session, entry: &Entry, args: Args<'_>) -> Result<(), CommandError> {
     let flags = entry.spec.flags;
-    if !session.authenticated && !flags.has(Flags::NO_AUTH) {
-        return Err(CommandError::fixed("NOAUTH Authentication required."));
+    if !session.identity.is_free(worker.acl_generation) {
+        acl::admit(worker, session, entry, args)?;
     }
     if session.transaction.is_some() && flags.has(Flags::NO_MULTI) {
         return Err(CommandError::fixed("ERR Command not allowed inside a transaction"));
     }
     if session.receives_pushes {
         admit_listener(session, entry)?;
+    }
+    if session.client.has(flag::REPLICA) && touches_keys(entry) {
+        return Err(NOT_FOR_REPLICAS);
+    }
+    if worker.server.is_replica.load(Ordering::Relaxed) && !session.is_primary_link {
+        admit_on_replica(worker, session, entry)?;
     }
     if worker.in_special_state {
         admit_in_special_state(worker, session, entry)?;
@@ -453,10 +474,35 @@ fn admit_in_special_state(worker: &Worker, session: &Session, entry: &Entry) -> 
         return Err(worker.server.scripts.running.busy_error());
     }
     if worker.server.loading.load(Ordering::Relaxed) && !flags.has(Flags::LOADING) && !session.is_primary_link {
-        return Err(CommandError::fixed("LOADING Redis is loading the dataset in memory"));
+        return Err(error::LOADING);
+    }
+    if worker.server.async_loading.load(Ordering::Relaxed) && flags.has(Flags::NO_ASYNC_LOADING) {
+        return Err(error::LOADING);
     }
     if worker.server.save_status.is_alarmed() && (entry.writes || entry.spec.name == "ping") {
         check_saved(worker, session)?;
+    }
+    if worker.config.min_replicas_to_write > 0 && entry.writes && !session.is_primary_link {
+        refuse_lonely_write(worker)?;
+    }
+    Ok(())
+}
+
+/// What a client of a replica may run: no writes, and little while the data is out of date, unless the settings allow it.
+fn admit_on_replica(worker: &Worker, session: &Session, entry: &Entry) -> Result<(), CommandError> {
+    let is_exec = entry.full_name == "exec";
+    let queued_has = |wanted: fn(&Entry) -> bool| {
+        is_exec && session.transaction.iter().flat_map(|transaction| &transaction.queue).any(|(entry, _)| wanted(entry))
+    };
+    if worker.config.replica_read_only && (entry.writes || queued_has(|queued| queued.writes)) {
+        return Err(error::READ_ONLY_REPLICA);
+    }
+    let needs_fresh_data = |entry: &Entry| !entry.spec.flags.has(Flags::STALE);
+    if !worker.config.replica_serve_stale_data
+        && !worker.server.role.is_connected()
+        && (needs_fresh_data(entry) || queued_has(needs_fresh_data))
+    {
+        return Err(error::PRIMARY_DOWN);
     }
     Ok(())
 }
@@ -483,12 +529,27 @@ fn admit_listener(session: &Session, entry: &Entry) -> Result<(), CommandError> 
             entry.full_name
         )));
     }
-    let touches_keys =
-        entry.writes || entry.spec.flags.has(Flags::READONLY) || entry.spec.flags.has(Flags::MAY_REPLICATE);
-    if session.client.has(flag::MONITOR) && touches_keys {
-        return Err(CommandError::fixed("ERR Replica can't interact with the keyspace"));
+    if session.client.has(flag::MONITOR) && touches_keys(entry) {
+        return Err(NOT_FOR_REPLICAS);
     }
     Ok(())
+}
+
+/// For Redis a monitor is a kind of replica, too.
+const NOT_FOR_REPLICAS: CommandError = CommandError::fixed("ERR Replica can't interact with the keyspace");
+
+fn touches_keys(entry: &Entry) -> bool {
+    entry.writes || entry.spec.flags.has(Flags::READONLY) || entry.spec.flags.has(Flags::MAY_REPLICATE)
+}
+
+/// Refuses a write that too few replicas would get (min-replicas-to-write).
+pub fn refuse_lonely_write(worker: &Worker) -> Result<(), CommandError> {
+    let (config, server) = (&worker.config, worker.server);
+    let wanted = config.min_replicas_to_write as usize;
+    if wanted == 0 || config.min_replicas_max_lag == 0 || server.is_replica.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    if server.replicas.good.load(Ordering::Relaxed) < wanted { Err(error::NO_REPLICAS) } else { Ok(()) }
 }
 
 /// Refuses a write that could not be saved.

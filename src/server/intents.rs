@@ -1,9 +1,16 @@
 //! Wishes that handlers leave for the tasks above (a shutdown, a save, a new primary). The task that owns the matter makes
 //! it true; `server` itself starts nothing.
 
-use super::clients::Client;
+use super::blocking::Blocked;
+use super::clients::{Client, flag};
+use super::pause::Purpose;
+use super::session::Session;
+use super::state::Server;
+use crate::engine::keyspace::ShardSet;
+use crate::engine::keyspace::waiters::Ticket;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 /// How a shutdown was asked for (SHUTDOWN's options, signals).
@@ -21,7 +28,7 @@ struct Wishes {
     under_way: bool,
     /// Until when the shutdown waits for replicas.
     deadline_ms: Option<i64>,
-    requesters: Vec<Arc<Client>>,
+    requesters: Vec<(Arc<Client>, Arc<Ticket>)>,
     waker: Option<Waker>,
 }
 
@@ -30,7 +37,7 @@ pub struct Intents(Mutex<Wishes>);
 
 impl Intents {
     /// Asks for a shutdown, on behalf of a client or of a signal.
-    pub fn wish_shutdown(&self, wish: ShutdownWish, requester: Option<Arc<Client>>) {
+    pub fn wish_shutdown(&self, wish: ShutdownWish, requester: Option<(Arc<Client>, Arc<Ticket>)>) {
         let mut wishes = self.0.lock();
         wishes.shutdown = Some(wish);
         wishes.under_way = true;
@@ -50,27 +57,9 @@ impl Intents {
         wish
     }
 
-    /// SHUTDOWN ABORT: false if no shutdown is under way. The task that shuts down asks `is_shutting_down` as it goes on.
-    pub fn abort_shutdown(&self) -> bool {
-        let was_under_way = self.0.lock().under_way;
-        if was_under_way {
-            tracing::warn!("Shutdown manually aborted.");
-            self.give_up_shutdown();
-        }
-        was_under_way
-    }
-
-    /// The shutdown failed or was aborted: whoever asked for it hears so.
-    pub fn give_up_shutdown(&self) {
-        let mut wishes = self.0.lock();
-        wishes.shutdown = None;
-        wishes.under_way = false;
-        wishes.deadline_ms = None;
-        let requesters = std::mem::take(&mut wishes.requesters);
-        drop(wishes);
-        for client in requesters {
-            client.send(bytes::Bytes::from_static(b"-ERR Errors trying to SHUTDOWN. Check logs.\r\n"));
-        }
+    /// A client that asked is gone.
+    fn forget_requester(&self, ticket: &Arc<Ticket>) {
+        self.0.lock().requesters.retain(|(_, other)| !Arc::ptr_eq(other, ticket));
     }
 
     /// The task that shuts down says how long it will wait for replicas.
@@ -92,4 +81,59 @@ impl Intents {
     pub fn is_shutting_down(&self) -> bool {
         self.0.lock().under_way
     }
+}
+
+/// What the ticket of a client in SHUTDOWN carries: it waits for no key, and only the end of the shutdown ends its wait.
+struct ShutdownWait;
+
+impl Server {
+    /// Asks for a shutdown on behalf of a client, which sleeps until the end of the process, or of the attempt.
+    pub fn shut_down_for(&self, session: &mut Session, wish: ShutdownWish) {
+        let ticket = Ticket::new(ShardSet::EMPTY, false, None, Box::new(ShutdownWait));
+        session.blocked = Some(Blocked { ticket: Arc::clone(&ticket), deadline_ms: None });
+        session.client.set(flag::BLOCKED, true);
+        self.clients.blocked.fetch_add(1, Ordering::Relaxed);
+        self.intents.wish_shutdown(wish, Some((Arc::clone(&session.client), ticket)));
+    }
+
+    /// SHUTDOWN ABORT: false if no shutdown is under way. The task that shuts down asks `is_shutting_down` as it goes on.
+    pub fn abort_shutdown(&self) -> bool {
+        let was_under_way = self.intents.is_shutting_down();
+        if was_under_way {
+            tracing::warn!("Shutdown manually aborted.");
+            self.give_up_shutdown();
+        }
+        was_under_way
+    }
+
+    /// The shutdown failed or was aborted: whoever asked for it hears so, and writes go on.
+    pub fn give_up_shutdown(&self) {
+        let requesters = {
+            let mut wishes = self.intents.0.lock();
+            wishes.shutdown = None;
+            wishes.under_way = false;
+            wishes.deadline_ms = None;
+            std::mem::take(&mut wishes.requesters)
+        };
+        for (client, ticket) in requesters {
+            if ticket.claim() {
+                client.set(flag::BLOCKED, false);
+                self.clients.blocked.fetch_sub(1, Ordering::Relaxed);
+                client.unblock(bytes::Bytes::from_static(b"-ERR Errors trying to SHUTDOWN. Check logs.\r\n"));
+            }
+        }
+        self.unpause_clients(Purpose::Shutdown);
+    }
+}
+
+/// The connection of a client in SHUTDOWN is gone. True if the ticket was such a one's.
+pub fn forget(server: &Server, ticket: &Arc<Ticket>) -> bool {
+    if !ticket.payload.is::<ShutdownWait>() {
+        return false;
+    }
+    server.intents.forget_requester(ticket);
+    if ticket.claim() {
+        server.clients.blocked.fetch_sub(1, Ordering::Relaxed);
+    }
+    true
 }

@@ -13,7 +13,7 @@
 
 use crate::base::number::IntText;
 use crate::engine::keyspace::Locked;
-use crate::resp::OwnedArgs;
+use crate::resp::{Args, OwnedArgs};
 use atomic_waker::AtomicWaker;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -22,7 +22,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
 
-const CHUNK: usize = 64 * 1024;
+/// Small, so that a backlog of a few kilobytes keeps little more than that.
+const CHUNK: usize = 16 * 1024;
 
 #[derive(Default)]
 struct Stream {
@@ -33,6 +34,8 @@ struct Stream {
     /// The database that the last command in the stream went to.
     selected: Option<usize>,
     readers: Vec<Arc<JournalReader>>,
+    /// Where the replication backlog begins, if one is kept: nobody may continue from before.
+    backlog_from: Option<u64>,
     /// Ranges of offsets that are no changes of the data set, ascending; those before `base` are forgotten.
     replica_only: VecDeque<Range<u64>>,
 }
@@ -48,6 +51,8 @@ pub struct JournalReader {
 #[derive(Default)]
 pub struct Journal {
     active: AtomicBool,
+    /// The stream is a primary's: its bytes are appended as they are, and nothing of ours.
+    following: AtomicBool,
     end: AtomicU64,
     /// Bytes behind the end that are kept although nobody waits for them (the replication backlog).
     retain: AtomicU64,
@@ -59,15 +64,33 @@ pub struct Journal {
     sync_waiters: Mutex<Vec<(u64, Waker)>>,
 }
 
+/// The past that is kept for replicas that come back. Everybody's bytes count: what a slow replica holds back can serve another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// Offset of its first byte.
+    pub first: u64,
+    pub len: u64,
+}
+
 /// The bytes asked for are no longer, or not yet, there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutOfWindow;
 
 impl Journal {
-    /// Whether anybody wants the stream.
+    /// The journal of a server that starts as a primary or as a replica.
+    pub fn of(is_replica: bool) -> Self {
+        Journal { following: AtomicBool::new(is_replica), ..Journal::default() }
+    }
+
+    /// Whether anybody wants to know what this server changes by itself.
     #[inline]
     pub fn is_active(&self) -> bool {
-        self.active.load(Ordering::Relaxed)
+        self.active.load(Ordering::Relaxed) && !self.following.load(Ordering::Relaxed)
+    }
+
+    /// This server has become a replica, or a primary. To be called with every shard locked.
+    pub fn set_following(&self, following: bool) {
+        self.following.store(following, Ordering::Release);
     }
 
     /// Turns the journal on or off. To be called with every shard locked, so that no write falls in between.
@@ -78,6 +101,15 @@ impl Journal {
     /// Offset behind the last byte.
     pub fn end(&self) -> u64 {
         self.end.load(Ordering::Acquire)
+    }
+
+    /// Offset behind the last change of the data set: what follows it, if anything, is for replicas only.
+    pub fn changes_end(&self) -> u64 {
+        let stream = self.stream.lock();
+        let trailing = |end: u64, range: &Range<u64>| if range.end == end { Ok(range.start) } else { Err(end) };
+        match stream.replica_only.iter().rev().try_fold(stream.end, trailing) {
+            Ok(end) | Err(end) => end,
+        }
     }
 
     /// Offset of the first byte that can still be read.
@@ -93,17 +125,8 @@ impl Journal {
         stream.end = offset;
         stream.selected = None;
         stream.replica_only.clear();
+        stream.backlog_from = stream.backlog_from.map(|_| offset);
         self.end.store(offset, Ordering::Release);
-    }
-
-    /// The database that the stream goes to now.
-    pub fn selected_db(&self) -> Option<usize> {
-        self.stream.lock().selected
-    }
-
-    /// Whether the past is kept for replicas that come back.
-    pub fn keeps_backlog(&self) -> bool {
-        self.retain.load(Ordering::Acquire) > 0
     }
 
     /// The next command will be preceded by SELECT: a new reader knows nothing of the stream so far.
@@ -111,9 +134,9 @@ impl Journal {
         self.stream.lock().selected = None;
     }
 
-    /// Appends one unit: a single command, or several wrapped in MULTI and EXEC.
-    pub fn append(&self, unit: &[(usize, OwnedArgs)]) {
-        let Some((first_db, _)) = unit.first() else { return };
+    /// Appends one unit: a single command, or several wrapped in MULTI and EXEC. Returns the offset behind it.
+    pub fn append(&self, unit: &[(usize, OwnedArgs)]) -> u64 {
+        let Some((first_db, _)) = unit.first() else { return self.end() };
         let mut stream = self.stream.lock();
         let mut bytes = Vec::with_capacity(unit.iter().map(|(_, args)| args.memory() + 32).sum());
         if stream.selected != Some(*first_db) {
@@ -146,7 +169,7 @@ impl Journal {
                 stream.replica_only.push_back(before..start + bytes.len() as u64);
             }
         }
-        self.push(stream, &bytes);
+        self.push(stream, &bytes)
     }
 
     /// Appends bytes that are a stream already (a replica passes on its primary's).
@@ -162,7 +185,14 @@ impl Journal {
         self.push(stream, bytes);
     }
 
-    fn push(&self, mut stream: parking_lot::MutexGuard<'_, Stream>, mut bytes: &[u8]) {
+    /// The same for a command that is given as words.
+    pub fn append_command_for_replicas(&self, args: Args<'_>) {
+        let mut bytes = Vec::new();
+        encode(&mut bytes, &args.to_owned());
+        self.append_for_replicas(&bytes);
+    }
+
+    fn push(&self, mut stream: parking_lot::MutexGuard<'_, Stream>, mut bytes: &[u8]) -> u64 {
         while !bytes.is_empty() {
             match stream.chunks.back_mut().filter(|chunk| chunk.len() < CHUNK) {
                 Some(chunk) => {
@@ -171,13 +201,17 @@ impl Journal {
                     stream.end += now.len() as u64;
                     bytes = later;
                 }
-                None => stream.chunks.push_back(Vec::with_capacity(CHUNK)),
+                None => {
+                    let spare = self.trim_unneeded(&mut stream);
+                    stream.chunks.push_back(spare.unwrap_or_else(|| Vec::with_capacity(CHUNK)));
+                }
             }
         }
         self.end.store(stream.end, Ordering::Release);
         for reader in &stream.readers {
             reader.waker.wake();
         }
+        stream.end
     }
 
     /// Copies up to `max` bytes from an offset on.
@@ -203,14 +237,14 @@ impl Journal {
 
     /// Lets go of whole chunks before an offset.
     pub fn trim(&self, offset: u64) {
-        let mut stream = self.stream.lock();
-        while stream.chunks.len() > 1 && stream.base + CHUNK as u64 <= offset {
-            stream.chunks.pop_front();
-            stream.base += CHUNK as u64;
-        }
-        while stream.replica_only.front().is_some_and(|range| range.end <= stream.base) {
-            stream.replica_only.pop_front();
-        }
+        self.stream.lock().trim(offset);
+    }
+
+    /// Lets go of what no reader needs and no backlog keeps; one of the chunks may serve again.
+    fn trim_unneeded(&self, stream: &mut Stream) -> Option<Vec<u8>> {
+        let backlog = stream.end.saturating_sub(self.retain.load(Ordering::Acquire));
+        let positions = stream.readers.iter().map(|reader| reader.position.load(Ordering::Acquire));
+        stream.trim(positions.fold(backlog, u64::min))
     }
 
     /// Registers a reader, whom every append wakes, and turns the journal on. To be called with every shard locked. The
@@ -224,28 +258,65 @@ impl Journal {
         stream.end
     }
 
-    /// Removes a reader; the last one turns the journal off, unless a backlog is kept.
+    /// Registers a reader who goes on at an offset of the past, if the backlog still has it.
+    pub fn resume_reader(&self, reader: &Arc<JournalReader>, offset: u64) -> Result<(), OutOfWindow> {
+        let mut stream = self.stream.lock();
+        let first = stream.backlog().ok_or(OutOfWindow)?.first;
+        if offset < first || offset > stream.end {
+            return Err(OutOfWindow);
+        }
+        reader.position.store(offset, Ordering::Release);
+        stream.readers.push(Arc::clone(reader));
+        Ok(())
+    }
+
+    /// Registers a reader who goes on where another one stands, before both begin to read.
+    pub fn add_reader_beside(&self, reader: &Arc<JournalReader>, other: &JournalReader) -> u64 {
+        let mut stream = self.stream.lock();
+        let position = other.position.load(Ordering::Acquire);
+        reader.position.store(position, Ordering::Release);
+        stream.readers.push(Arc::clone(reader));
+        position
+    }
+
+    /// Removes a reader and what only he needed; the last one turns the journal off, unless a backlog is kept.
     pub fn remove_reader(&self, reader: &Arc<JournalReader>) {
         let mut stream = self.stream.lock();
         stream.readers.retain(|other| !Arc::ptr_eq(other, reader));
-        if stream.readers.is_empty() && self.retain.load(Ordering::Acquire) == 0 {
+        self.turn_off_unneeded(&stream);
+        self.trim_unneeded(&mut stream);
+    }
+
+    fn turn_off_unneeded(&self, stream: &Stream) {
+        if stream.readers.is_empty() && stream.backlog_from.is_none() {
             self.active.store(false, Ordering::Release);
         }
     }
 
-    /// How much of the past is kept for replicas that come back.
+    /// How much of the past is kept for replicas that come back. More than nothing begins a backlog and turns the journal on
+    /// (to be called with every shard locked then, unless one is kept already); 0 ends it.
     pub fn set_retained(&self, bytes: u64) {
+        let mut stream = self.stream.lock();
         self.retain.store(bytes, Ordering::Release);
+        if bytes == 0 {
+            stream.backlog_from = None;
+            self.turn_off_unneeded(&stream);
+        } else {
+            let end = stream.end;
+            stream.backlog_from.get_or_insert(end);
+            self.active.store(true, Ordering::Release);
+        }
+        self.trim_unneeded(&mut stream);
+    }
+
+    /// The past that replicas may continue from; none before the first replica.
+    pub fn backlog(&self) -> Option<Backlog> {
+        self.stream.lock().backlog()
     }
 
     /// Lets go of what no reader needs and no backlog keeps.
     pub fn collect(&self) {
-        let slowest = {
-            let stream = self.stream.lock();
-            let backlog = stream.end.saturating_sub(self.retain.load(Ordering::Acquire));
-            stream.readers.iter().map(|reader| reader.position.load(Ordering::Acquire)).fold(backlog, u64::min)
-        };
-        self.trim(slowest);
+        self.trim_unneeded(&mut self.stream.lock());
     }
 
     /// Whether replies wait until the file is on disk up to their mark.
@@ -306,6 +377,27 @@ impl Journal {
 }
 
 impl Stream {
+    fn backlog(&self) -> Option<Backlog> {
+        let first = self.backlog_from?.max(self.base);
+        Some(Backlog { first, len: self.end - first })
+    }
+
+    /// Lets go of whole chunks before an offset and returns the last of them, emptied.
+    fn trim(&mut self, offset: u64) -> Option<Vec<u8>> {
+        let mut spare = None;
+        while self.chunks.len() > 1 && self.base + CHUNK as u64 <= offset {
+            spare = self.chunks.pop_front();
+            self.base += CHUNK as u64;
+        }
+        while self.replica_only.front().is_some_and(|range| range.end <= self.base) {
+            self.replica_only.pop_front();
+        }
+        if let Some(chunk) = &mut spare {
+            chunk.clear();
+        }
+        spare
+    }
+
     fn read(&self, offset: u64, max: usize, into: &mut Vec<u8>) -> Result<usize, OutOfWindow> {
         if offset < self.base || offset > self.end {
             return Err(OutOfWindow);
@@ -405,6 +497,7 @@ mod tests {
     #[test]
     fn reads_across_chunks_and_forgets_only_what_was_trimmed() {
         let journal = Journal::default();
+        journal.set_retained(u64::MAX);
         let bytes: Vec<u8> = (0..CHUNK * 3 + 17).map(|n| (n % 251) as u8).collect();
         for part in bytes.chunks(1000) {
             journal.append_raw(part);

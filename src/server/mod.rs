@@ -3,6 +3,8 @@
 //! No runtime, file or socket: whatever must move (replica links, the AOF writer, gossip) lives above and reads or changes
 //! the plain data here; a handler that wants something to happen up there leaves an intent.
 
+pub mod ack_wait;
+pub mod acl;
 pub mod auth;
 pub mod blocking;
 pub mod call;
@@ -13,6 +15,8 @@ pub mod config;
 pub mod dispatch;
 pub mod evict;
 pub mod expire_cycle;
+pub mod failover;
+pub mod follow;
 pub mod info;
 pub mod intents;
 pub mod journal;
@@ -26,7 +30,9 @@ pub mod plan;
 pub mod process;
 pub mod propagation;
 pub mod pubsub;
+pub mod replicas;
 pub mod role;
+pub mod role_change;
 pub mod save_status;
 pub mod script_flags;
 pub mod scripts;

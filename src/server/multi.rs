@@ -179,6 +179,12 @@ fn exec(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, Comman
         ctx.session.transaction = Some(transaction);
         return Ok(SessionFlow::Again);
     };
+    let writes = transaction.queue.iter().any(|(entry, _)| entry.writes);
+    if writes && !call::may_still_run(ctx.worker, ctx.session.is_primary_link, ctx.reply) {
+        drop(locked);
+        end(ctx.worker, ctx.session);
+        return Ok(SessionFlow::Done);
+    }
     if has_changed(ctx.worker, ctx.session, &locked) {
         drop(locked);
         end(ctx.worker, ctx.session);
@@ -191,11 +197,13 @@ fn exec(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, Comman
     ctx.session.client.multi.store(-1, Ordering::Relaxed);
     ctx.reply.array(transaction.queue.len());
     let mut flow = SessionFlow::Done;
+    ctx.session.in_exec = true;
     for (entry, args) in &transaction.queue {
         if let SessionFlow::Close = run_queued(ctx.worker, ctx.session, &mut locked, entry, args.as_args(), ctx.reply) {
             flow = SessionFlow::Close;
         }
     }
+    ctx.session.in_exec = false;
     propagation::finish_unit(ctx.worker, &mut locked);
     drop(locked);
     end(ctx.worker, ctx.session);
@@ -249,7 +257,8 @@ pub fn run_queued(
     }
     match entry.handler {
         Handler::Key(handler) => {
-            let mut caller = Caller { deny_blocking: true, ..Caller::of(session) };
+            let caller = Caller { deny_blocking: true, ..Caller::of(session) };
+            let mut caller = super::acl::admit::with_reach(caller, worker, session, entry, args);
             if session.in_script {
                 session.script_has_read |= caller.tracks && entry.spec.flags.has(Flags::READONLY);
                 caller.tracks = false;

@@ -12,6 +12,13 @@ use crate::resp::Args;
 
 /// Calls `visit` with the argument index of each key of a request; false if the arguments do not fit the declaration.
 pub fn visit_keys(entry: &Entry, args: Args<'_>, visit: &mut impl FnMut(usize, KeyFlags)) -> bool {
+    match entry.spec.flags_by_use {
+        None => visit_declared(entry, args, visit),
+        Some(narrow) => visit_declared(entry, args, &mut |index, flags| visit(index, narrow(args, index, flags))),
+    }
+}
+
+fn visit_declared(entry: &Entry, args: Args<'_>, visit: &mut impl FnMut(usize, KeyFlags)) -> bool {
     if let Some(finder) = entry.spec.key_finder {
         let flags = entry.spec.keys.first().map_or(KeyFlags::RW, |spec| spec.flags);
         finder(args).into_iter().for_each(|index| visit(index, flags));

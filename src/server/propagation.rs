@@ -69,8 +69,12 @@ pub fn finish_unit(worker: &mut Worker, locked: &mut Locked) {
 /// Appends the unit to the journal.
 #[inline]
 pub fn flush_unit(worker: &mut Worker) {
+    if !worker.stream.is_empty() {
+        worker.server.journal.append_raw(&worker.stream);
+        worker.stream.clear();
+    }
     if !worker.unit.is_empty() {
-        worker.server.journal.append(&worker.unit);
+        worker.appended = worker.server.journal.append(&worker.unit);
         worker.unit.clear();
     }
 }
@@ -78,7 +82,7 @@ pub fn flush_unit(worker: &mut Worker) {
 /// Appends the parts of the unit to the journal one by one.
 pub fn flush_separately(worker: &mut Worker) {
     for part in worker.unit.drain(..) {
-        worker.server.journal.append(&[part]);
+        worker.appended = worker.server.journal.append(&[part]);
     }
 }
 

@@ -93,6 +93,16 @@ impl PubSub {
         self.0.read()[kind as usize].get(name).map_or(0, BTreeMap::len)
     }
 
+    /// Whoever listens to a name that fits.
+    pub fn listeners_if(&self, wanted: impl Fn(Kind, &[u8]) -> bool) -> Vec<Arc<Client>> {
+        let registry = self.0.read();
+        let of_kind = |kind: Kind| {
+            let names = registry[kind as usize].iter().filter(|(name, _)| wanted(kind, name)).collect::<Vec<_>>();
+            names.into_iter().flat_map(|(_, listeners)| listeners.values().cloned())
+        };
+        Kind::ALL.into_iter().flat_map(of_kind).collect()
+    }
+
     pub fn count(&self, kind: Kind) -> usize {
         self.0.read()[kind as usize].len()
     }

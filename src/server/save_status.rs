@@ -3,12 +3,14 @@
 use super::scripts::Library;
 use super::state::Server;
 use crate::commands::error::CommandError;
+use crate::engine::keyspace::Locked;
 use bytes::Bytes;
-use parking_lot::Mutex;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 
 pub type CompileLibrary = fn(&'static Server, &Bytes) -> Result<Library, CommandError>;
+
+pub type SaveNow = fn(&'static Server, &Locked) -> Result<(), String>;
 
 /// Which snapshot is being written; there is one at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,19 +44,9 @@ pub struct Loading {
     pub loaded_bytes: AtomicU64,
     /// Memory of the server that wrote the file, as it says.
     pub file_used_memory: AtomicU64,
-    /// Where in which history the loaded RDB file stands; replication takes it up.
-    pub history: Mutex<Option<LoadedHistory>>,
     /// `rdb_last_load_keys_loaded` and `…_expired`.
     pub keys_loaded: AtomicU64,
     pub keys_expired: AtomicU64,
-}
-
-/// A place in the stream of writes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LoadedHistory {
-    pub replid: String,
-    pub offset: u64,
-    pub selected_db: Option<usize>,
 }
 
 /// The append-only file.
@@ -105,7 +97,7 @@ pub struct SaveStatus {
     pub last_bgsave_try_s: AtomicI64,
     pub last_bgsave_failed: AtomicBool,
     pub rdb_saves: AtomicU64,
-    /// BGSAVE SCHEDULE waits for the end of another snapshot; also what FLUSHALL leaves.
+    /// BGSAVE SCHEDULE waits for the end of another snapshot.
     pub bgsave_scheduled: AtomicBool,
     pub loading: Loading,
     pub aof: AofStatus,
@@ -113,6 +105,8 @@ pub struct SaveStatus {
     alarm: AtomicU8,
     /// DEBUG SET-SKIP-CHECKSUM-VALIDATION.
     pub skip_checksum: AtomicBool,
+    /// Saves at once, as SAVE does; put here by `boot`, since files are the business of rooms above.
+    pub save_now: OnceLock<SaveNow>,
     /// Compiles a function library that a file holds; put here by `boot`, since scripts live above.
     pub compile_library: OnceLock<CompileLibrary>,
 }
@@ -138,6 +132,7 @@ impl Default for SaveStatus {
             aof: AofStatus { last_rewrite_seconds: AtomicI64::new(-1), ..AofStatus::default() },
             alarm: AtomicU8::new(0),
             skip_checksum: AtomicBool::new(false),
+            save_now: OnceLock::new(),
             compile_library: OnceLock::new(),
         }
     }
@@ -197,13 +192,10 @@ impl SaveStatus {
         self.cancelled.load(Ordering::Acquire)
     }
 
-    /// All keys are gone: a snapshot of them is no longer wanted, and the file on disk must not bring them back.
-    pub fn flushed(&self, has_save_points: bool) {
+    /// All keys are about to go: a snapshot of them is no longer wanted.
+    pub fn before_flush(&self) {
         if matches!(self.activity(), Activity::Rdb | Activity::Replication) {
             self.cancel();
-        }
-        if has_save_points {
-            self.bgsave_scheduled.store(true, Ordering::Release);
         }
     }
 

@@ -1,9 +1,11 @@
 //! A session: what the server keeps of one connection, owned by the worker that serves it.
 
+use super::acl::admit::Identity;
 use super::blocking::Blocked;
 use super::clients::{Client, flag};
 use super::multi::Transaction;
 use super::pubsub::Subscriptions;
+use super::replicas::Replica;
 use super::tracking::SessionTracking;
 use super::worker::Worker;
 use crate::commands::error::CommandError;
@@ -31,6 +33,8 @@ pub struct Session {
     pub db: usize,
     pub resp3: bool,
     pub authenticated: bool,
+    /// Whose rights count here.
+    pub identity: Identity,
     pub reply_mode: ReplyMode,
     pub transaction: Option<Transaction>,
     /// Keys of WATCH with their database; `expired` if the key was not there or past its expiry: it cannot expire again.
@@ -47,11 +51,17 @@ pub struct Session {
     pub receives_pushes: bool,
     /// The running command has answered with messages, which CLIENT REPLY does not silence.
     pub replied_by_push: bool,
+    /// EXEC runs the queue.
+    pub in_exec: bool,
     /// A script runs on behalf of this session; it has read keys that are to be remembered for client-side caching.
     pub in_script: bool,
     pub script_has_read: bool,
     /// A command that waits for the end of CLIENT PAUSE.
     pub postponed: Option<OwnedArgs>,
+    /// What the other end has said of itself with REPLCONF: it is, or is about to become, a replica.
+    pub replica: Option<Arc<Replica>>,
+    /// Offset in the stream behind this client's last write: what WAIT waits for.
+    pub write_offset: u64,
     /// On the link to the primary: writes are allowed and expired keys still seen.
     pub is_primary_link: bool,
 }
@@ -63,12 +73,14 @@ pub struct Watched {
 }
 
 impl Session {
+    /// A session of the server itself, which may do everything; `Server::become_default_user` makes it a client's.
     pub fn new(client: Arc<Client>, authenticated: bool) -> Self {
         Session {
             client,
             db: 0,
             resp3: false,
             authenticated,
+            identity: Identity::default(),
             reply_mode: ReplyMode::On,
             transaction: None,
             watched: Vec::new(),
@@ -80,9 +92,12 @@ impl Session {
             tracking: SessionTracking::default(),
             receives_pushes: false,
             replied_by_push: false,
+            in_exec: false,
             in_script: false,
             script_has_read: false,
             postponed: None,
+            replica: None,
+            write_offset: 0,
             is_primary_link: false,
         }
     }

@@ -1,5 +1,6 @@
 //! Everything that workers share. One value, made by `boot`, alive until the process ends.
 
+use super::acl::Acl;
 use super::clients::Clients;
 use super::commands::debug::DebugCommand;
 use super::config::ConfigStore;
@@ -13,6 +14,7 @@ use super::monitor::Monitors;
 use super::pause::Pauses;
 use super::process::ProcessFacts;
 use super::pubsub::PubSub;
+use super::replicas::Replicas;
 use super::role::Role;
 use super::save_status::SaveStatus;
 use super::scripts::Scripts;
@@ -30,6 +32,7 @@ pub struct Server {
     pub config: ConfigStore,
     pub keyspace: &'static Keyspace,
     pub table: &'static CommandTable,
+    pub acl: Acl,
     pub clients: Clients,
     pub journal: Journal,
     pub stats: ServerStats,
@@ -57,12 +60,16 @@ pub struct Server {
     pub settings_generation: AtomicU64,
     /// A data set is being loaded.
     pub loading: AtomicBool,
+    /// A data set is being loaded that will replace the one in use, which is served meanwhile.
+    pub async_loading: AtomicBool,
     /// This server follows a primary.
     pub is_replica: AtomicBool,
     /// Its history in replication.
     pub role: Role,
     /// What TLS connections begin with.
     pub tls: crate::net::tls::Contexts,
+    /// Those that follow this server.
+    pub replicas: Replicas,
     /// Changes since the last successful save.
     pub dirty: AtomicI64,
     /// DEBUG SET-ACTIVE-EXPIRE 0 stops the cycle.
@@ -111,12 +118,15 @@ impl Server {
         now_ms: i64,
     ) -> &'static Self {
         let databases = config.current().databases;
+        let primary = config.current().replicaof.clone();
+        let acl = Acl::new(table, &config.current());
         Box::leak(Box::new(Server {
             config,
+            acl,
             keyspace: Keyspace::leak(databases),
             table,
             clients: Clients::default(),
-            journal: Journal::default(),
+            journal: Journal::of(primary.is_some()),
             stats: ServerStats::default(),
             slowlog: SlowLog::default(),
             latency: LatencyMonitor::default(),
@@ -136,9 +146,11 @@ impl Server {
             tracking_clients: AtomicUsize::new(0),
             settings_generation: AtomicU64::new(0),
             loading: AtomicBool::new(false),
-            is_replica: AtomicBool::new(false),
-            role: Role::default(),
+            async_loading: AtomicBool::new(false),
+            is_replica: AtomicBool::new(primary.is_some()),
+            role: Role::of(primary),
             tls: crate::net::tls::Contexts::default(),
+            replicas: Replicas::default(),
             dirty: AtomicI64::new(0),
             active_expire: AtomicBool::new(true),
             cron_paused: AtomicBool::new(false),

@@ -1,5 +1,6 @@
 //! The command table: what every room declares, put together once at start.
 
+use super::acl::categories;
 use super::session::{SessionCommand, SessionHandler};
 use crate::commands::flags::Flags;
 use crate::commands::keyspec::{Begin, Find, KeySpec};
@@ -30,11 +31,15 @@ pub struct Entry {
     /// Index of the key that is worth looking up ahead of execution.
     pub ahead_key: Option<usize>,
     pub writes: bool,
+    /// See `acl::categories`.
+    pub categories: u32,
 }
 
 pub struct CommandTable {
     entries: Vec<Entry>,
     names: HashMap<Box<[u8]>, usize>,
+    /// The same before `rename-command`: rules of users hold for a command whatever it is called.
+    declared: HashMap<&'static str, usize>,
     /// `names` again for the hot path: names of up to 16 bytes as two integers, in an open-addressed table.
     short_names: Box<[(Word, u32)]>,
 }
@@ -43,29 +48,31 @@ pub struct CommandTable {
 const SHORT_SLOTS: usize = 4096;
 
 impl CommandTable {
-    /// Leaked on purpose, like the keyspace: sessions, queues and statistics refer to entries for as long as the process lives.
+    /// The table for a whole process.
     pub fn leak(keys: &[&[KeyCommand]], sessions: &[&[SessionCommand]]) -> &'static Self {
-        Self::leak_renamed(keys, sessions, &[])
+        Self::new(keys, sessions).leaked()
     }
 
-    /// The same after `rename-command`: pairs of the old name and the new one, which is empty to take the command away.
-    pub fn leak_renamed(
-        keys: &[&[KeyCommand]],
-        sessions: &[&[SessionCommand]],
-        renames: &[(&[u8], &[u8])],
-    ) -> &'static Self {
-        let mut table = CommandTable { entries: Vec::new(), names: HashMap::new(), short_names: Box::default() };
+    /// Leaked on purpose, like the keyspace: sessions, queues and statistics refer to entries for as long as the process lives.
+    pub fn leaked(self) -> &'static Self {
+        Box::leak(Box::new(self))
+    }
+
+    pub fn new(keys: &[&[KeyCommand]], sessions: &[&[SessionCommand]]) -> Self {
+        let mut table = CommandTable {
+            entries: Vec::new(),
+            names: HashMap::new(),
+            declared: HashMap::new(),
+            short_names: Box::default(),
+        };
         for command in keys.iter().copied().flatten() {
             table.add(command, None, Handler::Key);
         }
         for command in sessions.iter().copied().flatten() {
             table.add(command, None, Handler::Session);
         }
-        for (old, new) in renames {
-            table.rename(old, new);
-        }
         table.index_short_names();
-        Box::leak(Box::new(table))
+        table
     }
 
     fn add<H: Copy + 'static>(&mut self, command: &Command<H>, parent: Option<usize>, wrap: fn(H) -> Handler) -> usize {
@@ -81,6 +88,7 @@ impl CommandTable {
         if parent.is_none() {
             let twice = self.names.insert(spec.name.as_bytes().into(), id);
             assert!(twice.is_none(), "the command '{}' is declared twice", spec.name);
+            self.declared.insert(spec.name, id);
         }
         self.entries.push(Entry {
             id,
@@ -91,6 +99,7 @@ impl CommandTable {
             single_key: single_key(&spec),
             ahead_key: ahead_key(&spec),
             writes: spec.flags.has(Flags::WRITE),
+            categories: categories::bits_of(&spec),
             spec,
         });
         for subcommand in command.subcommands {
@@ -141,7 +150,18 @@ impl CommandTable {
         parent.subcommands.iter().find(is_it).map(|id| &self.entries[*id])
     }
 
-    /// `name` or `container|sub`, as ACL rules and COMMAND INFO write them.
+    /// `name` or `container|sub` as rules of users write them: by the names that were declared.
+    pub fn find_declared(&self, name: &[u8]) -> Option<&Entry> {
+        let (name, sub) = match name.iter().position(|byte| *byte == b'|') {
+            None => (name, None),
+            Some(bar) => (&name[..bar], Some(&name[bar + 1..])),
+        };
+        let name = std::str::from_utf8(name).ok()?.to_ascii_lowercase();
+        let entry = &self.entries[*self.declared.get(name.as_str())?];
+        sub.map_or(Some(entry), |sub| self.find_sub(entry, sub))
+    }
+
+    /// `name` or `container|sub`, as COMMAND INFO writes them.
     pub fn find_full(&self, name: &[u8]) -> Option<&Entry> {
         match name.iter().position(|byte| *byte == b'|') {
             None => self.find(name),

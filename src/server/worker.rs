@@ -35,11 +35,19 @@ pub struct Worker {
     /// Something may make the server refuse commands (loading, a busy script, a failed save); as of the beginning of the batch or
     /// this worker's last command on the server.
     pub in_special_state: bool,
+    /// Generation of the users that this worker goes by.
+    pub acl_generation: u64,
     config_generation: u64,
     settings_generation: u64,
+    /// The role that requests were admitted under.
+    pub role_epoch: u64,
+    /// Bytes of the primary's stream that the running command goes into our own with.
+    pub stream: Vec<u8>,
     pub effects: Effects,
     /// What the running command, transaction or script sends to the journal, in order: (database, arguments).
     pub unit: Vec<(usize, OwnedArgs)>,
+    /// Offset behind what the running command has written to the journal; 0 = nothing.
+    pub appended: u64,
     /// Keys that blocked clients may now be served from, in order of their change.
     pub ready: Vec<(usize, Box<[u8]>)>,
     /// Such keys whose waiters need shards that were not locked; and waits to end once nothing is locked any more.
@@ -75,10 +83,14 @@ impl Worker {
             pause: Pause::default(),
             has_monitors: false,
             in_special_state: false,
+            acl_generation: server.acl.generation(),
             config_generation: server.config.generation(),
             settings_generation: server.settings_generation.load(Ordering::Acquire),
+            role_epoch: 0,
+            stream: Vec::new(),
             effects: Effects::default(),
             unit: Vec::new(),
+            appended: 0,
             ready: Vec::new(),
             overdue: Vec::new(),
             releases: Vec::new(),
@@ -108,6 +120,7 @@ impl Worker {
     pub fn note_state(&mut self) {
         let server = self.server;
         self.in_special_state = server.loading.load(Ordering::Relaxed)
+            || server.async_loading.load(Ordering::Relaxed)
             || server.scripts.running.is_busy()
             || server.save_status.is_alarmed();
     }
@@ -141,7 +154,10 @@ impl Worker {
     /// The configuration after a change by this worker's own command.
     #[cold]
     pub fn renew_settings(&mut self) {
+        // In this order: what is read behind the epoch is at least as new.
+        self.role_epoch = self.server.role.epoch();
         self.config = self.server.config.current();
+        self.acl_generation = self.server.acl.generation();
         let config = &self.config;
         let slowlog_ns = u64::try_from(config.slowlog_log_slower_than).map_or(u64::MAX, |us| us.saturating_mul(1000));
         let latency_ns = match config.latency_monitor_threshold {

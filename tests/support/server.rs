@@ -21,6 +21,7 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 
 pub struct Server {
     child: Child,
+    binary: PathBuf,
     port: u16,
     dir: PathBuf,
     args: Vec<String>,
@@ -51,6 +52,15 @@ pub fn free_port() -> u16 {
 impl Server {
     /// Starts the server with these arguments after the defaults of the tests (no save points, DEBUG allowed).
     pub fn start(args: &[&str]) -> Server {
+        Server::start_as(&binary(), args)
+    }
+
+    /// The same with a stock redis-server, for tests of two servers.
+    pub fn start_stock(args: &[&str]) -> Server {
+        Server::start_as(Path::new("redis-server"), args)
+    }
+
+    fn start_as(binary: &Path, args: &[&str]) -> Server {
         let dir = std::env::temp_dir().join(format!(
             "rsredis-test-{}-{}",
             std::process::id(),
@@ -60,11 +70,12 @@ impl Server {
         let args: Vec<String> = args.iter().map(|word| word.to_string()).collect();
         for _ in 0..5 {
             let port = free_port();
-            let mut server = Server { child: spawn(&dir, port, &args), port, dir: dir.clone(), args: args.clone() };
+            let child = spawn(binary, &dir, port, &args);
+            let mut server = Server { child, binary: binary.into(), port, dir: dir.clone(), args: args.clone() };
             match server.await_ready() {
                 Ok(()) => return server,
                 Err(()) if server.log().contains("Address already in use") => std::mem::forget(server),
-                Err(()) => panic!("the server did not start: {}\n{}", binary().display(), server.log()),
+                Err(()) => panic!("the server did not start: {}\n{}", binary.display(), server.log()),
             }
         }
         panic!("no free port in five tries");
@@ -167,7 +178,7 @@ impl Server {
     /// Starts again on the same port and directory, with the same arguments.
     pub fn restart(&mut self) {
         self.kill();
-        self.child = spawn(&self.dir, self.port, &self.args);
+        self.child = spawn(&self.binary, &self.dir, self.port, &self.args);
         if self.await_ready().is_err() {
             panic!("the server did not start again\n{}", self.log());
         }
@@ -180,10 +191,10 @@ impl Server {
         line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok()).expect("kB") * 1024
     }
 
-    /// One field of INFO; empty when the server has no such field.
+    /// One field of INFO; empty when the server has no such field, or cuts the connection (as Sentinel makes it do).
     pub fn info(&self, field: &str) -> String {
-        let (super::Reply::Bulk(text) | super::Reply::Verbatim(_, text)) = self.client().call(&["INFO", "everything"])
-        else {
+        let reply = self.client().try_call(&["INFO", "everything"]);
+        let Ok(super::Reply::Bulk(text) | super::Reply::Verbatim(_, text)) = reply else {
             return String::new();
         };
         let prefix = format!("{field}:");
@@ -196,17 +207,20 @@ impl Server {
     }
 }
 
-fn spawn(dir: &Path, port: u16, args: &[String]) -> Child {
+fn spawn(binary: &Path, dir: &Path, port: u16, args: &[String]) -> Child {
     let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).expect("a log file");
-    Command::new(binary())
+    // A configuration file comes before all options.
+    let (file, options) = args.split_at(usize::from(args.first().is_some_and(|first| !first.starts_with('-'))));
+    Command::new(binary)
+        .args(file)
         .args(["--port", &port.to_string(), "--save", "", "--enable-debug-command", "yes"])
-        .args(args)
+        .args(options)
         .current_dir(dir)
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("a second handle"))
         .stderr(log)
         .spawn()
-        .unwrap_or_else(|error| panic!("cannot start {}: {error}", binary().display()))
+        .unwrap_or_else(|error| panic!("cannot start {}: {error}", binary.display()))
 }
 
 impl Drop for Server {

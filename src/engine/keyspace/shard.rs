@@ -40,6 +40,11 @@ impl Shard {
         &mut self.dbs
     }
 
+    /// Swaps all databases with those of another shard; whoever waits or watches stays.
+    pub fn exchange_dbs(&mut self, other: &mut Shard) {
+        std::mem::swap(&mut self.dbs, &mut other.dbs);
+    }
+
     pub fn swap(&mut self, first: usize, second: usize) {
         self.db_mut(first.max(second));
         self.dbs.swap(first, second);

@@ -135,11 +135,9 @@ impl Entries {
         if bytes > NODE_BYTES_MAX {
             return Err(Refused::TooLarge);
         }
-        match self.nodes.last_entry().filter(|last| node::has_room(last.get(), bytes, limits)) {
-            Some(mut last) => {
-                let node = *last.key();
-                node::append(last.get_mut(), node, id, pairs);
-            }
+        let last = self.nodes.last_entry().map(|last| (*last.key(), last.into_mut()));
+        match last.filter(|(_, pack)| node::has_room(pack, bytes, limits)) {
+            Some((node, pack)) => node::append(pack, node, id, pairs),
             None => {
                 let mut pack = node::new(pairs.clone().map(|(field, _)| field));
                 node::append(&mut pack, id, id, pairs);

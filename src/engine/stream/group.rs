@@ -10,6 +10,7 @@ use super::id::StreamId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::ops::RangeBounds;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A consumer within its group; valid until the consumer is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +154,12 @@ impl Group {
 
     /// An entry becomes, or stays, pending without an owner.
     pub fn release(&mut self, id: StreamId, delivered_ms: i64, deliveries: u64) {
+        RELEASED.store(true, Ordering::Relaxed);
+        self.put(id, Pending { delivered_ms, deliveries, owner: None });
+    }
+
+    /// An entry of which the owner is yet to come (loading).
+    pub fn expect(&mut self, id: StreamId, delivered_ms: i64, deliveries: u64) {
         self.put(id, Pending { delivered_ms, deliveries, owner: None });
     }
 
@@ -186,6 +193,11 @@ impl Group {
         true
     }
 
+    /// Whether an entry was ever released since the start: files then need a version that can say so.
+    pub fn releases_seen() -> bool {
+        RELEASED.load(Ordering::Relaxed)
+    }
+
     /// Bytes taken from the allocator, roughly.
     pub fn memory(&self) -> usize {
         let consumers: usize = self
@@ -202,6 +214,8 @@ impl Group {
             + self.pending.len() * pending
     }
 }
+
+static RELEASED: AtomicBool = AtomicBool::new(false);
 
 /// What an entry of a B-tree costs besides its key and value, about: nodes are never quite full.
 pub(super) const TREE_SLACK: usize = 20;

@@ -79,17 +79,36 @@ pub struct IdText {
 
 impl IdText {
     /// Writes a number in front of what is there.
+    #[inline]
     fn push(&mut self, mut value: u64) {
-        loop {
-            self.start -= 1;
-            self.bytes[usize::from(self.start)] = b'0' + (value % 10) as u8;
-            value /= 10;
-            if value == 0 {
-                return;
-            }
+        let mut at = usize::from(self.start);
+        while value >= 100 {
+            let pair = 2 * (value % 100) as usize;
+            value /= 100;
+            at -= 2;
+            self.bytes[at..at + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
         }
+        if value >= 10 {
+            at -= 1;
+            self.bytes[at] = b'0' + (value % 10) as u8;
+            value /= 10;
+        }
+        at -= 1;
+        self.bytes[at] = b'0' + value as u8;
+        self.start = at as u8;
     }
 }
+
+/// 00, 01, … 99: half the divisions of one digit at a time.
+static PAIRS: [u8; 200] = {
+    let mut pairs = [0; 200];
+    let mut n = 0;
+    while n < 100 {
+        (pairs[2 * n], pairs[2 * n + 1]) = (b'0' + n as u8 / 10, b'0' + n as u8 % 10);
+        n += 1;
+    }
+    pairs
+};
 
 impl Deref for IdText {
     type Target = [u8];
@@ -111,6 +130,8 @@ mod tests {
         for (id, text) in [
             (StreamId::MIN, "0-0"),
             (StreamId::new(1526919030474, 55), "1526919030474-55"),
+            (StreamId::new(9, 10), "9-10"),
+            (StreamId::new(99, 100), "99-100"),
             (StreamId::MAX, "18446744073709551615-18446744073709551615"),
         ] {
             assert_eq!(&*id.text(), text.as_bytes());

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 #[derive(Default)]
 struct Content {
@@ -61,7 +61,7 @@ impl Directory {
 
 #[derive(Default)]
 pub struct CrashingDisk {
-    directory: Mutex<Directory>,
+    directory: Arc<Mutex<Directory>>,
     faults: Arc<Faults>,
 }
 
@@ -70,11 +70,29 @@ pub struct Faults {
     /// Bytes that can still be written before the disk is full.
     pub room: AtomicU64,
     pub sync_fails: AtomicBool,
+    /// Operations until the power fails; what the disk holds then is kept in `survivor`, and the rest goes on in vain.
+    pub until_crash: AtomicI64,
+    survivor: Mutex<Option<&'static CrashingDisk>>,
 }
 
 impl Default for Faults {
     fn default() -> Self {
-        Faults { room: AtomicU64::new(u64::MAX), sync_fails: AtomicBool::new(false) }
+        Faults {
+            room: AtomicU64::new(u64::MAX),
+            sync_fails: AtomicBool::new(false),
+            until_crash: AtomicI64::new(i64::MAX),
+            survivor: Mutex::new(None),
+        }
+    }
+}
+
+impl Faults {
+    /// Counts an operation that is about to happen.
+    fn operation(&self, directory: &Mutex<Directory>) {
+        let left = self.until_crash.fetch_sub(1, Ordering::Relaxed);
+        if left == 0 {
+            *self.survivor.lock() = Some(crash(&directory.lock(), &mut Random::from_entropy()));
+        }
     }
 }
 
@@ -88,32 +106,22 @@ impl CrashingDisk {
         &self.faults
     }
 
-    /// The power fails; what a restart finds is another disk.
-    pub fn crash(&self, random: &mut Random) -> &'static CrashingDisk {
-        let directory = self.directory.lock();
-        let mut names = directory.durable.clone();
-        let kept = random.below(directory.pending.len() as u64 + 1) as usize;
-        for change in &directory.pending[..kept] {
-            change.clone().apply(&mut names);
-        }
-        let mut survivors = Names::new();
-        for (path, file) in names {
-            let content = file.lock();
-            let mut bytes = content.durable.clone();
-            match content.current.get(bytes.len()..) {
-                Some(unsynced) if content.current.starts_with(&content.durable) => {
-                    let torn = random.below(unsynced.len() as u64 + 1) as usize;
-                    bytes.extend_from_slice(&unsynced[..torn]);
-                }
-                // It was cut since the last sync.
-                _ if random.below(2) == 0 => bytes.clone_from(&content.current),
-                _ => {}
-            }
-            let content = Content { durable: bytes.clone(), current: bytes };
-            survivors.insert(path, Arc::new(Mutex::new(content)));
-        }
-        let directory = Directory { durable: survivors.clone(), current: survivors, pending: Vec::new() };
-        Box::leak(Box::new(CrashingDisk { directory: Mutex::new(directory), faults: Arc::default() }))
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.directory.lock().current.keys().cloned().collect()
+    }
+
+    /// What the disk held when the power failed, if it has.
+    pub fn survivor(&self) -> Option<&'static CrashingDisk> {
+        *self.faults.survivor.lock()
+    }
+
+    fn file(&self, file: FileRef) -> Arc<dyn Output> {
+        Arc::new(CrashingFile { file, faults: Arc::clone(&self.faults), directory: Arc::clone(&self.directory) })
+    }
+
+    fn change(&self, change: NameChange) {
+        self.faults.operation(&self.directory);
+        self.directory.lock().change(change);
     }
 
     fn find(&self, path: &Path) -> io::Result<FileRef> {
@@ -121,16 +129,43 @@ impl CrashingDisk {
     }
 }
 
+/// The power fails; what a restart finds is another disk.
+fn crash(directory: &Directory, random: &mut Random) -> &'static CrashingDisk {
+    let mut names = directory.durable.clone();
+    let kept = random.below(directory.pending.len() as u64 + 1) as usize;
+    for change in &directory.pending[..kept] {
+        change.clone().apply(&mut names);
+    }
+    let mut survivors = Names::new();
+    for (path, file) in names {
+        let content = file.lock();
+        let mut bytes = content.durable.clone();
+        match content.current.get(bytes.len()..) {
+            Some(unsynced) if content.current.starts_with(&content.durable) => {
+                let torn = random.below(unsynced.len() as u64 + 1) as usize;
+                bytes.extend_from_slice(&unsynced[..torn]);
+            }
+            // It was cut since the last sync.
+            _ if random.below(2) == 0 => bytes.clone_from(&content.current),
+            _ => {}
+        }
+        let content = Content { durable: bytes.clone(), current: bytes };
+        survivors.insert(path, Arc::new(Mutex::new(content)));
+    }
+    let directory = Directory { durable: survivors.clone(), current: survivors, pending: Vec::new() };
+    Box::leak(Box::new(CrashingDisk { directory: Arc::new(Mutex::new(directory)), faults: Arc::default() }))
+}
+
 impl Storage for CrashingDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn Output>> {
         let file = FileRef::default();
-        self.directory.lock().change(NameChange::Set(path.to_owned(), Arc::clone(&file)));
-        Ok(Arc::new(CrashingFile { file, faults: Arc::clone(&self.faults) }))
+        self.change(NameChange::Set(path.to_owned(), Arc::clone(&file)));
+        Ok(self.file(file))
     }
 
     fn append(&self, path: &Path) -> io::Result<Arc<dyn Output>> {
         match self.find(path) {
-            Ok(file) => Ok(Arc::new(CrashingFile { file, faults: Arc::clone(&self.faults) })),
+            Ok(file) => Ok(self.file(file)),
             Err(_) => self.create(path),
         }
     }
@@ -153,13 +188,13 @@ impl Storage for CrashingDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.find(from)?;
-        self.directory.lock().change(NameChange::Rename(from.to_owned(), to.to_owned()));
+        self.change(NameChange::Rename(from.to_owned(), to.to_owned()));
         Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.find(path)?;
-        self.directory.lock().change(NameChange::Remove(path.to_owned()));
+        self.change(NameChange::Remove(path.to_owned()));
         Ok(())
     }
 
@@ -172,6 +207,7 @@ impl Storage for CrashingDisk {
     }
 
     fn sync_dir_of(&self, _: &Path) -> io::Result<()> {
+        self.faults.operation(&self.directory);
         let mut directory = self.directory.lock();
         directory.durable = directory.current.clone();
         directory.pending.clear();
@@ -181,11 +217,13 @@ impl Storage for CrashingDisk {
 
 struct CrashingFile {
     file: FileRef,
+    directory: Arc<Mutex<Directory>>,
     faults: Arc<Faults>,
 }
 
 impl Output for CrashingFile {
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        self.faults.operation(&self.directory);
         let room = self.faults.room.load(Ordering::Relaxed);
         let fits = bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX));
         // A full disk takes what fits before it says no.
@@ -200,12 +238,13 @@ impl Output for CrashingFile {
         if self.faults.sync_fails.load(Ordering::Relaxed) {
             return Err(io::Error::from_raw_os_error(5));
         }
+        self.faults.operation(&self.directory);
         let mut content = self.file.lock();
         content.durable = content.current.clone();
         Ok(())
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.file.lock().current.len() as u64)
     }
 

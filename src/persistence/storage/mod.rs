@@ -48,7 +48,7 @@ pub trait Output: Send + Sync {
     /// Makes the content durable.
     fn sync(&self) -> io::Result<()>;
 
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
 
     fn set_len(&self, len: u64) -> io::Result<()>;
 }
@@ -117,7 +117,7 @@ impl Output for File {
         self.sync_data()
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
     }
 

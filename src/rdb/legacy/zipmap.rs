@@ -37,7 +37,10 @@ fn convert(blob: &[u8]) -> Option<Listpack> {
 fn length(source: &mut Source<'_>) -> Option<Option<usize>> {
     Some(match source.byte().ok()? {
         END => None,
-        BIG => Some(u32::from_le_bytes(source.array().ok()?) as usize),
+        // A length that one byte could hold is not written in five.
+        BIG => {
+            Some(u32::from_le_bytes(source.array().ok()?) as usize).filter(|len| *len >= usize::from(BIG)).map(Some)?
+        }
         len => Some(usize::from(len)),
     })
 }

@@ -18,7 +18,7 @@ pub fn kind_of(value: &ValueRef<'_>) -> u8 {
         ValueRef::Set(value) => set::kind_of(value),
         ValueRef::ZSet(value) => zset::kind_of(value),
         ValueRef::Hash(value) => hash::kind_of(value),
-        ValueRef::Stream(_) => kind::STREAM_2,
+        ValueRef::Stream(value) => stream::kind_of(value),
     }
 }
 

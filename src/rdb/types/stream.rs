@@ -4,12 +4,16 @@
 //! 15 STREAM     nodes, length, last id, groups                                             Redis 5 and 6
 //! 19 STREAM_2   nodes, length, last id, first id, max deleted id, entries added, groups    what is written
 //! 21 STREAM_3   the same with the time at which each consumer last got something           Redis 7.2
+//! 26 STREAM_4   the same with what producers have sent already                             Redis 8.6
+//! 27 STREAM_5   the same with entries that were released                                   Redis 8.8, written if there are any
 //!
 //! node      id (16 B big-endian) and listpack, as strings
 //! group     name, last id, [entries read,] pending: (id 16 B, time i64, deliveries)*, consumers
-//! consumer  name, seen i64, [active i64,] pending: (id 16 B)*
+//!           [5: released: (id 16 B)*]
+//! consumer  name, seen i64, [3: active i64,] pending: (id 16 B)*
+//! 4, 5      duration, maximum, producers: (name, (key, id)*)*, added, duplicates
 //! ```
-//! The pending entries of all consumers together are those of the group.
+//! The pending entries of all consumers together are those of the group, but for the released ones.
 
 use crate::engine::listpack::Listpack;
 use crate::engine::stream::{ConsumerId, Entries, Group, Stream, StreamId, Totals};
@@ -18,7 +22,13 @@ use crate::rdb::fault::Fault;
 use crate::rdb::format::kind;
 use crate::rdb::source::{Result, Source};
 
+pub fn kind_of(stream: &Stream) -> u8 {
+    let is_released = |group: &Group| group.pending(..).any(|(_, pending)| pending.owner.is_none());
+    if stream.groups().any(|(_, group)| is_released(group)) { kind::STREAM_5 } else { kind::STREAM_2 }
+}
+
 pub fn put(out: &mut Vec<u8>, stream: &Stream, compress: bool) {
+    let kind = kind_of(stream);
     let nodes = stream.nodes();
     encode::length(out, nodes.len() as u64);
     for (id, pack) in nodes {
@@ -34,11 +44,19 @@ pub fn put(out: &mut Vec<u8>, stream: &Stream, compress: bool) {
     encode::length(out, stream.groups_len() as u64);
     for (name, group) in stream.groups() {
         encode::string(out, name, compress);
-        put_group(out, group, compress);
+        put_group(kind, out, group, compress);
+    }
+    if kind >= kind::STREAM_4 {
+        // Redis's defaults for producers, of which there are none.
+        [IDEMPOTENCE_S, IDEMPOTENCE_KEYS, 0, 0, 0].into_iter().for_each(|number| encode::length(out, number));
     }
 }
 
-fn put_group(out: &mut Vec<u8>, group: &Group, compress: bool) {
+/// For how long Redis remembers what a producer has sent, and how much of it.
+const IDEMPOTENCE_S: u64 = 100;
+const IDEMPOTENCE_KEYS: u64 = 100;
+
+fn put_group(kind: u8, out: &mut Vec<u8>, group: &Group, compress: bool) {
     put_id(out, group.last_id);
     encode::length(out, group.entries_read.unwrap_or(UNKNOWN));
     encode::length(out, group.pending_len() as u64);
@@ -51,8 +69,16 @@ fn put_group(out: &mut Vec<u8>, group: &Group, compress: bool) {
     for consumer in group.consumers() {
         encode::string(out, consumer.name(), compress);
         out.extend_from_slice(&consumer.seen_ms.to_le_bytes());
+        if kind >= kind::STREAM_3 {
+            out.extend_from_slice(&consumer.active_ms.unwrap_or(-1).to_le_bytes());
+        }
         encode::length(out, consumer.pending_len() as u64);
         consumer.pending(..).for_each(|id| out.extend_from_slice(&id.to_bytes()));
+    }
+    if kind >= kind::STREAM_5 {
+        let released = || group.pending(..).filter(|(_, pending)| pending.owner.is_none());
+        encode::length(out, released().count() as u64);
+        released().for_each(|(id, _)| out.extend_from_slice(&id.to_bytes()));
     }
 }
 
@@ -96,6 +122,9 @@ pub fn decode(kind: u8, source: &mut Source<'_>) -> Result<Stream> {
             return Err(Fault::fixed("Duplicated consumer group name"));
         }
     }
+    if kind >= kind::STREAM_4 {
+        skip_producers(source)?;
+    }
     Ok(stream)
 }
 
@@ -113,7 +142,7 @@ fn decode_group(kind: u8, stream: &Stream, source: &mut Source<'_>) -> Result<Gr
         if group.find_pending(id).is_some() {
             return Err(Fault::fixed("Duplicated global PEL entry loading stream consumer group"));
         }
-        group.release(id, delivered_ms, deliveries);
+        group.expect(id, delivered_ms, deliveries);
     }
     for _ in 0..source.count()? {
         let name = source.string()?;
@@ -125,7 +154,19 @@ fn decode_group(kind: u8, stream: &Stream, source: &mut Source<'_>) -> Result<Gr
         group.consumer_mut(consumer).active_ms = Some(active_ms).filter(|active_ms| *active_ms >= 0);
         decode_pending(&mut group, consumer, source)?;
     }
-    if group.pending(..).any(|(_, pending)| pending.owner.is_none()) {
+    let mut unowned = group.pending(..).filter(|(_, pending)| pending.owner.is_none()).count();
+    if kind >= kind::STREAM_5 {
+        let mut released = std::collections::BTreeSet::new();
+        for _ in 0..source.count()? {
+            let id = raw_id(source)?;
+            let pending = group.find_pending(id).filter(|pending| pending.owner.is_none()).copied();
+            let pending = pending.filter(|_| released.insert(id));
+            let pending = pending.ok_or(Fault::fixed("Released entry not found in group global PEL"))?;
+            group.release(id, pending.delivered_ms, pending.deliveries);
+        }
+        unowned -= released.len();
+    }
+    if unowned > 0 {
         return Err(Fault::fixed("Stream CG PEL entry without consumer"));
     }
     Ok(group)
@@ -141,6 +182,19 @@ fn decode_pending(group: &mut Group, consumer: ConsumerId, source: &mut Source<'
         group.assign(id, consumer, pending.delivered_ms, pending.deliveries);
     }
     Ok(())
+}
+
+/// What producers have sent already is not remembered here: XADD knows no IDMP.
+fn skip_producers(source: &mut Source<'_>) -> Result<()> {
+    id(source)?;
+    for _ in 0..source.count()? {
+        source.skip_string()?;
+        for _ in 0..source.count()? {
+            source.skip_string()?;
+            id(source)?;
+        }
+    }
+    id(source).map(drop)
 }
 
 fn id(source: &mut Source<'_>) -> Result<StreamId> {

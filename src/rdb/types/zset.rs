@@ -47,7 +47,10 @@ fn put_members<'a>(out: &mut Vec<u8>, members: impl Iterator<Item = (Element<'a>
 
 pub fn decode(kind: u8, source: &mut Source<'_>, limits: &Limits) -> Result<ZSet> {
     match kind {
-        kind::ZSET_ZIPLIST => from_pack(ziplist::to_listpack(&source.string()?)?, limits),
+        kind::ZSET_ZIPLIST => {
+            let pack = ziplist::to_listpack(&source.string()?);
+            from_pack(pack.map_err(|_| Fault::fixed("Zset ziplist integrity check failed."))?, limits)
+        }
         kind::ZSET_LISTPACK => {
             let pack =
                 Listpack::from_bytes(&source.string()?).ok_or(Fault::fixed("Zset listpack integrity check failed."))?;

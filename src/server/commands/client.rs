@@ -17,6 +17,7 @@ use crate::server::session::{ReplyMode, SessionCommand, SessionContext, SessionF
 
 pub const COMMANDS: &[SessionCommand] = &[SessionCommand::container("client", SUBCOMMANDS)
     .group(Group::Connection)
+    .categories(&["-connection"])
     .since("2.4.0")
     .flag(Flags::SENTINEL)
     .summary("A container for commands on client connections.")

@@ -67,6 +67,22 @@ pub const COMMANDS: &[SessionCommand] = &[
         .syntax("index")
         .summary("Chooses the database of this connection.")
         .complexity("O(1)"),
+    SessionCommand::new("readonly", 1, readonly)
+        .group(Group::Cluster)
+        .since("3.0.0")
+        .fast()
+        .loading_stale()
+        .categories(&["connection"])
+        .summary("Lets a replica of a cluster answer reads on this connection.")
+        .complexity("O(1)"),
+    SessionCommand::new("readwrite", 1, readwrite)
+        .group(Group::Cluster)
+        .since("3.0.0")
+        .fast()
+        .loading_stale()
+        .categories(&["connection"])
+        .summary("Ends READONLY.")
+        .complexity("O(1)"),
     SessionCommand::new("quit", -1, quit)
         .group(Group::Connection)
         .fast()
@@ -86,8 +102,8 @@ fn auth(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, Com
                  configuration is correct?",
             ));
         }
-        2 => ctx.worker.server.authenticate(ctx.session, b"default", &args[1])?,
-        3 => ctx.worker.server.authenticate(ctx.session, &args[1], &args[2])?,
+        2 => ctx.worker.server.authenticate(ctx.session, b"default", &args[1], &args[0])?,
+        3 => ctx.worker.server.authenticate(ctx.session, &args[1], &args[2], &args[0])?,
         _ => return Err(error::SYNTAX),
     }
     ctx.reply.ok();
@@ -108,7 +124,7 @@ fn hello(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, Co
     let mut at = 2;
     while at < args.len() {
         if args.is(at, "AUTH") && at + 2 < args.len() {
-            ctx.worker.server.authenticate(ctx.session, &args[at + 1], &args[at + 2])?;
+            ctx.worker.server.authenticate(ctx.session, &args[at + 1], &args[at + 2], &args[0])?;
             at += 3;
         } else if args.is(at, "SETNAME") && at + 1 < args.len() {
             name = Some(client_word(&args[at + 1], "Client names")?);
@@ -212,6 +228,23 @@ fn select(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, C
     let databases = ctx.worker.server.keyspace.databases();
     let index = usize::try_from(index).ok().filter(|index| *index < databases).ok_or(error::DB_OUT_OF_RANGE)?;
     ctx.session.select(index);
+    ctx.reply.ok();
+    Ok(SessionFlow::Done)
+}
+
+fn readonly(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, CommandError> {
+    set_readonly(ctx, true)
+}
+
+fn readwrite(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, CommandError> {
+    set_readonly(ctx, false)
+}
+
+fn set_readonly(ctx: &mut SessionContext<'_>, on: bool) -> Result<SessionFlow, CommandError> {
+    if !ctx.worker.config.cluster_enabled {
+        return Err(CommandError::fixed("ERR This instance has cluster support disabled"));
+    }
+    ctx.session.client.set(flag::READONLY, on);
     ctx.reply.ok();
     Ok(SessionFlow::Done)
 }

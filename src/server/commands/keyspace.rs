@@ -77,7 +77,7 @@ fn flush(
     };
     let server = ctx.worker.server;
     if flushed.is_none() {
-        server.save_status.flushed(!ctx.worker.config.save.is_empty());
+        server.save_status.before_flush();
     }
     let locked = all(&mut ctx.locked)?;
     let mut removed = 0;
@@ -88,9 +88,12 @@ fn flush(
     }
     server.invalidate_all(flushed);
     propagate(ctx, args, removed.max(1));
-    if flushed.is_none() && !ctx.worker.config.save.is_empty() {
-        // The save that was scheduled above has nothing to lose.
-        server.dirty.store(0, Ordering::Relaxed);
+    if flushed.is_none()
+        && !ctx.worker.config.save.is_empty()
+        && let Some(save) = server.save_status.save_now.get()
+    {
+        // The file must not bring the keys back. If that fails the log says so, and the next save point tries again.
+        let _ = save(server, all(&mut ctx.locked)?);
     }
     ctx.reply.ok();
     Ok(SessionFlow::Done)

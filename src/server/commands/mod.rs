@@ -1,5 +1,7 @@
 //! Commands on the session and the server.
 
+mod acl;
+mod acl_show;
 mod client;
 mod client_kill;
 pub mod client_list;
@@ -19,6 +21,7 @@ mod lolwut;
 mod memory;
 mod monitor;
 mod pubsub;
+mod role;
 mod scan;
 mod server;
 mod shutdown;
@@ -29,6 +32,8 @@ use super::session::SessionCommand;
 /// Every session command of this room.
 pub const FAMILIES: &[&[SessionCommand]] = &[
     super::multi::COMMANDS,
+    super::failover::COMMANDS,
+    acl::COMMANDS,
     client::COMMANDS,
     command::COMMANDS,
     config::COMMANDS,
@@ -45,4 +50,5 @@ pub const FAMILIES: &[&[SessionCommand]] = &[
     shutdown::COMMANDS,
     monitor::COMMANDS,
     pubsub::COMMANDS,
+    role::COMMANDS,
 ];

@@ -4,7 +4,7 @@ use super::help::help;
 use crate::commands::error::CommandError;
 use crate::commands::flags::Flags;
 use crate::commands::keyspec::KeySpec;
-use crate::commands::spec::Group;
+use crate::commands::spec::{Channels, Group};
 use crate::resp::{Args, OwnedArgs, Reply};
 use crate::server::pubsub::Kind;
 use crate::server::session::{ReplyMode, SessionCommand, SessionContext, SessionFlow, SessionHandler};
@@ -15,6 +15,7 @@ const fn command(name: &'static str, arity: i32, handler: SessionHandler) -> Ses
 
 pub const COMMANDS: &[SessionCommand] = &[
     command("subscribe", -2, subscribe)
+        .channels(Channels::Subscribe)
         .since("2.0.0")
         .noscript()
         .flag(Flags::SENTINEL)
@@ -22,6 +23,7 @@ pub const COMMANDS: &[SessionCommand] = &[
         .summary("Listens to channels.")
         .complexity("O(N) where N is the number of channels to subscribe to."),
     command("psubscribe", -2, psubscribe)
+        .channels(Channels::SubscribePatterns)
         .since("2.0.0")
         .noscript()
         .flag(Flags::SENTINEL)
@@ -29,6 +31,7 @@ pub const COMMANDS: &[SessionCommand] = &[
         .summary("Listens to every channel whose name matches a pattern.")
         .complexity("O(N) where N is the number of patterns to subscribe to."),
     command("ssubscribe", -2, ssubscribe)
+        .channels(Channels::Subscribe)
         .since("7.0.0")
         .noscript()
         .keys(&[KeySpec::range(1, -1, 1).not_key()])
@@ -57,6 +60,7 @@ pub const COMMANDS: &[SessionCommand] = &[
         .summary("Stops listening to shard channels, or to all of them.")
         .complexity("O(N) where N is the number of shard channels to unsubscribe."),
     command("publish", 3, publish)
+        .channels(Channels::Publish)
         .since("2.0.0")
         .fast()
         .flag(Flags::MAY_REPLICATE)
@@ -68,6 +72,7 @@ pub const COMMANDS: &[SessionCommand] = &[
              subscribed patterns (by any client).",
         ),
     command("spublish", 3, spublish)
+        .channels(Channels::Publish)
         .since("7.0.0")
         .fast()
         .flag(Flags::MAY_REPLICATE)
@@ -77,6 +82,7 @@ pub const COMMANDS: &[SessionCommand] = &[
         .complexity("O(N) where N is the number of clients subscribed to the receiving shard channel."),
     SessionCommand::container("pubsub", SUBCOMMANDS)
         .group(Group::PubSub)
+        .categories(&["-pubsub"])
         .since("2.8.0")
         .summary("A container for commands on channels.")
         .complexity("Depends on subcommand."),
@@ -93,6 +99,7 @@ const SUBCOMMANDS: &[SessionCommand] = &[
         ),
     SessionCommand::new("help", 2, help)
         .group(Group::PubSub)
+        .categories(&["-pubsub"])
         .since("6.2.0")
         .loading_stale()
         .summary("Explains the subcommands.")
@@ -143,6 +150,16 @@ fn listen(ctx: &mut SessionContext<'_>, args: Args<'_>, kind: Kind, verb: &str) 
     for name in args.from(1).iter() {
         ctx.session.subscribe(ctx.worker.server, kind, name);
         confirm(ctx.reply, verb, Some(name), ctx.session.subscriptions.count(kind));
+    }
+    // The user may have lost a channel since this was admitted; whoever took it away did not see this listener yet.
+    let generation = ctx.worker.server.acl.generation();
+    if generation != ctx.worker.acl_generation {
+        ctx.session.renew_user(ctx.worker.server, generation);
+        let user = ctx.session.identity.user();
+        let is_allowed = |name| user.is_none_or(|user| user.allows_channel(name, kind == Kind::Pattern));
+        if !args.from(1).iter().all(is_allowed) {
+            return Ok(SessionFlow::Close);
+        }
     }
     Ok(SessionFlow::Done)
 }

@@ -6,7 +6,6 @@ use crate::commands::spec::Group;
 use crate::resp::Args;
 use crate::server::intents::ShutdownWish;
 use crate::server::session::{SessionCommand, SessionContext, SessionFlow};
-use std::sync::Arc;
 
 pub const COMMANDS: &[SessionCommand] = &[SessionCommand::new("shutdown", -1, shutdown)
     .group(Group::Server)
@@ -35,12 +34,12 @@ fn shutdown(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow,
             () => return Err(error::SYNTAX),
         }
     }
-    let intents = &ctx.worker.server.intents;
+    let server = ctx.worker.server;
     if abort {
         if args.len() > 2 {
             return Err(error::SYNTAX);
         }
-        if !intents.abort_shutdown() {
+        if !server.abort_shutdown() {
             return Err(CommandError::fixed("ERR No shutdown in progress."));
         }
         ctx.reply.ok();
@@ -51,6 +50,6 @@ fn shutdown(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow,
         return Err(running.busy_error());
     }
     // Success has no reply: the connection ends with the process. Failure is answered by whoever fails.
-    intents.wish_shutdown(wish, Some(Arc::clone(&ctx.session.client)));
-    Ok(SessionFlow::Done)
+    server.shut_down_for(ctx.session, wish);
+    Ok(SessionFlow::Blocked)
 }

@@ -56,12 +56,14 @@ pub struct Declared {
     pub place: Place,
 }
 
+/// Tells what is wrong with the words after `user`.
+type UserCheck<'a> = &'a dyn Fn(&[Vec<u8>]) -> Result<(), UserFault>;
+
 /// Questions that only other rooms can answer.
 #[derive(Clone, Copy)]
-pub struct Checks {
-    pub command_exists: fn(&[u8]) -> bool,
-    /// Of the words after `user`.
-    pub user: fn(&[Vec<u8>]) -> Result<(), UserFault>,
+pub struct Checks<'a> {
+    pub command_exists: &'a dyn Fn(&[u8]) -> bool,
+    pub user: UserCheck<'a>,
 }
 
 /// Why a user cannot be declared, and which of the words is at fault.
@@ -70,10 +72,10 @@ pub struct UserFault {
     pub reason: String,
 }
 
-impl Default for Checks {
+impl Default for Checks<'_> {
     /// Asks nobody: for those who only look at the syntax.
     fn default() -> Self {
-        Checks { command_exists: |_| true, user: |_| Ok(()) }
+        Checks { command_exists: &|_| true, user: &|_| Ok(()) }
     }
 }
 
@@ -101,7 +103,7 @@ impl Loaded {
 pub struct Loader<'a> {
     loaded: Loaded,
     is_sentinel: bool,
-    checks: Checks,
+    checks: Checks<'a>,
     includes: Includes<'a>,
     include_depth: usize,
     lines_before: usize,
@@ -109,7 +111,7 @@ pub struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    pub fn new(is_sentinel: bool, checks: Checks, includes: Includes<'a>) -> Loader<'a> {
+    pub fn new(is_sentinel: bool, checks: Checks<'a>, includes: Includes<'a>) -> Loader<'a> {
         let config = if is_sentinel { Config::for_sentinel() } else { Config::default() };
         let loaded = Loaded {
             config,

@@ -46,6 +46,14 @@ pub struct OutputBufferLimit {
     pub soft_seconds: u64,
 }
 
+impl OutputBufferLimit {
+    /// The same limit where nothing below `bytes` counts.
+    pub fn at_least(self, bytes: u64) -> Self {
+        let raise = |limit: u64| if limit == 0 { 0 } else { limit.max(bytes) };
+        OutputBufferLimit { hard_bytes: raise(self.hard_bytes), soft_bytes: raise(self.soft_bytes), ..self }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutputBufferLimits {
     pub normal: OutputBufferLimit,

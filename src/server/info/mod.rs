@@ -85,6 +85,13 @@ impl From<&str> for Figure {
     }
 }
 
+/// Nothing: the line is left out.
+impl<T: Into<Figure>> From<Option<T>> for Figure {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Figure::Absent, Into::into)
+    }
+}
+
 impl From<String> for Figure {
     fn from(value: String) -> Self {
         Figure::Text(value)

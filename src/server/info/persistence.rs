@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 pub const FIELDS: &[Field] = &[
     Field::new("loading", |view| view.is_loading().into()),
-    Field::new("async_loading", |_| false.into()),
+    Field::new("async_loading", |view| load_bool(&view.server.async_loading).into()),
     // Snapshots here copy no pages: what writers had to save ahead of them is the counterpart.
     Field::new("current_cow_peak", |view| load_u64(&view.save().ahead_bytes).into()),
     Field::new("current_cow_size", |view| load_u64(&view.save().ahead_bytes).into()),
@@ -16,11 +16,11 @@ pub const FIELDS: &[Field] = &[
     Field::new("current_save_keys_processed", |view| load_u64(&view.save().keys_processed).into()),
     Field::new("current_save_keys_total", |view| load_u64(&view.save().keys_total).into()),
     Field::new("rdb_changes_since_last_save", |view| view.server.dirty.load(Ordering::Relaxed).into()),
-    Field::new("rdb_bgsave_in_progress", |view| (view.save().activity() == Activity::Rdb).into()),
+    Field::new("rdb_bgsave_in_progress", |view| is_saving(view).into()),
     Field::new("rdb_last_save_time", |view| load_i64(&view.save().last_save_s).into()),
     Field::new("rdb_last_bgsave_status", |view| status(load_bool(&view.save().last_bgsave_failed))),
     Field::new("rdb_last_bgsave_time_sec", |view| load_i64(&view.save().last_bgsave_seconds).into()),
-    Field::new("rdb_current_bgsave_time_sec", |view| running_s(view, Activity::Rdb).into()),
+    Field::new("rdb_current_bgsave_time_sec", |view| running_s(view, is_saving(view)).into()),
     Field::new("rdb_saves", |view| load_u64(&view.save().rdb_saves).into()),
     Field::new("rdb_last_cow_size", |view| load_u64(&view.save().last_ahead_bytes).into()),
     Field::new("rdb_last_load_keys_expired", |view| load_u64(&view.save().loading.keys_expired).into()),
@@ -29,7 +29,9 @@ pub const FIELDS: &[Field] = &[
     Field::new("aof_rewrite_in_progress", |view| view.save().is_rewriting_aof().into()),
     Field::new("aof_rewrite_scheduled", |view| view.save().is_rewrite_scheduled().into()),
     Field::new("aof_last_rewrite_time_sec", |view| load_i64(&view.save().aof.last_rewrite_seconds).into()),
-    Field::new("aof_current_rewrite_time_sec", |view| running_s(view, Activity::AofRewrite).into()),
+    Field::new("aof_current_rewrite_time_sec", |view| {
+        running_s(view, view.save().activity() == Activity::AofRewrite).into()
+    }),
     Field::new("aof_last_bgrewrite_status", |view| status(load_bool(&view.save().aof.last_rewrite_failed))),
     Field::new("aof_rewrites", |view| load_u64(&view.save().aof.rewrites).into()),
     Field::new("aof_rewrites_consecutive_failures", |view| {
@@ -57,6 +59,11 @@ impl View<'_> {
     }
 }
 
+/// A snapshot for a replica is a BGSAVE for Redis.
+fn is_saving(view: &View<'_>) -> bool {
+    matches!(view.save().activity(), Activity::Rdb | Activity::Replication)
+}
+
 fn load_i64(value: &AtomicI64) -> i64 {
     value.load(Ordering::Relaxed)
 }
@@ -69,9 +76,9 @@ fn status(failed: bool) -> Figure {
     if failed { "err" } else { "ok" }.into()
 }
 
-/// Seconds since the running activity began, -1 if it is not that one.
-fn running_s(view: &View<'_>, activity: Activity) -> i64 {
-    if view.save().activity() != activity {
+/// Seconds since the running activity began, -1 if it is not the one asked for.
+fn running_s(view: &View<'_>, is_that: bool) -> i64 {
+    if !is_that {
         return -1;
     }
     (view.now_us / 1_000_000 - load_i64(&view.save().activity_started_s)).max(0)

@@ -2,6 +2,7 @@
 
 use super::view::load_u64;
 use super::{Field, Figure};
+use crate::server::acl::log::Reason;
 use crate::server::pubsub::Kind;
 use crate::server::stats::rates::Rate;
 
@@ -11,8 +12,8 @@ pub const FIELDS: &[Field] = &[
     Field::new("instantaneous_ops_per_sec", |view| (view.server.stats.rates.per_second(Rate::Commands) as u64).into()),
     Field::new("total_net_input_bytes", |view| view.sum(|stats| stats.input_bytes.value()).into()),
     Field::new("total_net_output_bytes", |view| view.sum(|stats| stats.output_bytes.value()).into()),
-    Field::new("total_net_repl_input_bytes", |_| 0u64.into()),
-    Field::new("total_net_repl_output_bytes", |_| 0u64.into()),
+    Field::new("total_net_repl_input_bytes", |view| load_u64(&view.server.stats.primary_bytes).into()),
+    Field::new("total_net_repl_output_bytes", |view| load_u64(&view.server.replicas.output_bytes).into()),
     Field::new("instantaneous_input_kbps", |view| {
         Figure::Ratio(view.server.stats.rates.per_second(Rate::InputBytes) / 1024.0)
     }),
@@ -22,9 +23,9 @@ pub const FIELDS: &[Field] = &[
     Field::new("instantaneous_input_repl_kbps", |_| Figure::Ratio(0.0)),
     Field::new("instantaneous_output_repl_kbps", |_| Figure::Ratio(0.0)),
     Field::new("rejected_connections", |view| load_u64(&view.server.stats.connections_rejected).into()),
-    Field::new("sync_full", |_| 0u64.into()),
-    Field::new("sync_partial_ok", |_| 0u64.into()),
-    Field::new("sync_partial_err", |_| 0u64.into()),
+    Field::new("sync_full", |view| load_u64(&view.server.replicas.sync_full).into()),
+    Field::new("sync_partial_ok", |view| load_u64(&view.server.replicas.sync_partial_ok).into()),
+    Field::new("sync_partial_err", |view| load_u64(&view.server.replicas.sync_partial_err).into()),
     Field::new("expired_subkeys", |_| 0u64.into()),
     Field::new("expired_keys", |view| view.sum(|stats| stats.keys.expired.value()).into()),
     Field::new("expired_stale_perc", |view| Figure::Ratio(view.server.expire_cycle.stale_perc())),
@@ -55,7 +56,7 @@ pub const FIELDS: &[Field] = &[
     Field::new("tracking_total_keys", |view| view.server.tracking.key_count().into()),
     Field::new("tracking_total_items", |view| view.server.tracking.item_count().into()),
     Field::new("tracking_total_prefixes", |view| view.server.tracking.prefix_count().into()),
-    Field::new("unexpected_error_replies", |_| 0u64.into()),
+    Field::new("unexpected_error_replies", |view| load_u64(&view.server.stats.unexpected_error_replies).into()),
     Field::new("total_error_replies", |view| view.sum(|stats| stats.error_replies.value()).into()),
     Field::new("dump_payload_sanitizations", |_| 0u64.into()),
     Field::new("total_reads_processed", |view| view.sum(|stats| stats.reads_processed.value()).into()),
@@ -71,10 +72,10 @@ pub const FIELDS: &[Field] = &[
     }),
     Field::new("reply_buffer_shrinks", |_| 0u64.into()),
     Field::new("reply_buffer_expands", |_| 0u64.into()),
-    Field::new("acl_access_denied_auth", |_| 0u64.into()),
-    Field::new("acl_access_denied_cmd", |_| 0u64.into()),
-    Field::new("acl_access_denied_key", |_| 0u64.into()),
-    Field::new("acl_access_denied_channel", |_| 0u64.into()),
+    Field::new("acl_access_denied_auth", |view| view.server.acl.log.count(Reason::Auth).into()),
+    Field::new("acl_access_denied_cmd", |view| view.server.acl.log.count(Reason::Command).into()),
+    Field::new("acl_access_denied_key", |view| view.server.acl.log.count(Reason::Key).into()),
+    Field::new("acl_access_denied_channel", |view| view.server.acl.log.count(Reason::Channel).into()),
 ];
 
 /// What only INFO debug shows.

@@ -113,6 +113,10 @@ pub struct ServerStats {
     pub evicted_clients: AtomicU64,
     pub output_limit_disconnections: AtomicU64,
     pub query_limit_disconnections: AtomicU64,
+    /// Bytes received from the primary: its stream and its snapshots.
+    pub primary_bytes: AtomicU64,
+    /// Commands of the primary's stream that failed here.
+    pub unexpected_error_replies: AtomicU64,
     pub rates: rates::Rates,
 }
 
@@ -125,6 +129,8 @@ impl ServerStats {
             &self.evicted_clients,
             &self.output_limit_disconnections,
             &self.query_limit_disconnections,
+            &self.primary_bytes,
+            &self.unexpected_error_replies,
         ] {
             counter.store(0, Ordering::Relaxed);
         }
@@ -137,6 +143,7 @@ impl Server {
     pub fn reset_statistics(&self) {
         self.for_each_worker(|stats| stats.reset());
         self.stats.reset();
+        self.acl.log.reset_counts();
         self.expire_cycle.reset_stats();
         self.eviction.reset_stats();
         self.lazyfree.freed.store(0, Ordering::Relaxed);

@@ -1,0 +1,58 @@
+//! Links that this server opens itself.
+
+use super::direct::Direct;
+use super::stream::Stream;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpSocket, lookup_host};
+use tokio_rustls::TlsConnector;
+
+/// Where from, and how long it may take.
+#[derive(Clone, Debug, Default)]
+pub struct Dial {
+    /// Local address to connect from (bind-source-addr).
+    pub source: Option<IpAddr>,
+    pub timeout: Duration,
+}
+
+/// Connects to a host and port: the first of its addresses that answers.
+pub async fn tcp(host: &str, port: u16, dial: &Dial) -> io::Result<Stream> {
+    let connect = async {
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in lookup_host((host, port)).await? {
+            match connect(address, dial.source).await {
+                Ok(stream) => return Ok(Stream::Tcp(Direct(stream))),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    };
+    tokio::time::timeout(dial.timeout, connect).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// The same, speaking TLS from the beginning.
+pub async fn tls(host: &str, port: u16, dial: &Dial, config: Arc<ClientConfig>) -> io::Result<Stream> {
+    let handshake = async {
+        let Stream::Tcp(stream) = tcp(host, port, dial).await? else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        let stream = TlsConnector::from(config).connect(name, stream).await?;
+        Ok(Stream::Tls(Box::new(stream.into())))
+    };
+    tokio::time::timeout(dial.timeout, handshake).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+async fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<tokio::net::TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Some(source) = source.filter(|source| source.is_ipv4() == address.is_ipv4()) {
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
+    let stream = socket.connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}

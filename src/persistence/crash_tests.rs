@@ -1,0 +1,233 @@
+//! The append-only file on a disk that loses power, tears writes and runs full: whatever the moment, a restart finds a
+//! beginning of the history that holds every write that was acknowledged, each transaction whole.
+//!
+//! The test is the only thread: it writes, lets the writer take a step, rewrites; the disk fails at an operation chosen
+//! beforehand, also in the middle of a rotation, a rewrite or a recovery.
+
+use super::aof::Aof;
+use super::aof_load::{self, Place};
+use super::aof_rewrite::{self, Cut};
+use super::aof_writer::Writer;
+use super::startup;
+use super::storage::Storage;
+use super::storage::crashing::CrashingDisk;
+use crate::base::random::Random;
+use crate::engine::keyspace::Locked;
+use crate::engine::value::{StringRef, ValueRef};
+use crate::resp::{OwnedArgs, Reply};
+use crate::server::clients::Client;
+use crate::server::config::{Appendfsync, Config, ConfigStore};
+use crate::server::table::CommandTable;
+use crate::server::{Server, Session, Worker, dispatch};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+
+const DIR: &str = "/appendonlydir";
+
+fn new_server(appendfsync: Appendfsync, rdb_preamble: bool) -> &'static Server {
+    static TABLE: OnceLock<&'static CommandTable> = OnceLock::new();
+    let table = TABLE.get_or_init(|| CommandTable::leak(crate::commands::FAMILIES, crate::server::commands::FAMILIES));
+    let config = Config { appendonly: true, appendfsync, aof_use_rdb_preamble: rdb_preamble, ..Config::default() };
+    Server::leak(ConfigStore::new(config), table, None, 0)
+}
+
+/// A server on such a disk, with one client.
+struct Life {
+    server: &'static Server,
+    aof: &'static Aof,
+    writer: Writer<'static>,
+    worker: Worker,
+    session: Session,
+    /// Elements that the list holds.
+    written: u64,
+    /// Offset of the journal behind each element.
+    ends: Vec<u64>,
+}
+
+impl Life {
+    /// Starts as the process does: loads what is there, then follows.
+    fn start(disk: &'static CrashingDisk, appendfsync: Appendfsync, rdb_preamble: bool) -> Life {
+        let server = new_server(appendfsync, rdb_preamble);
+        let (dir, stem) = (Path::new(DIR), server.config.current().appendfilename.clone());
+        let manifest = startup::read_manifest(disk, dir, &stem).expect("a sound manifest");
+        aof_load::load_all(server, Place { storage: disk, dir }, &manifest).expect("files that can be loaded");
+        let aof: &'static Aof = Box::leak(Box::new(Aof::new(server, disk, dir.to_owned(), manifest)));
+        aof.open_at_start().expect("room on the disk");
+        let worker = Worker::new(server);
+        let client = Client::new(1, String::new(), String::new(), -1, worker.now_ms);
+        let session = Session::new(Arc::new(client), true);
+        let mut life = Life { server, aof, writer: Writer::new(aof), worker, session, written: 0, ends: Vec::new() };
+        life.written = life.check_list();
+        life
+    }
+
+    /// The list must hold 0, 1, 2 … and the counter, which transactions raise with it, must agree.
+    fn check_list(&self) -> u64 {
+        let locked = self.server.keyspace.lock_all();
+        let find = |key: &[u8]| locked.db(Locked::hash(key), 0).and_then(|db| db.find(Locked::hash(key), key));
+        let mut count = 0;
+        if let Some(ValueRef::List(list)) = find(b"log").map(|record| record.value()) {
+            list.for_each(|element| {
+                assert_eq!(element.to_vec(), count.to_string().into_bytes(), "a write is missing or doubled");
+                count += 1;
+            });
+        }
+        let counted = match find(b"count").map(|record| record.value()) {
+            Some(ValueRef::String(StringRef::Int(value))) => value as u64,
+            _ => 0,
+        };
+        assert_eq!(counted, count, "half of a transaction");
+        count
+    }
+
+    fn call(&mut self, words: &[&str]) {
+        let args = OwnedArgs::new(words.iter().map(|word| word.as_bytes()));
+        let mut reply = Reply::new(false);
+        self.worker.refresh();
+        dispatch::run_one(&mut self.worker, &mut self.session, args.as_args(), &mut reply);
+        assert_ne!(reply.as_bytes().first(), Some(&b'-'), "{words:?}: {:?}", reply.as_bytes());
+    }
+
+    /// One element of the list, as a transaction or a script would write it.
+    fn write(&mut self) {
+        let number = self.written.to_string();
+        self.call(&["MULTI"]);
+        self.call(&["RPUSH", "log", &number]);
+        self.call(&["PUBLISH", "channel", &number]);
+        self.call(&["INCR", "count"]);
+        self.call(&["EXEC"]);
+        self.written += 1;
+        self.ends.push(self.server.journal.end());
+    }
+
+    /// How many elements are acknowledged under `always`.
+    fn acknowledged(&self, before: u64) -> u64 {
+        let durable = self.server.journal.durable();
+        before + self.ends.iter().filter(|end| **end <= durable).count() as u64
+    }
+}
+
+/// Lives one life until the power fails; returns the disk as the next one finds it, and how much was acknowledged by then.
+fn live(disk: &'static CrashingDisk, random: &mut Random, policy: Appendfsync) -> (&'static CrashingDisk, u64) {
+    disk.faults().until_crash.store(random.below(120) as i64, Ordering::Relaxed);
+    let mut life = Life::start(disk, policy, random.below(2) == 0);
+    let before = life.written;
+    let mut acknowledged = before;
+    let mut pending: Option<Cut> = None;
+    loop {
+        match random.below(20) {
+            0..10 => life.write(),
+            10..16 => {
+                if policy != Appendfsync::Always && random.below(3) == 0 {
+                    life.aof.sync_now.store(true, Ordering::Relaxed);
+                }
+                life.writer.step().expect("a disk with room");
+            }
+            16 if pending.is_none() => {
+                pending = aof_rewrite::cut(life.aof, None, |aof, _| aof.rotate_here());
+            }
+            17 if life.aof.has_rotated() => {
+                if let Some(cut) = pending.take() {
+                    aof_rewrite::run(life.aof, &cut);
+                }
+            }
+            _ => {}
+        }
+        if let Some(survivor) = disk.survivor() {
+            return (survivor, acknowledged);
+        }
+        // Replies go out between two steps: what a step has made durable counts from its end on.
+        acknowledged = life.acknowledged(before);
+    }
+}
+
+#[test]
+fn no_acknowledged_write_is_lost_whenever_the_power_fails() {
+    for policy in [Appendfsync::Always, Appendfsync::No] {
+        for seed in 0..if cfg!(miri) { 1 } else { 8 } {
+            let mut random = Random::seeded(seed);
+            let mut disk = CrashingDisk::leak();
+            for _ in 0..8 {
+                let (survivor, acknowledged) = live(disk, &mut random, policy);
+                let found = Life::start(survivor, policy, true).written;
+                assert!(found >= acknowledged, "seed {seed}: {found} of {acknowledged} acknowledged writes");
+                disk = survivor;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_writes_and_loses_nothing_when_space_returns() {
+    for policy in [Appendfsync::Always, Appendfsync::Everysec] {
+        let disk = CrashingDisk::leak();
+        let mut life = Life::start(disk, policy, true);
+        life.write();
+        life.writer.step().expect("room");
+        disk.faults().room.store(70, Ordering::Relaxed);
+        (0..3).for_each(|_| life.write());
+        for _ in 0..3 {
+            let error = life.writer.step().expect_err("no room");
+            life.writer.report(&error);
+        }
+        assert_eq!(life.server.save_status.aof.write_error.load(Ordering::Relaxed), 28);
+        assert!(life.server.save_status.is_alarmed());
+        if policy == Appendfsync::Always {
+            assert_eq!(life.acknowledged(0), 1, "an acknowledgement of what is not on disk");
+        }
+        // What was written of a command before the disk was full is not there any more.
+        assert_eq!(Life::start(disk_image(disk), policy, true).written, 1);
+        disk.faults().room.store(u64::MAX, Ordering::Relaxed);
+        life.aof.sync_now.store(true, Ordering::Relaxed);
+        life.writer.step().expect("room again");
+        assert!(!life.server.save_status.is_alarmed());
+        assert_eq!(life.acknowledged(0), 4);
+        assert_eq!(Life::start(disk_image(disk), policy, true).written, 4);
+    }
+}
+
+#[test]
+fn a_sync_that_failed_is_not_believed_when_the_next_one_succeeds() {
+    let disk = CrashingDisk::leak();
+    let mut life = Life::start(disk, Appendfsync::Always, true);
+    life.write();
+    disk.faults().sync_fails.store(true, Ordering::Relaxed);
+    for _ in 0..3 {
+        let error = life.writer.step().expect_err("the sync fails");
+        life.writer.report(&error);
+        assert_eq!(life.acknowledged(0), 0);
+    }
+    assert!(life.server.save_status.is_alarmed());
+    disk.faults().sync_fails.store(false, Ordering::Relaxed);
+    life.writer.step().expect("the disk is well");
+    assert_eq!(life.acknowledged(0), 1);
+    assert!(!life.server.save_status.is_alarmed());
+    life.write();
+    life.writer.step().expect("the disk is well");
+    assert_eq!(Life::start(disk_image(disk), Appendfsync::Always, true).written, 2);
+
+    // Under everysec the kernel may have dropped what it could not write: a new base brings it back.
+    let disk = CrashingDisk::leak();
+    let mut life = Life::start(disk, Appendfsync::Everysec, true);
+    life.write();
+    life.aof.sync_now.store(true, Ordering::Relaxed);
+    disk.faults().sync_fails.store(true, Ordering::Relaxed);
+    let error = life.writer.step().expect_err("the sync fails");
+    life.writer.report(&error);
+    disk.faults().sync_fails.store(false, Ordering::Relaxed);
+    life.writer.step().expect("the disk is well");
+    assert!(!life.server.save_status.is_alarmed());
+    assert!(life.server.save_status.aof.rewrite_scheduled.load(Ordering::Relaxed));
+}
+
+/// What is on the disk now, without a crash.
+fn disk_image(disk: &CrashingDisk) -> &'static CrashingDisk {
+    let image = CrashingDisk::leak();
+    for path in disk.paths() {
+        let mut content = Vec::new();
+        std::io::Read::read_to_end(&mut disk.open(&path).expect("listed"), &mut content).expect("in memory");
+        image.create(&path).and_then(|file| file.write(&content)).expect("in memory");
+    }
+    image
+}

@@ -1,0 +1,270 @@
+//! Replication with real servers: this one as the replica of a stock redis-server, and the drills that need a bad network.
+
+mod support;
+
+use std::time::Duration;
+use support::dataset::Writer;
+use support::replication::{assert_same_data, replicaof, wait_for_link};
+use support::{Client, Proxy, Reply, Server, wait_until};
+
+/// A stock primary that begins full syncs at once.
+fn stock_primary(args: &[&str]) -> Server {
+    let delay = ["--repl-diskless-sync-delay", "0"];
+    Server::start_stock(&[&delay, args].concat())
+}
+
+fn write(client: &mut Client, writer: &mut Writer, steps: usize) {
+    for _ in 0..steps {
+        writer.step(client).expect("the primary answers");
+    }
+}
+
+/// Data of every type, some of it too big for packed encodings, and a function.
+fn fill(client: &mut Client) {
+    let mut writer = Writer::new(7);
+    write(client, &mut writer, 2000);
+    client.call(&["SELECT", "1"]);
+    for part in 0..20 {
+        let mut words = vec!["ZADD".to_owned(), "z:big".to_owned()];
+        words.extend((0..200).flat_map(|n| [n.to_string(), format!("member:{part}:{n}")]));
+        client.call(&words);
+    }
+    client.call(&["SELECT", "0"]);
+    let library = "#!lua name=lib\nredis.register_function{function_name='f', callback=function() return 'yes' end, flags={'no-writes'}}";
+    client.call(&["FUNCTION", "LOAD", "REPLACE", library]);
+}
+
+#[test]
+fn a_full_sync_brings_every_type_and_the_stream_goes_on() {
+    for (diskless_load, diskless_sync) in [("disabled", "yes"), ("disabled", "no"), ("swapdb", "yes"), ("swapdb", "no")]
+    {
+        let primary = stock_primary(&["--repl-diskless-sync", diskless_sync]);
+        let mut client = primary.client();
+        fill(&mut client);
+        let replica = Server::start(&["--repl-diskless-load", diskless_load]);
+        replica.client().call(&["SET", "of", "old"]);
+        replicaof(&replica, primary.port());
+        wait_for_link(&replica);
+        let mut writer = Writer::new(8);
+        write(&mut client, &mut writer, 2000);
+        assert_same_data(&primary, &replica);
+        assert_eq!(replica.client().call(&["FCALL", "f", "0"]).text(), "yes");
+        assert_eq!(client.call(&["WAIT", "1", "5000"]), Reply::Integer(1), "acknowledged");
+        assert_eq!(primary.info("sync_full"), "1");
+        assert_eq!(replica.info("master_replid"), primary.info("master_replid"));
+    }
+}
+
+#[test]
+fn an_empty_replica_may_load_from_the_socket() {
+    let primary = stock_primary(&[]);
+    fill(&mut primary.client());
+    let replica = Server::start(&["--repl-diskless-load", "on-empty-db"]);
+    replicaof(&replica, primary.port());
+    assert_same_data(&primary, &replica);
+    assert!(replica.log().contains("with EOF to parser"), "{}", replica.log());
+}
+
+#[test]
+fn a_replica_of_the_configuration_file_answers_as_one() {
+    let primary = stock_primary(&["--requirepass", "secret"]);
+    let port = primary.port().to_string();
+    let mut client = primary.client();
+    client.call(&["AUTH", "secret"]);
+    client.call(&["SET", "k", "v"]);
+    let replica = Server::start(&["--replicaof", "127.0.0.1", &port, "--masterauth", "secret"]);
+    wait_for_link(&replica);
+    let mut reader = replica.client();
+    assert_eq!(reader.call(&["GET", "k"]).text(), "v");
+    assert!(reader.call(&["SET", "k", "w"]).is_error("READONLY You can't write against a read only replica."));
+    assert!(reader.call(&["MULTI"]).is_ok());
+    assert!(reader.call(&["SET", "k", "w"]).is_error("READONLY"));
+    assert!(reader.call(&["EXEC"]).is_error("EXECABORT"));
+    let role = reader.call(&["ROLE"]);
+    let role: Vec<String> = role
+        .items()
+        .iter()
+        .take(4)
+        .map(|item| match item {
+            Reply::Integer(number) => number.to_string(),
+            other => other.text(),
+        })
+        .collect();
+    assert_eq!(role, ["slave", "127.0.0.1", &port, "connected"]);
+    assert_eq!(replica.info("role"), "slave");
+    assert_eq!(reader.call(&["CONFIG", "GET", "replicaof"]).items()[1].text(), format!("127.0.0.1 {port}"));
+    let again = reader.call(&["REPLICAOF", "127.0.0.1", &port]);
+    assert_eq!(again, Reply::Status("OK Already connected to specified master".into()));
+    // A writable replica keeps what it writes to itself.
+    assert!(reader.call(&["CONFIG", "SET", "replica-read-only", "no"]).is_ok());
+    assert!(reader.call(&["SET", "own", "1"]).is_ok());
+    assert_eq!(replica.info("slave_repl_offset"), replica.info("master_repl_offset"));
+    client.call(&["SET", "k", "x"]);
+    wait_until("the stream goes on", || replica.client().call(&["GET", "k"]).text() == "x");
+}
+
+#[test]
+fn cut_links_continue_where_they_were() {
+    let primary = stock_primary(&["--repl-backlog-size", "10mb"]);
+    let proxy = Proxy::start(primary.port());
+    let replica = Server::start(&[]);
+    replicaof(&replica, proxy.port());
+    wait_for_link(&replica);
+    let mut client = primary.client();
+    let mut writer = Writer::new(11);
+    for round in 0..10 {
+        // In the middle of whatever passes: a command, a transaction, a bulk header.
+        proxy.cut_after(500 + 37 * round);
+        write(&mut client, &mut writer, 100);
+        wait_until("the link was cut and continued", || primary.info("sync_partial_ok") == (round + 1).to_string());
+    }
+    assert_same_data(&primary, &replica);
+    assert_eq!(primary.info("sync_full"), "1", "{}", replica.log());
+}
+
+#[test]
+fn a_silent_primary_is_given_up_and_found_again() {
+    let primary = stock_primary(&["--repl-ping-replica-period", "1", "--repl-timeout", "5"]);
+    let proxy = Proxy::start(primary.port());
+    let replica = Server::start(&["--repl-timeout", "2"]);
+    replicaof(&replica, proxy.port());
+    wait_for_link(&replica);
+    proxy.stall();
+    wait_until("the link is given up", || replica.info("master_link_status") == "down");
+    assert!(replica.log().contains("MASTER timeout: no data nor PING received..."), "{}", replica.log());
+    primary.client().call(&["SET", "k", "v"]);
+    proxy.resume();
+    assert_same_data(&primary, &replica);
+}
+
+#[test]
+fn with_swapdb_the_old_data_outlives_a_primary_that_dies_midway() {
+    let primary = stock_primary(&["--rdb-key-save-delay", "300"]);
+    let proxy = Proxy::start(primary.port());
+    let mut client = primary.client();
+    for n in 0..10_000 {
+        client.call(&["SET", &format!("key:{n}"), &"x".repeat(100)]);
+    }
+    let replica = Server::start(&["--repl-diskless-load", "swapdb"]);
+    let mut reader = replica.client();
+    assert!(reader.call(&["SET", "of", "old"]).is_ok());
+    proxy.cut_after(200_000);
+    replicaof(&replica, proxy.port());
+    wait_until("the load was broken off", || replica.log().contains("Discarding temporary DB in background"));
+    proxy.refuse();
+    wait_until("loading is over", || !reader.call(&["GET", "of"]).is_error("LOADING"));
+    assert_eq!(reader.call(&["GET", "of"]).text(), "old");
+    assert_eq!(reader.call(&["DBSIZE"]), Reply::Integer(1));
+    client.call(&["CONFIG", "SET", "rdb-key-save-delay", "0"]);
+    proxy.admit();
+    assert_same_data(&primary, &replica);
+}
+
+#[test]
+fn a_snapshot_for_the_disk_that_breaks_off_costs_nothing() {
+    let primary = stock_primary(&["--rdb-key-save-delay", "300"]);
+    let proxy = Proxy::start(primary.port());
+    let mut client = primary.client();
+    for n in 0..10_000 {
+        client.call(&["SET", &format!("key:{n}"), &"x".repeat(100)]);
+    }
+    let replica = Server::start(&[]);
+    let mut reader = replica.client();
+    assert!(reader.call(&["SET", "of", "old"]).is_ok());
+    proxy.cut_after(200_000);
+    replicaof(&replica, proxy.port());
+    wait_until("the transfer was broken off", || replica.log().contains("I/O error trying to sync with MASTER"));
+    proxy.refuse();
+    assert_eq!(reader.call(&["GET", "of"]).text(), "old");
+    let left = std::fs::read_dir(replica.dir()).expect("its directory").flatten();
+    assert_eq!(left.filter(|entry| entry.file_name().to_string_lossy().starts_with("temp-")).count(), 0);
+    client.call(&["CONFIG", "SET", "rdb-key-save-delay", "0"]);
+    proxy.admit();
+    assert_same_data(&primary, &replica);
+}
+
+#[test]
+fn expired_keys_are_hidden_but_stay_until_the_primary_deletes_them() {
+    let primary = stock_primary(&[]);
+    let replica = Server::start(&[]);
+    replicaof(&replica, primary.port());
+    wait_for_link(&replica);
+    let mut client = primary.client();
+    client.call(&["DEBUG", "SET-ACTIVE-EXPIRE", "0"]);
+    client.call(&["SET", "k", "v", "PX", "100"]);
+    wait_until("the key came", || replica.client().call(&["DBSIZE"]) == Reply::Integer(1));
+    std::thread::sleep(Duration::from_millis(150));
+    let mut reader = replica.client();
+    assert_eq!(reader.call(&["GET", "k"]), Reply::Nil);
+    assert_eq!(reader.call(&["DBSIZE"]), Reply::Integer(1), "hidden, not deleted");
+    client.call(&["DEBUG", "SET-ACTIVE-EXPIRE", "1"]);
+    wait_until("the primary's DEL came", || reader.call(&["DBSIZE"]) == Reply::Integer(0));
+}
+
+#[test]
+fn stale_data_is_refused_where_the_setting_says_so() {
+    let primary = stock_primary(&[]);
+    let proxy = Proxy::start(primary.port());
+    let replica = Server::start(&["--replica-serve-stale-data", "no"]);
+    replicaof(&replica, proxy.port());
+    wait_for_link(&replica);
+    let mut reader = replica.client();
+    assert_eq!(reader.call(&["GET", "k"]), Reply::Nil);
+    proxy.refuse();
+    wait_until("the link is down", || replica.info("master_link_status") == "down");
+    let refused = reader.call(&["GET", "k"]);
+    assert!(refused.is_error("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."));
+    assert!(reader.call(&["MULTI"]).is_ok());
+    assert_eq!(reader.call(&["PING"]), refused);
+    assert!(reader.call(&["EXEC"]).is_error("EXECABORT"));
+    assert!(!reader.call(&["INFO"]).is_error(""));
+}
+
+#[test]
+fn blocked_clients_are_sent_away_when_the_role_changes() {
+    let primary = stock_primary(&[]);
+    let replica = Server::start(&[]);
+    let mut blocked = replica.client();
+    blocked.send(&["BLPOP", "q", "0"]).expect("sent");
+    wait_until("it is blocked", || replica.info("blocked_clients") == "1");
+    replicaof(&replica, primary.port());
+    assert!(blocked.reply().expect("an answer").is_error("UNBLOCKED force unblock from blocking operation"));
+    assert_eq!(blocked.rest().expect("closed"), b"");
+}
+
+/// What Sentinel sends to reconfigure a server.
+#[test]
+fn the_role_changes_within_a_transaction_and_is_written_down() {
+    let primary = stock_primary(&[]);
+    let replica = Server::start(&[]);
+    let conf = replica.dir().join("redis.conf");
+    std::fs::write(&conf, "# mine\n").expect("a file");
+    let replica = Server::start(&[conf.to_str().expect("text")]);
+    let mut sentinel = replica.client();
+    let mut bystander = replica.client();
+    assert!(bystander.call(&["PING"]).text() == "PONG");
+    let port = primary.port().to_string();
+    let transaction = |sentinel: &mut Client, slaveof: [&str; 3]| {
+        sentinel.call(&["MULTI"]);
+        sentinel.call(&slaveof);
+        sentinel.line("CONFIG REWRITE");
+        sentinel.line("CLIENT KILL TYPE normal");
+        sentinel.line("CLIENT KILL TYPE pubsub");
+        let done = sentinel.call(&["EXEC"]);
+        assert!(done.items()[0].is_ok() && done.items()[1].is_ok(), "{done:?}");
+    };
+    transaction(&mut sentinel, ["SLAVEOF", "127.0.0.1", &port]);
+    assert!(bystander.try_call(&["PING"]).is_err(), "normal clients are gone");
+    let text = || std::fs::read_to_string(&conf).expect("the file");
+    assert!(
+        text().starts_with("# mine\n") && text().contains(&format!("\nreplicaof 127.0.0.1 {port}\n")),
+        "{}",
+        text()
+    );
+    wait_for_link(&replica);
+    transaction(&mut replica.client(), ["SLAVEOF", "NO", "ONE"]);
+    assert!(!text().contains("replicaof"), "{}", text());
+    assert_eq!(replica.info("role"), "master");
+    assert_eq!(replica.info("master_replid2"), primary.info("master_replid"));
+    assert!(replica.client().call(&["SET", "k", "v"]).is_ok());
+}

@@ -120,6 +120,8 @@ struct Connection {
     server: &'static Server,
     /// Journal offset that must be on disk before the output may go (appendfsync always).
     durable_mark: Option<u64>,
+    /// The journal's end when the last batch began.
+    journal_before: u64,
     stream: Stream,
     session: Session,
     parser: RequestParser,
@@ -194,6 +196,7 @@ fn open(shared: &Rc<Shared>, stream: io::Result<Stream>, client: Arc<Client>) ->
         shared: Rc::clone(shared),
         server,
         durable_mark: None,
+        journal_before: 0,
         stream,
         session,
         parser: RequestParser::default(),
@@ -465,6 +468,7 @@ impl Connection {
     /// Parses and runs requests until the buffer is used up; returns where the unfinished rest begins.
     fn run(&mut self, lent: &mut Lent, buffer: &mut [u8]) -> usize {
         let mut start = 0;
+        self.journal_before = self.server.journal.end();
         lent.worker.renew_if_changed();
         while start < buffer.len() && !self.session.is_waiting() && !self.session.closing {
             let limits =
@@ -601,8 +605,14 @@ impl Connection {
     /// To be called when replies have come: they may go once what they tell of is on disk.
     #[inline]
     fn mark_replies(&mut self) {
-        if self.server.journal.is_sync_always() && !self.output.is_empty() {
-            self.durable_mark = Some(self.server.journal.end());
+        if !self.server.journal.is_sync_always() || self.output.is_empty() {
+            return;
+        }
+        let end = self.server.journal.end();
+        // While the disk refuses, refusals and reads must get through: nothing was written since they began.
+        let fails = self.server.save_status.aof.write_error.load(Ordering::Relaxed) != 0;
+        if !fails || end != self.journal_before {
+            self.durable_mark = Some(end);
         }
     }
 
@@ -660,6 +670,8 @@ impl Connection {
             self.session.blocked = None;
             self.session.closing |= self.session.client.has(flag::CLOSE_AFTER_REPLY);
             self.deadline = None;
+            // Somebody's write has served it.
+            self.journal_before = u64::MAX;
             self.mark_replies();
         }
     }

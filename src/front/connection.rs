@@ -346,6 +346,9 @@ impl Connection {
     /// Parses and runs requests until the buffer is used up; returns where the unfinished rest begins.
     fn run(&mut self, lent: &mut Lent, buffer: &mut [u8]) -> usize {
         let mut start = 0;
+        if let Some(feed) = &self.feed {
+            feed.heard();
+        }
         let client = &self.session.client;
         client.query_bytes.store(buffer.len(), Ordering::Relaxed);
         client.query_free.store(READ_BUFFER.saturating_sub(buffer.len()), Ordering::Relaxed);

@@ -2,9 +2,10 @@
 
 use crate::base::clock;
 use crate::cli::{self, Invocation};
-use crate::front::listener::Transport;
+use crate::cluster::migrate;
 use crate::front::pool::Pool;
-use crate::front::{crash, cron, listener, log, process, signals, tls};
+use crate::front::ports::Ports;
+use crate::front::{crash, cron, listener, log, process, signals, title, tls, watchdog};
 use crate::persistence::{self, config_file};
 use crate::replication;
 use crate::replication::primary;
@@ -39,7 +40,12 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
         crate::commands::FAMILIES,
         &[
             commands::FAMILIES,
-            &[persistence::commands::COMMANDS, script::commands::COMMANDS, primary::commands::COMMANDS],
+            &[
+                persistence::commands::COMMANDS,
+                script::commands::COMMANDS,
+                primary::commands::COMMANDS,
+                migrate::COMMANDS,
+            ],
         ]
         .concat(),
     );
@@ -85,6 +91,7 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     primary::start(server);
     crash::watch(server).map_err(|error| error.to_string())?;
     follow_oom_score(server);
+    process::follow_maxclients(server);
     process::write_pidfile(&server.config.current());
     announce(server);
     if let Err(reason) = persistence::acl_file::start(server, &loaded.users) {
@@ -127,22 +134,18 @@ fn announce(server: &Server) {
 /// Binds, serves, and shuts down when it is asked to.
 async fn run(server: &'static Server) -> Result<(), String> {
     let config = server.config.current();
-    let listeners = if config.port == 0 { Vec::new() } else { bind(&config, config.port)? };
-    let tls_listeners = if config.tls_port == 0 { Vec::new() } else { bind(&config, config.tls_port)? };
     tls::start(server)?;
     let pool = Arc::new(Pool::start(server, config.io_threads).map_err(|error| error.to_string())?);
+    // Before the first client: nobody may see or change a data set that is not there yet.
+    server.loading.store(true, Ordering::Release);
+    Ports::open(server, Arc::clone(&pool))?;
+    title::follow(server);
+    watchdog::follow(server);
     let mode = "standalone";
     tracing::warn!("Running mode={mode}, port={}. PID: {}", config.port, std::process::id());
     tracing::warn!("Server initialized");
-    // Before the first client: nobody may see or change a data set that is not there yet.
-    server.loading.store(true, Ordering::Release);
-    for listener in listeners {
-        tokio::spawn(listener::accept(server, Arc::clone(&pool), listener, Transport::Plain));
-    }
-    for listener in tls_listeners {
-        tokio::spawn(listener::accept(server, Arc::clone(&pool), listener, Transport::Tls));
-    }
     tokio::spawn(tls::follow_files(server));
+    tokio::spawn(migrate::run(server));
     if let Some(path) = &config.unixsocket {
         let listener = bind_unix(path, config.unixsocketperm)?;
         tokio::spawn(listener::accept_unix(server, Arc::clone(&pool), listener, path.clone()));
@@ -212,14 +215,6 @@ async fn load(server: &'static Server) {
         }
         wish = wish => server.intents.wish_shutdown(wish, None),
     }
-}
-
-fn bind(config: &Config, port: u16) -> Result<Vec<std::net::TcpListener>, String> {
-    listener::bind(config, port).map_err(|reason| {
-        tracing::warn!("{reason}");
-        tracing::warn!("Failed listening on port {port} (tcp), aborting.");
-        format!("{reason}\n")
-    })
 }
 
 fn bind_unix(path: &str, mode: u32) -> Result<std::os::unix::net::UnixListener, String> {

@@ -73,7 +73,7 @@ impl<'a> Writer<'a> {
         let from = aof.reader.position.load(Ordering::Acquire);
         // In this order: a rotation is announced before anything behind its offset is written to the journal.
         let end = journal.end();
-        let rotation = aof.rotations.lock().front().copied();
+        let rotation = aof.rotations.lock().front().map(|rotation| rotation.offset);
         let limit = rotation.map_or(end, |offset| offset.min(end));
         let len = (limit.saturating_sub(from) as usize).min(PIECE);
         let position = from + len as u64;

@@ -275,7 +275,8 @@ fn read(
                     }
                 }
                 Item::End => break,
-                other => note(server, other, &mut summary, shared),
+                Item::Resize { keys, .. } => make_room(server, reader.db(), keys),
+                other => note(server, other, &mut summary),
             }
         }
         server.save_status.loading.loaded_bytes.fetch_add(len as u64, Ordering::Relaxed);
@@ -295,15 +296,28 @@ fn too_many_databases(databases: usize) -> Fault {
     Fault::Damaged(what.into())
 }
 
+/// Makes room for the keys that a file announces, as far as its length can hold them. Without a length nothing is believed.
+fn make_room(server: &'static Server, db: usize, keys: u64) {
+    const SHORTEST: u64 = 4;
+    let believable = server.save_status.loading.total_bytes.load(Ordering::Relaxed) / SHORTEST;
+    let each = keys.min(believable) as usize / SHARDS;
+    if each < 1024 || db >= server.keyspace.databases() {
+        return;
+    }
+    for shard in 0..SHARDS {
+        // A caller that holds all shards (DEBUG RELOAD in one piece) goes without.
+        if let Some(mut locked) = server.keyspace.try_lock(shard) {
+            locked.shard_mut(shard).db_mut(db).reserve(each);
+        }
+    }
+}
+
 /// Everything but keys: the log, and what the caller wants to know.
-fn note(server: &'static Server, item: Item<'_>, summary: &mut Summary, shared: &Shared) {
+fn note(server: &'static Server, item: Item<'_>, summary: &mut Summary) {
     match item {
         Item::Aux(key, value) => note_aux(server, &key, &String::from_utf8_lossy(&value), summary),
         Item::Function(code) => summary.functions.push(code.into_owned().into()),
         Item::Skipped(what) => tracing::warn!("{what}"),
-        Item::Resize { keys, .. } if keys >= 1024 && shared.loaded.load(Ordering::Relaxed) == 0 => {
-            tracing::debug!("The next database has {keys} keys");
-        }
         Item::Resize { .. } | Item::Version(_) | Item::SelectDb(_) | Item::Key(_) | Item::End => {}
     }
 }

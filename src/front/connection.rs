@@ -469,6 +469,9 @@ impl Connection {
     fn run(&mut self, lent: &mut Lent, buffer: &mut [u8]) -> usize {
         let mut start = 0;
         self.journal_before = self.server.journal.end();
+        if let Some(feed) = &self.feed {
+            feed.heard();
+        }
         lent.worker.renew_if_changed();
         while start < buffer.len() && !self.session.is_waiting() && !self.session.closing {
             let limits =

@@ -20,6 +20,7 @@ use crate::engine::keyspace::Locked;
 use crate::engine::keyspace::shard_of;
 use crate::engine::value::Ahead;
 use crate::resp::{Args, Batch, Reply};
+use crate::server::config::MemoryLimit;
 use std::sync::atomic::Ordering;
 
 /// Requests that are looked up ahead of execution.
@@ -74,7 +75,7 @@ fn run_resolved(
 ) -> BatchEnd {
     for (index, known) in resolved.iter().enumerate() {
         run(worker, session, batch.args(index, buffer), *known, reply);
-        if session.is_waiting() || session.closing {
+        if session.is_waiting() || session.closing || session.client.is_killed() {
             return BatchEnd::Stopped(index + 1);
         }
     }
@@ -147,7 +148,12 @@ pub(super) fn look_ahead_of_members<'a>(
 pub fn run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Resolved, reply: &mut Reply) {
     let start = reply.len();
     reply.set_resp3(session.resp3);
+    reply.set_limit(worker.reply_limit);
     run_replying(worker, session, args, known, reply);
+    if reply.is_cut_short() {
+        reply.restart();
+        worker.server.kill_for_output(&session.client, reply.len() as u64);
+    }
     if worker.appended != 0 {
         session.write_offset = std::mem::take(&mut worker.appended);
     }
@@ -284,6 +290,12 @@ fn try_run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Re
     };
     session.client.last_command.store(entry.id + 1, Ordering::Relaxed);
     worker.stats.running.note(entry.id);
+    // Clients go before keys do.
+    if worker.config.maxmemory_clients != MemoryLimit::Bytes(0)
+        && !worker.server.make_room_for_client(&session.client, &worker.config, reply.len())
+    {
+        return Ran::Done;
+    }
     // Eviction takes locks of its own, so it is not for `admit`, which also runs inside EXEC.
     if let Err(error) = admit(worker, session, entry, args).and_then(|()| evict::admit(worker, session, entry)) {
         worker.stats.commands[entry.id].rejected.add(1);

@@ -29,6 +29,8 @@ pub struct Worker {
     pub lap: u64,
     /// Commands that take so long are looked at by the slow log and the latency monitor.
     pub slow_ns: u64,
+    /// The hard output limit of normal clients, at which endless replies stop.
+    pub reply_limit: usize,
     /// CLIENT PAUSE, and whether MONITOR is in use; as of the beginning of the batch.
     pub pause: Pause,
     pub has_monitors: bool,
@@ -83,6 +85,7 @@ impl Worker {
             now_ms: clock::unix_ms(),
             lap: 0,
             slow_ns: u64::MAX,
+            reply_limit: 0,
             pause: Pause::default(),
             has_monitors: false,
             in_special_state: false,
@@ -170,6 +173,7 @@ impl Worker {
             ms => ms.saturating_mul(1_000_000),
         };
         self.slow_ns = slowlog_ns.min(latency_ns);
+        self.reply_limit = usize::try_from(config.client_output_buffer_limit.normal.hard_bytes).unwrap_or(usize::MAX);
         self.pause = self.server.pauses.at(self.now_ms);
         self.has_monitors = !self.server.monitors.is_empty();
         let is_replica = self.server.is_replica.load(Ordering::Acquire);

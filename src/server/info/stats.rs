@@ -27,7 +27,7 @@ pub const FIELDS: &[Field] = &[
     Field::new("sync_full", |view| load_u64(&view.server.replicas.sync_full).into()),
     Field::new("sync_partial_ok", |view| load_u64(&view.server.replicas.sync_partial_ok).into()),
     Field::new("sync_partial_err", |view| load_u64(&view.server.replicas.sync_partial_err).into()),
-    Field::new("expired_subkeys", |_| 0u64.into()),
+    Field::new("expired_subkeys", |view| view.sum(|stats| stats.keys.expired_fields.value()).into()),
     Field::new("expired_keys", |view| view.sum(|stats| stats.keys.expired.value()).into()),
     Field::new("expired_stale_perc", |view| Figure::Ratio(view.server.expire_cycle.stale_perc())),
     Field::new("expired_time_cap_reached_count", |view| load_u64(&view.server.expire_cycle.time_cap_reached).into()),

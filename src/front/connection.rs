@@ -359,6 +359,9 @@ impl Connection {
     /// Parses and runs requests until the buffer is used up; returns where the unfinished rest begins.
     fn run(&mut self, lent: &mut Lent, buffer: &mut [u8]) -> usize {
         let mut start = 0;
+        if let Some(feed) = &self.feed {
+            feed.heard();
+        }
         lent.worker.renew_if_changed();
         while start < buffer.len() && !self.session.is_waiting() && !self.session.closing {
             let limits =

@@ -25,6 +25,8 @@ tests() {
     else
         CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0 cargo test --quiet --no-fail-fast
     fi
+    # Every bench once, so that none of them rots.
+    CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0 cargo test --quiet --bench main
 }
 clients() { .venv/bin/python scripts/clients.py --server "$RSREDIS_SERVER" --growing; }
 suite() { scripts/redis-suite.sh --must-pass; }

@@ -2,9 +2,10 @@
 
 use crate::base::clock;
 use crate::cli::{self, Invocation};
-use crate::front::listener::Transport;
+use crate::cluster::migrate;
 use crate::front::pool::Pool;
-use crate::front::{crash, cron, listener, log, process, signals, tls};
+use crate::front::ports::Ports;
+use crate::front::{crash, cron, listener, log, process, signals, title, tls, watchdog};
 use crate::persistence::{self, config_file};
 use crate::replication;
 use crate::replication::primary;
@@ -39,7 +40,12 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
         crate::commands::FAMILIES,
         &[
             commands::FAMILIES,
-            &[persistence::commands::COMMANDS, script::commands::COMMANDS, primary::commands::COMMANDS],
+            &[
+                persistence::commands::COMMANDS,
+                script::commands::COMMANDS,
+                primary::commands::COMMANDS,
+                migrate::COMMANDS,
+            ],
         ]
         .concat(),
     );
@@ -70,7 +76,9 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
         let users = if config.aclfile.is_empty() { server.user_lines() } else { Vec::new() };
         config_file::rewrite_file(file, config, &Extra { users: Some(users), ..Extra::default() }, force_all)
     }));
-    server.declare_debug_commands([commands::debug::SUBCOMMANDS, &[persistence::debug::SUBCOMMANDS]].concat());
+    server.declare_debug_commands(
+        [commands::debug::SUBCOMMANDS, &[persistence::debug::SUBCOMMANDS, primary::debug::SUBCOMMANDS]].concat(),
+    );
     let _ = server.acl.file.set(persistence::acl_file::FILE);
     server
         .config
@@ -83,6 +91,7 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     primary::start(server);
     crash::watch(server).map_err(|error| error.to_string())?;
     follow_oom_score(server);
+    process::follow_maxclients(server);
     process::write_pidfile(&server.config.current());
     announce(server);
     if let Err(reason) = persistence::acl_file::start(server, &loaded.users) {
@@ -125,22 +134,18 @@ fn announce(server: &Server) {
 /// Binds, serves, and shuts down when it is asked to.
 async fn run(server: &'static Server) -> Result<(), String> {
     let config = server.config.current();
-    let listeners = if config.port == 0 { Vec::new() } else { bind(&config, config.port)? };
-    let tls_listeners = if config.tls_port == 0 { Vec::new() } else { bind(&config, config.tls_port)? };
     tls::start(server)?;
     let pool = Arc::new(Pool::start(server, config.io_threads).map_err(|error| error.to_string())?);
+    // Before the first client: nobody may see or change a data set that is not there yet.
+    server.loading.store(true, Ordering::Release);
+    Ports::open(server, Arc::clone(&pool))?;
+    title::follow(server);
+    watchdog::follow(server);
     let mode = "standalone";
     tracing::warn!("Running mode={mode}, port={}. PID: {}", config.port, std::process::id());
     tracing::warn!("Server initialized");
-    // Before the first client: nobody may see or change a data set that is not there yet.
-    server.loading.store(true, Ordering::Release);
-    for listener in listeners {
-        tokio::spawn(listener::accept(server, Arc::clone(&pool), listener, Transport::Plain));
-    }
-    for listener in tls_listeners {
-        tokio::spawn(listener::accept(server, Arc::clone(&pool), listener, Transport::Tls));
-    }
     tokio::spawn(tls::follow_files(server));
+    tokio::spawn(migrate::run(server));
     if let Some(path) = &config.unixsocket {
         let listener = bind_unix(path, config.unixsocketperm)?;
         tokio::spawn(listener::accept_unix(server, Arc::clone(&pool), listener, path.clone()));
@@ -165,20 +170,28 @@ async fn run(server: &'static Server) -> Result<(), String> {
             continue;
         }
         let Waited::Done(wish) = await_replicas(server, wish).await else { continue };
-        // On another thread: a second SIGINT must be heard meanwhile.
-        let prepared = tokio::task::spawn_blocking(move || persistence::shutdown::prepare(server, wish)).await;
-        if prepared.unwrap_or(false) {
-            break;
-        }
+        // On another thread: a second SIGINT must be heard meanwhile. The process ends there, too: the locks that are never given
+        // back may hold up this one for good.
+        let prepared = tokio::task::spawn_blocking(move || {
+            if persistence::shutdown::prepare(server, wish) {
+                exit(&server.config.current());
+            }
+        });
+        // An error is a panic, which ends the process by itself.
+        let _ = prepared.await;
         tracing::warn!("Errors trying to shut down the server. Check the logs for more information.");
         server.give_up_shutdown();
     }
+}
+
+/// Everything is saved, and no command runs any more.
+fn exit(config: &Config) -> ! {
     if let Some(path) = &config.unixsocket {
         // The socket's file would keep the next start from binding.
         let _ = std::fs::remove_file(path);
     }
-    process::notify_supervisor(&config, "STOPPING=1");
-    process::remove_pidfile(&config);
+    process::notify_supervisor(config, "STOPPING=1");
+    process::remove_pidfile(config);
     tracing::warn!("Redis is now ready to exit, bye bye...");
     std::process::exit(0)
 }
@@ -202,14 +215,6 @@ async fn load(server: &'static Server) {
         }
         wish = wish => server.intents.wish_shutdown(wish, None),
     }
-}
-
-fn bind(config: &Config, port: u16) -> Result<Vec<std::net::TcpListener>, String> {
-    listener::bind(config, port).map_err(|reason| {
-        tracing::warn!("{reason}");
-        tracing::warn!("Failed listening on port {port} (tcp), aborting.");
-        format!("{reason}\n")
-    })
 }
 
 fn bind_unix(path: &str, mode: u32) -> Result<std::os::unix::net::UnixListener, String> {

@@ -20,6 +20,7 @@
 pub mod base;
 pub mod boot;
 pub mod cli;
+pub mod cluster;
 pub mod commands;
 pub mod engine;
 pub mod front;

@@ -2,48 +2,15 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use support::dataset::{self, Writer};
+use support::replication::{assert_same_data, replicaof, wait_for_link};
 use support::{Client, Proxy, Reply, Server, wait_until};
 
 /// A stock primary that begins full syncs at once.
 fn stock_primary(args: &[&str]) -> Server {
     let delay = ["--repl-diskless-sync-delay", "0"];
     Server::start_stock(&[&delay, args].concat())
-}
-
-fn replicaof(replica: &Server, port: u16) {
-    let reply = replica.client().call(&["REPLICAOF", "127.0.0.1", &port.to_string()]);
-    assert!(reply.is_ok(), "{reply:?}");
-}
-
-fn wait_for_link(replica: &Server) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while replica.info("master_link_status") != "up" {
-        assert!(Instant::now() < deadline, "the link does not come up\n{}", replica.log());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// Waits until the replica has all of the primary's stream, then compares what both hold.
-fn assert_same_data(primary: &Server, replica: &Server) {
-    wait_for_link(replica);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        let sent = primary.info("master_repl_offset");
-        if replica.info("slave_repl_offset") == sent && primary.info("master_repl_offset") == sent {
-            break;
-        }
-        assert!(Instant::now() < deadline, "the replica lags behind\n{}", replica.log());
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let (left, right) = (dataset::read(&mut primary.client()), dataset::read(&mut replica.client()));
-    // A key may expire between the two looks.
-    if left != right {
-        std::thread::sleep(Duration::from_millis(50));
-        let (left, right) = (dataset::read(&mut primary.client()), dataset::read(&mut replica.client()));
-        assert_eq!(dataset::differences(&left, &right), Vec::<String>::new());
-    }
 }
 
 fn write(client: &mut Client, writer: &mut Writer, steps: usize) {
@@ -300,4 +267,95 @@ fn the_role_changes_within_a_transaction_and_is_written_down() {
     assert_eq!(replica.info("role"), "master");
     assert_eq!(replica.info("master_replid2"), primary.info("master_replid"));
     assert!(replica.client().call(&["SET", "k", "v"]).is_ok());
+}
+
+/// Restarted, a replica goes on where its RDB file ends, in the history that the file names.
+#[test]
+fn a_saved_replica_continues_after_a_restart() {
+    let primary = stock_primary(&[]);
+    let port = primary.port().to_string();
+    let mut replica = Server::start(&["--replicaof", "127.0.0.1", &port]);
+    wait_for_link(&replica);
+    let mut client = primary.client();
+    let mut writer = Writer::new(12);
+    // Not in the first database: the file must say in which one the stream is.
+    client.call(&["SELECT", "3"]);
+    client.call(&["SET", "before", "restart"]);
+    wait_until("it is there", || primary.info("master_repl_offset") == replica.info("slave_repl_offset"));
+    replica.client().try_call(&["SHUTDOWN", "SAVE"]).expect_err("it closes the connection");
+    replica.await_exit();
+    client.call(&["SET", "after", "restart"]);
+    write(&mut client, &mut writer, 200);
+    replica.restart();
+    assert_same_data(&primary, &replica);
+    assert_eq!(
+        (primary.info("sync_full"), primary.info("sync_partial_ok")),
+        ("1".into(), "1".into()),
+        "{}",
+        replica.log()
+    );
+}
+
+/// The append-only file of a replica is its primary's stream, in the right database from its first byte on.
+#[test]
+fn a_replica_keeps_an_append_only_file() {
+    let primary = stock_primary(&[]);
+    let port = primary.port().to_string();
+    let mut client = primary.client();
+    client.call(&["SELECT", "2"]);
+    client.call(&["SET", "base", "1"]);
+    let mut replica = Server::start(&["--replicaof", "127.0.0.1", &port, "--appendonly", "yes"]);
+    wait_for_link(&replica);
+    let is_written = |replica: &Server| {
+        replica.info("aof_rewrite_in_progress") == "0" && replica.info("aof_rewrite_scheduled") == "0"
+    };
+    wait_until("the base of the new data is written", || is_written(&replica));
+    client.call(&["SET", "tail", "2"]);
+    assert_same_data(&primary, &replica);
+    assert!(!replica.client().call(&["BGREWRITEAOF"]).is_error(""));
+    wait_until("the file is rewritten", || is_written(&replica));
+    client.call(&["SET", "end", "3"]);
+    client.call(&["PUBLISH", "channel", "not for the file"]);
+    assert_same_data(&primary, &replica);
+    // The primary is gone, so what comes back is what the file has.
+    let expected = dataset::read(&mut primary.client());
+    drop(primary);
+    std::thread::sleep(Duration::from_millis(1200));
+    replica.restart();
+    assert_eq!(dataset::read(&mut replica.client()), expected);
+    let parts = std::fs::read_dir(replica.dir().join("appendonlydir")).expect("its directory").flatten();
+    let text: Vec<u8> = parts.flat_map(|part| std::fs::read(part.path()).unwrap_or_default()).collect();
+    assert!(!String::from_utf8_lossy(&text).contains("not for the file"));
+}
+
+#[test]
+fn a_writable_replica_deletes_what_its_own_clients_made_expire() {
+    let primary = stock_primary(&[]);
+    let replica = Server::start(&["--replica-read-only", "no"]);
+    replicaof(&replica, primary.port());
+    wait_for_link(&replica);
+    let mut client = replica.client();
+    assert!(client.call(&["SET", "own", "1", "PX", "100"]).is_ok());
+    assert_eq!(replica.info("slave_expires_tracked_keys"), "1");
+    wait_until("it is deleted", || replica.client().call(&["DBSIZE"]) == Reply::Integer(0));
+    wait_until("and forgotten", || replica.info("slave_expires_tracked_keys") == "0");
+}
+
+/// A write that a promoted server takes goes to its replicas in the right database, whatever the old stream had selected.
+#[test]
+fn a_promoted_replica_begins_its_stream_with_select() {
+    let primary = Server::start(&["--repl-diskless-sync-delay", "0"]);
+    let (middle, last) = (Server::start(&["--repl-diskless-sync-delay", "0"]), Server::start(&[]));
+    replicaof(&middle, primary.port());
+    wait_for_link(&middle);
+    replicaof(&last, middle.port());
+    wait_for_link(&last);
+    let mut client = primary.client();
+    client.call(&["SELECT", "3"]);
+    client.call(&["SET", "k", "of three"]);
+    assert_same_data(&primary, &last);
+    assert!(middle.client().call(&["REPLICAOF", "NO", "ONE"]).is_ok());
+    assert!(middle.client().call(&["SET", "k", "of zero"]).is_ok());
+    assert_same_data(&middle, &last);
+    assert_eq!(middle.info("sync_full"), "1");
 }

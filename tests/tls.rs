@@ -133,6 +133,20 @@ fn who_shows_no_certificate_is_let_in_as_the_settings_say() {
 }
 
 #[test]
+fn a_certificate_names_its_user() {
+    let certs = Certs::make("user");
+    let (server, port) = certs.serve(&["--tls-auth-clients-user", "CN"]);
+    let mut admin = server.client();
+    // Nobody of that name yet: the default user.
+    assert_eq!(certs.cli(port, true, &["ACL", "WHOAMI"]), "default");
+    assert!(admin.call(&["ACL", "SETUSER", "client", "on", "+acl|whoami", "+get", "~*"]).is_ok());
+    assert_eq!(certs.cli(port, true, &["ACL", "WHOAMI"]), "client");
+    assert!(certs.cli(port, true, &["SET", "key", "value"]).starts_with("NOPERM"));
+    assert!(admin.call(&["CONFIG", "SET", "tls-auth-clients-user", "off"]).is_ok());
+    assert_eq!(certs.cli(port, true, &["ACL", "WHOAMI"]), "default");
+}
+
+#[test]
 fn settings_change_at_run_time_or_not_at_all() {
     let certs = Certs::make("change");
     let (server, port) = certs.serve(&[]);

@@ -14,6 +14,20 @@ pub fn unix_us() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as i64)
 }
 
+/// How long something takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Timer(std::time::Instant);
+
+impl Timer {
+    pub fn start() -> Self {
+        Timer(std::time::Instant::now())
+    }
+
+    pub fn elapsed(&self) -> std::time::Duration {
+        self.0.elapsed()
+    }
+}
+
 /// The local time as Redis's log prints it: `21 Nov 2026 08:05:12.345`.
 pub fn local_time() -> String {
     chrono::Local::now().format("%d %b %Y %H:%M:%S%.3f").to_string()

@@ -5,7 +5,7 @@ use super::context::{KeyContext, KeyFlow, Keys};
 use super::effects::EventClasses;
 use super::error::{self, CommandError, CommandResult};
 use super::keyspec::KeySpec;
-use super::spec::{Group, KeyCommand};
+use super::spec::{Group, KeyCommand, KeyHandler};
 use super::string::{set_integer, with_text};
 use crate::base::long_double::LongDouble;
 use crate::base::number::parse_i64;
@@ -13,53 +13,29 @@ use crate::engine::keyspace::NewExpiry;
 use crate::engine::value::StringRef;
 use crate::resp::Args;
 
+const NUMBER: &[KeySpec] = &[KeySpec::at(1).rw().access().update()];
+
+const fn counter(name: &'static str, arity: i32, handler: KeyHandler) -> KeyCommand {
+    KeyCommand::new(name, arity, handler).group(Group::String).write().denyoom().fast().keys(NUMBER).complexity("O(1)")
+}
+
 pub const COMMANDS: &[KeyCommand] = &[
-    KeyCommand::new("incr", 2, incr)
-        .group(Group::String)
-        .write()
-        .denyoom()
-        .fast()
-        .keys(&[KeySpec::at(1).rw().access().update()])
+    counter("incr", 2, incr)
         .syntax("key")
-        .summary("Adds one to the integer at a key, which counts as 0 if there is none.")
-        .complexity("O(1)"),
-    KeyCommand::new("decr", 2, decr)
-        .group(Group::String)
-        .write()
-        .denyoom()
-        .fast()
-        .keys(&[KeySpec::at(1).rw().access().update()])
+        .summary("Adds one to the integer at a key, which counts as 0 if there is none."),
+    counter("decr", 2, decr)
         .syntax("key")
-        .summary("Takes one from the integer at a key, which counts as 0 if there is none.")
-        .complexity("O(1)"),
-    KeyCommand::new("incrby", 3, incrby)
-        .group(Group::String)
-        .write()
-        .denyoom()
-        .fast()
-        .keys(&[KeySpec::at(1).rw().access().update()])
+        .summary("Takes one from the integer at a key, which counts as 0 if there is none."),
+    counter("incrby", 3, incrby)
         .syntax("key increment")
-        .summary("Adds to the integer at a key, which counts as 0 if there is none.")
-        .complexity("O(1)"),
-    KeyCommand::new("decrby", 3, decrby)
-        .group(Group::String)
-        .write()
-        .denyoom()
-        .fast()
-        .keys(&[KeySpec::at(1).rw().access().update()])
+        .summary("Adds to the integer at a key, which counts as 0 if there is none."),
+    counter("decrby", 3, decrby)
         .syntax("key decrement")
-        .summary("Takes from the integer at a key, which counts as 0 if there is none.")
-        .complexity("O(1)"),
-    KeyCommand::new("incrbyfloat", 3, incrbyfloat)
+        .summary("Takes from the integer at a key, which counts as 0 if there is none."),
+    counter("incrbyfloat", 3, incrbyfloat)
         .since("2.6.0")
-        .group(Group::String)
-        .write()
-        .denyoom()
-        .fast()
-        .keys(&[KeySpec::at(1).rw().access().update()])
         .syntax("key increment")
-        .summary("Adds to the floating-point number at a key, which counts as 0 if there is none.")
-        .complexity("O(1)"),
+        .summary("Adds to the floating-point number at a key, which counts as 0 if there is none."),
 ];
 
 fn incr(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandError> {

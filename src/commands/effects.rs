@@ -73,10 +73,6 @@ impl EventClasses {
         self.0 == 0
     }
 
-    pub const fn from_bits(bits: u32) -> Self {
-        EventClasses(bits)
-    }
-
     /// Reads `KEA`-like letters; nothing if one is unknown.
     pub fn parse(letters: &str) -> Option<Self> {
         letters.chars().try_fold(EventClasses::NONE, |classes, letter| {

@@ -6,7 +6,7 @@ use super::error::{self, CommandError, CommandResult};
 use super::flags::Flags;
 use super::geo::{position, reply_distance, reply_position, unit};
 use super::keyspec::KeySpec;
-use super::spec::{Group, KeyCommand};
+use super::spec::{Group, KeyCommand, KeyHandler};
 use super::zset;
 use crate::base::number::{parse_f64, parse_i64};
 use crate::engine::geohash::{Position, Shape};
@@ -16,68 +16,69 @@ use crate::resp::Args;
 const SEARCH_COMPLEXITY: &str =
     "O(N+log(M)) where N is the number of members in the grid cells around the shape and M the size of the sorted set";
 
-pub const COMMANDS: &[KeyCommand] = &[
-    KeyCommand::new("geosearch", -7, geosearch)
-        .since("6.2.0")
+/// GEOSEARCH and its storing form.
+const fn search_command(name: &'static str, arity: i32, handler: KeyHandler) -> KeyCommand {
+    KeyCommand::new(name, arity, handler).since("6.2.0").group(Group::Geo).complexity(SEARCH_COMPLEXITY)
+}
+
+/// The older commands, which may store.
+const fn radius_command(name: &'static str, arity: i32, handler: KeyHandler) -> KeyCommand {
+    KeyCommand::new(name, arity, handler)
+        .since("3.2.0")
+        .group(Group::Geo)
+        .write()
+        .denyoom()
+        .flag(Flags::MOVABLE_KEYS)
+        .complexity(SEARCH_COMPLEXITY)
+}
+
+const SOURCE: &[KeySpec] = &[KeySpec::at(1).ro().access()];
+
+/// Their forms that never do.
+const fn radius_ro_command(name: &'static str, arity: i32, handler: KeyHandler) -> KeyCommand {
+    KeyCommand::new(name, arity, handler)
+        .since("3.2.10")
         .group(Group::Geo)
         .readonly()
-        .keys(&[KeySpec::at(1).ro().access()])
+        .keys(SOURCE)
+        .complexity(SEARCH_COMPLEXITY)
+}
+
+/// The source, and the targets behind STORE and STOREDIST, which come after the fixed arguments.
+const fn radius_keys(options_at: isize) -> [KeySpec; 3] {
+    [
+        KeySpec::at(1).ro().access(),
+        KeySpec::after("STORE", options_at).ow().update(),
+        KeySpec::after("STOREDIST", options_at).ow().update(),
+    ]
+}
+
+pub const COMMANDS: &[KeyCommand] = &[
+    search_command("geosearch", -7, geosearch)
+        .readonly()
+        .keys(SOURCE)
         .syntax("key <FROMMEMBER member | FROMLONLAT longitude latitude> <BYRADIUS radius <M | KM | FT | MI> | BYBOX width height <M | KM | FT | MI> | BYPOLYGON num-vertices longitude latitude [longitude latitude ...]> [ASC | DESC] [COUNT count [ANY]] [WITHCOORD] [WITHDIST] [WITHHASH]")
-        .summary("Finds members within a circle, a box or a polygon.")
-        .complexity(SEARCH_COMPLEXITY),
-    KeyCommand::new("geosearchstore", -8, geosearchstore)
-        .since("6.2.0")
-        .group(Group::Geo)
+        .summary("Finds members within a circle, a box or a polygon."),
+    search_command("geosearchstore", -8, geosearchstore)
         .write()
         .denyoom()
         .keys(&[KeySpec::at(1).ow().update(), KeySpec::at(2).ro().access()])
         .syntax("destination source <FROMMEMBER member | FROMLONLAT longitude latitude> <BYRADIUS radius <M | KM | FT | MI> | BYBOX width height <M | KM | FT | MI> | BYPOLYGON num-vertices longitude latitude [longitude latitude ...]> [ASC | DESC] [COUNT count [ANY]] [STOREDIST]")
-        .summary("Stores the members within a circle, a box or a polygon.")
-        .complexity(SEARCH_COMPLEXITY),
-    KeyCommand::new("georadius", -6, georadius)
-        .since("3.2.0")
-        .group(Group::Geo)
-        .write()
-        .denyoom()
-        .flag(Flags::MOVABLE_KEYS)
-        .keys(&[
-            KeySpec::at(1).ro().access(),
-            KeySpec::after("STORE", 6).ow().update(),
-            KeySpec::after("STOREDIST", 6).ow().update(),
-        ])
+        .summary("Stores the members within a circle, a box or a polygon."),
+    radius_command("georadius", -6, georadius)
+        .keys(&const { radius_keys(6) })
         .syntax("key longitude latitude radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC | DESC] [STORE key] [STOREDIST key]")
-        .summary("Finds members within a circle around a position, or stores them.")
-        .complexity(SEARCH_COMPLEXITY),
-    KeyCommand::new("georadius_ro", -6, georadius_ro)
-        .since("3.2.10")
-        .group(Group::Geo)
-        .readonly()
-        .keys(&[KeySpec::at(1).ro().access()])
+        .summary("Finds members within a circle around a position, or stores them."),
+    radius_ro_command("georadius_ro", -6, georadius_ro)
         .syntax("key longitude latitude radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC | DESC]")
-        .summary("Finds members within a circle around a position.")
-        .complexity(SEARCH_COMPLEXITY),
-    KeyCommand::new("georadiusbymember", -5, georadiusbymember)
-        .since("3.2.0")
-        .group(Group::Geo)
-        .write()
-        .denyoom()
-        .flag(Flags::MOVABLE_KEYS)
-        .keys(&[
-            KeySpec::at(1).ro().access(),
-            KeySpec::after("STORE", 5).ow().update(),
-            KeySpec::after("STOREDIST", 5).ow().update(),
-        ])
+        .summary("Finds members within a circle around a position."),
+    radius_command("georadiusbymember", -5, georadiusbymember)
+        .keys(&const { radius_keys(5) })
         .syntax("key member radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC | DESC] [STORE key] [STOREDIST key]")
-        .summary("Finds members within a circle around another member, or stores them.")
-        .complexity(SEARCH_COMPLEXITY),
-    KeyCommand::new("georadiusbymember_ro", -5, georadiusbymember_ro)
-        .since("3.2.10")
-        .group(Group::Geo)
-        .readonly()
-        .keys(&[KeySpec::at(1).ro().access()])
+        .summary("Finds members within a circle around another member, or stores them."),
+    radius_ro_command("georadiusbymember_ro", -5, georadiusbymember_ro)
         .syntax("key member radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC | DESC]")
-        .summary("Finds members within a circle around another member.")
-        .complexity(SEARCH_COMPLEXITY),
+        .summary("Finds members within a circle around another member."),
 ];
 
 /// Which command asks; they differ in where the options begin and which of them exist.

@@ -71,11 +71,11 @@ fn hrandfield(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, Comma
     let sample = match args.get(2) {
         None => None,
         Some(count) => {
-            let sample = Sample::parse(count)?;
+            let sample = Sample::parse(count, ctx.reply)?;
             if args.len() > 4 || (args.len() == 4 && !with_values) {
                 return Err(error::SYNTAX);
             }
-            Some(if with_values { Sample::parse_with_values(count)? } else { sample })
+            Some(if with_values { Sample::parse_with_values(count, ctx.reply)? } else { sample })
         }
     };
     // Expired fields would be drawn again and again.
@@ -98,6 +98,9 @@ fn hrandfield(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, Comma
         Some(Sample::Repeating(count)) => {
             fields.begin(ctx.reply, count);
             for _ in 0..count {
+                if ctx.reply.must_stop() {
+                    break;
+                }
                 fields.draw(ctx.random, |entry| fields.reply(ctx.reply, entry));
             }
         }

@@ -35,8 +35,11 @@ fn keys(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandErro
     let (db, now_ms) = (ctx.keys.db, ctx.keys.now_ms);
     let mark = ctx.reply.begin();
     let mut count = 0;
-    for part in (0..SHARDS).filter_map(|shard| ctx.keys.locked.shard(shard).db(db)) {
+    'shards: for part in (0..SHARDS).filter_map(|shard| ctx.keys.locked.shard(shard).db(db)) {
         for record in part.table().iter() {
+            if ctx.reply.must_stop() {
+                break 'shards;
+            }
             let matches = everything || glob::matches(pattern, record.key());
             if matches && record.expiry().is_none_or(|at| at >= now_ms) {
                 ctx.reply.bulk(record.key());

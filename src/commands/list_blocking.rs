@@ -2,12 +2,13 @@
 //! one of its keys changes; to the stream it is the command that does not wait.
 
 use super::args;
-use super::context::{Block, KeyContext, KeyFlow, OnTimeout};
+use super::context::{KeyContext, KeyFlow, OnTimeout};
 use super::error::{CommandError, CommandResult};
 use super::flags::Flags;
 use super::keyspec::KeySpec;
 use super::list::{end_of, pop_many, pop_one};
 use super::list_move::{Amount, MOVE, Route, move_many, move_one};
+use super::pop_first::{self, wait_for};
 use super::spec::{Group, KeyCommand};
 use crate::base::number::IntText;
 use crate::engine::quicklist::End;
@@ -84,30 +85,6 @@ const fn blocking_pop(name: &'static str, handler: super::spec::KeyHandler, summ
         .complexity("O(N) where N is the number of keys")
 }
 
-/// Nothing there: the wish to wait for `keys`, or, where waiting is not allowed, what `denied` answers.
-pub fn wait_for<'a>(
-    ctx: &mut KeyContext<'_>,
-    keys: impl IntoIterator<Item = &'a [u8]>,
-    timeout_ms: Option<u64>,
-    denied: OnTimeout,
-) -> KeyFlow {
-    if ctx.deny_blocking {
-        match denied {
-            OnTimeout::Null => ctx.reply.null(),
-            OnTimeout::NullArray => ctx.reply.null_array(),
-        }
-        return KeyFlow::Done;
-    }
-    KeyFlow::Block(Block {
-        keys: keys.into_iter().map(Box::from).collect(),
-        timeout_ms,
-        // Even commands whose answer is no array, as BLMOVE, get a null array when their time is up.
-        on_timeout: OnTimeout::NullArray,
-        wakes_on_delete: false,
-        args: None,
-    })
-}
-
 fn blpop(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandError> {
     pop_or_wait(ctx, args, End::Head)
 }
@@ -117,70 +94,47 @@ fn brpop(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandErr
 }
 
 fn pop_or_wait(ctx: &mut KeyContext<'_>, args: Args<'_>, end: End) -> Result<KeyFlow, CommandError> {
-    let last = args.len() - 1;
-    let timeout_ms = args::timeout_ms(&args[last])?;
-    let keys = || args.iter().skip(1).take(last - 1);
-    for key in keys() {
+    pop_first::one_or_wait(ctx, args, |ctx, key| {
         let before = ctx.reply.len();
         ctx.reply.array(2);
         ctx.reply.bulk(key);
-        if pop_one(ctx, key, end)? {
-            let verb: &[u8] = if end == End::Head { b"LPOP" } else { b"RPOP" };
-            ctx.keys.propagate_as(&[verb, key]);
-            return Ok(KeyFlow::Done);
-        }
-        ctx.reply.truncate(before);
-    }
-    Ok(wait_for(ctx, keys(), timeout_ms, OnTimeout::NullArray))
-}
-
-/// `numkeys key [key ...] LEFT|RIGHT [COUNT count]`.
-struct ManyPop {
-    /// Indexes of the keys.
-    keys: std::ops::Range<usize>,
-    end: End,
-    count: usize,
-}
-
-impl ManyPop {
-    fn parse(args: Args<'_>, numkeys_at: usize) -> CommandResult<Self> {
-        let (keys, index) = args::numkeys(args, numkeys_at)?;
-        Ok(ManyPop { keys, end: end_of(args, index)?, count: args::pop_count(args, index + 1)? })
-    }
-
-    /// Takes from the first list that has elements; false if none has.
-    fn run(&self, ctx: &mut KeyContext<'_>, args: Args<'_>) -> CommandResult<bool> {
-        for key in args.iter().skip(self.keys.start).take(self.keys.len()) {
-            let before = ctx.reply.len();
-            ctx.reply.array(2);
-            ctx.reply.bulk(key);
-            if let Some(taken) = pop_many(ctx, key, self.end, self.count)? {
-                let verb: &[u8] = if self.end == End::Head { b"LPOP" } else { b"RPOP" };
-                ctx.keys.propagate_as(&[verb, key, &IntText::new(taken as i64)]);
-                return Ok(true);
-            }
+        let found = pop_one(ctx, key, end)?;
+        if found {
+            ctx.keys.propagate_as(&[verb(end), key]);
+        } else {
             ctx.reply.truncate(before);
         }
-        Ok(false)
+        Ok(found)
+    })
+}
+
+/// The command of the stream.
+fn verb(end: End) -> &'static [u8] {
+    match end {
+        End::Head => b"LPOP",
+        End::Tail => b"RPOP",
     }
+}
+
+/// Takes from a list and answers with its key and the elements; false if it has none.
+fn take_many(ctx: &mut KeyContext<'_>, key: &[u8], end: End, count: usize) -> CommandResult<bool> {
+    let before = ctx.reply.len();
+    ctx.reply.array(2);
+    ctx.reply.bulk(key);
+    let Some(taken) = pop_many(ctx, key, end, count)? else {
+        ctx.reply.truncate(before);
+        return Ok(false);
+    };
+    ctx.keys.propagate_as(&[verb(end), key, &IntText::new(taken as i64)]);
+    Ok(true)
 }
 
 fn lmpop(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandError> {
-    let wish = ManyPop::parse(args, 1)?;
-    if !wish.run(ctx, args)? {
-        ctx.reply.null_array();
-    }
-    Ok(KeyFlow::Done)
+    pop_first::many(ctx, args, end_of, take_many)
 }
 
 fn blmpop(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandError> {
-    let timeout_ms = args::timeout_ms(&args[1])?;
-    let wish = ManyPop::parse(args, 2)?;
-    if wish.run(ctx, args)? {
-        return Ok(KeyFlow::Done);
-    }
-    let keys = args.iter().skip(wish.keys.start).take(wish.keys.len());
-    Ok(wait_for(ctx, keys, timeout_ms, OnTimeout::NullArray))
+    pop_first::many_or_wait(ctx, args, end_of, take_many)
 }
 
 fn blmove(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandError> {

@@ -35,6 +35,7 @@ mod list;
 mod list_blocking;
 mod list_move;
 pub mod object;
+mod pop_first;
 mod sample;
 mod set;
 mod set_algebra;

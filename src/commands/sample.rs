@@ -3,6 +3,7 @@
 use super::args;
 use super::error::{CommandError, CommandResult};
 use crate::base::random::Random;
+use crate::resp::Reply;
 
 /// A wish for random elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +14,7 @@ pub enum Sample {
     Repeating(usize),
 }
 
-/// Redis would send samples until the memory is gone; we refuse what could never be meant.
+/// Redis would send samples until the memory is gone; we refuse what could never be meant, unless the output limit ends it.
 const REPEATING_MAX: u64 = 1 << 24;
 const TOO_MANY: CommandError = CommandError::fixed("ERR value is out of range");
 const OUT_OF_BOUNDS: CommandError =
@@ -21,7 +22,7 @@ const OUT_OF_BOUNDS: CommandError =
 
 impl Sample {
     /// The count of SRANDMEMBER: a negative one asks for repetitions.
-    pub fn parse(text: &[u8]) -> CommandResult<Self> {
+    pub fn parse(text: &[u8], reply: &Reply) -> CommandResult<Self> {
         let count = args::integer(text)?;
         if count == i64::MIN {
             return Err(OUT_OF_BOUNDS);
@@ -29,15 +30,15 @@ impl Sample {
         if count >= 0 {
             return Ok(Sample::Distinct(count as usize));
         }
-        if count.unsigned_abs() > REPEATING_MAX {
+        if count.unsigned_abs() > REPEATING_MAX && !reply.is_limited() {
             return Err(TOO_MANY);
         }
         Ok(Sample::Repeating(count.unsigned_abs() as usize))
     }
 
     /// The same where each element brings its value or score: Redis bounds the count by half.
-    pub fn parse_with_values(text: &[u8]) -> CommandResult<Self> {
-        let sample = Self::parse(text)?;
+    pub fn parse_with_values(text: &[u8], reply: &Reply) -> CommandResult<Self> {
+        let sample = Self::parse(text, reply)?;
         match sample {
             Sample::Distinct(count) if count > i64::MAX as usize / 2 => Err(TOO_MANY),
             sample => Ok(sample),
@@ -82,13 +83,14 @@ mod tests {
 
     #[test]
     fn counts_are_bounded() {
-        assert_eq!(Sample::parse(b"5"), Ok(Sample::Distinct(5)));
-        assert_eq!(Sample::parse(b"-5"), Ok(Sample::Repeating(5)));
-        assert_eq!(Sample::parse(b"9223372036854775807"), Ok(Sample::Distinct(i64::MAX as usize)));
-        assert_eq!(Sample::parse(b"-9223372036854775808"), Err(OUT_OF_BOUNDS));
-        assert_eq!(Sample::parse(b"-9223372036854775807"), Err(TOO_MANY));
-        assert!(Sample::parse(b"x").is_err());
-        assert_eq!(Sample::parse_with_values(b"9223372036854770000"), Err(TOO_MANY));
+        let reply = &Reply::new(false);
+        assert_eq!(Sample::parse(b"5", reply), Ok(Sample::Distinct(5)));
+        assert_eq!(Sample::parse(b"-5", reply), Ok(Sample::Repeating(5)));
+        assert_eq!(Sample::parse(b"9223372036854775807", reply), Ok(Sample::Distinct(i64::MAX as usize)));
+        assert_eq!(Sample::parse(b"-9223372036854775808", reply), Err(OUT_OF_BOUNDS));
+        assert_eq!(Sample::parse(b"-9223372036854775807", reply), Err(TOO_MANY));
+        assert!(Sample::parse(b"x", reply).is_err());
+        assert_eq!(Sample::parse_with_values(b"9223372036854770000", reply), Err(TOO_MANY));
     }
 
     #[test]

@@ -148,7 +148,7 @@ fn take_some(set: &mut Set, count: usize, random: &mut Random, limits: &Limits, 
 fn srandmember(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandError> {
     let sample = match args.len() {
         2 => None,
-        3 => Some(Sample::parse(&args[2])?),
+        3 => Some(Sample::parse(&args[2], ctx.reply)?),
         _ => return Err(error::SYNTAX),
     };
     let Some(set) = ctx.keys.read_set(&args[1])? else {
@@ -164,6 +164,9 @@ fn srandmember(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, Comm
         Some(Sample::Repeating(count)) => {
             ctx.reply.array(count);
             for _ in 0..count {
+                if ctx.reply.must_stop() {
+                    break;
+                }
                 set.random(ctx.random).inspect(|member| reply_element(ctx.reply, *member));
             }
         }

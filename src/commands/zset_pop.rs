@@ -1,17 +1,16 @@
 //! ZPOPMIN, ZPOPMAX, ZMPOP and their waiting forms.
 
 use super::args;
-use super::context::{KeyContext, KeyFlow, OnTimeout};
+use super::context::{KeyContext, KeyFlow};
 use super::effects::EventClasses;
 use super::element::reply_element;
 use super::error::{self, CommandError, CommandResult};
 use super::flags::Flags;
 use super::keyspec::KeySpec;
-use super::list_blocking::wait_for;
+use super::pop_first;
 use super::spec::{Group, KeyCommand, KeyHandler};
 use crate::base::number::IntText;
 use crate::resp::Args;
-use std::ops::Range;
 
 const POP: &[KeySpec] = &[KeySpec::at(1).rw().access().delete()];
 const POP_BEFORE_TIMEOUT: &[KeySpec] = &[KeySpec::range(1, -2, 1).rw().access().delete()];
@@ -181,64 +180,35 @@ fn bzpopmax(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, Command
 }
 
 fn pop_or_wait(ctx: &mut KeyContext<'_>, args: Args<'_>, extreme: Extreme) -> Result<KeyFlow, CommandError> {
-    let last = args.len() - 1;
-    let timeout_ms = args::timeout_ms(&args[last])?;
-    let keys = || args.iter().skip(1).take(last - 1);
-    for key in keys() {
-        if take(ctx, key, extreme, 1, Shape::WithKey)?.is_some() {
+    pop_first::one_or_wait(ctx, args, |ctx, key| {
+        let found = take(ctx, key, extreme, 1, Shape::WithKey)?.is_some();
+        if found {
             ctx.keys.propagate_as(&[extreme.verb(), key]);
-            return Ok(KeyFlow::Done);
         }
-    }
-    Ok(wait_for(ctx, keys(), timeout_ms, OnTimeout::NullArray))
+        Ok(found)
+    })
 }
 
-/// `numkeys key [key ...] MIN|MAX [COUNT count]`.
-struct ManyPop {
-    /// Indexes of the keys.
-    keys: Range<usize>,
-    extreme: Extreme,
-    count: usize,
+fn extreme_of(args: Args<'_>, index: usize) -> CommandResult<Extreme> {
+    if args.is(index, "MIN") {
+        Ok(Extreme::Min)
+    } else if args.is(index, "MAX") {
+        Ok(Extreme::Max)
+    } else {
+        Err(error::SYNTAX)
+    }
 }
 
-impl ManyPop {
-    fn parse(args: Args<'_>, numkeys_at: usize) -> CommandResult<Self> {
-        let (keys, index) = args::numkeys(args, numkeys_at)?;
-        let extreme = if args.is(index, "MIN") {
-            Extreme::Min
-        } else if args.is(index, "MAX") {
-            Extreme::Max
-        } else {
-            return Err(error::SYNTAX);
-        };
-        Ok(ManyPop { keys, extreme, count: args::pop_count(args, index + 1)? })
-    }
-
-    /// Takes from the first sorted set that has members; false if none has.
-    fn run(&self, ctx: &mut KeyContext<'_>, args: Args<'_>) -> CommandResult<bool> {
-        for key in args.iter().skip(self.keys.start).take(self.keys.len()) {
-            if let Some(taken) = take(ctx, key, self.extreme, self.count, Shape::KeyAndPairs)? {
-                ctx.keys.propagate_as(&[self.extreme.verb(), key, &IntText::new(taken as i64)]);
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
+fn take_many(ctx: &mut KeyContext<'_>, key: &[u8], extreme: Extreme, count: usize) -> CommandResult<bool> {
+    let Some(taken) = take(ctx, key, extreme, count, Shape::KeyAndPairs)? else { return Ok(false) };
+    ctx.keys.propagate_as(&[extreme.verb(), key, &IntText::new(taken as i64)]);
+    Ok(true)
 }
 
 fn zmpop(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandError> {
-    if !ManyPop::parse(args, 1)?.run(ctx, args)? {
-        ctx.reply.null_array();
-    }
-    Ok(KeyFlow::Done)
+    pop_first::many(ctx, args, extreme_of, take_many)
 }
 
 fn bzmpop(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandError> {
-    let timeout_ms = args::timeout_ms(&args[1])?;
-    let wish = ManyPop::parse(args, 2)?;
-    if wish.run(ctx, args)? {
-        return Ok(KeyFlow::Done);
-    }
-    let keys = args.iter().skip(wish.keys.start).take(wish.keys.len());
-    Ok(wait_for(ctx, keys, timeout_ms, OnTimeout::NullArray))
+    pop_first::many_or_wait(ctx, args, extreme_of, take_many)
 }

@@ -73,11 +73,11 @@ fn zrandmember(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, Comm
 
 fn sample_members(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandError> {
     let with_scores = args.len() > 3;
-    let sample = Sample::parse(&args[2])?;
+    let sample = Sample::parse(&args[2], ctx.reply)?;
     if args.len() > 4 || (with_scores && !args.is(3, "WITHSCORES")) {
         return Err(error::SYNTAX);
     }
-    let sample = if with_scores { Sample::parse_with_values(&args[2])? } else { sample };
+    let sample = if with_scores { Sample::parse_with_values(&args[2], ctx.reply)? } else { sample };
     let scores = if with_scores { Scores::With } else { Scores::Without };
     let Some(zset) = ctx.keys.read_zset(&args[1])? else {
         ctx.reply.array(0);
@@ -91,6 +91,9 @@ fn sample_members(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, C
         Sample::Repeating(count) => {
             scores.begin(ctx.reply, count);
             for _ in 0..count {
+                if ctx.reply.must_stop() {
+                    break;
+                }
                 reply_at(ctx.reply, ctx.random.below(len as u64) as usize);
             }
         }

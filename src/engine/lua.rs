@@ -179,6 +179,7 @@ unsafe extern "C-unwind" fn guard(state: *mut ffi::lua_State) -> c_int {
 }
 
 /// Pushes the text of the last fault with the place of the caller in front.
+// SAFETY: to be called with a live state that has room for two values.
 unsafe fn push_fault(state: *mut ffi::lua_State) {
     // SAFETY: as in `guard`; the string is dropped before anybody raises.
     unsafe {

@@ -42,6 +42,19 @@ pub fn purge() {
     }
 }
 
+/// A number among jemalloc's settings and figures (`arenas.page`), whatever its width.
+pub fn allocator_figure(name: &[u8]) -> Option<u64> {
+    let name = [name, b"\0"].concat();
+    // SAFETY: the name ends in a zero byte. jemalloc compares the size that is asked for with that of the value and answers an error,
+    // untouched, if they differ; any bytes are a valid integer.
+    unsafe {
+        let wide = tikv_jemalloc_ctl::raw::read::<u64>(&name).ok();
+        let word = || tikv_jemalloc_ctl::raw::read::<u32>(&name).ok().map(u64::from);
+        let byte = || tikv_jemalloc_ctl::raw::read::<u8>(&name).ok().map(u64::from);
+        wide.or_else(word).or_else(byte)
+    }
+}
+
 /// jemalloc's default.
 const DIRTY_DECAY_MS: isize = 10_000;
 

@@ -19,11 +19,17 @@
 //! SCAN uses a reverse-binary cursor over the 2^L buckets of the current level: a bucket and its other half are visited
 //! together, so an entry present throughout is returned at least once however the table grows or shrinks between calls.
 
-use crate::base::{hash, random::Random};
+mod bucket;
+mod walk;
+
+use crate::base::hash;
 use crate::engine::value::Ahead;
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use bucket::{Bucket, CHAINED, SLOTS, Slots, allocate_buckets, free_buckets, tag_of};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
+
+pub(crate) use bucket::prefetch;
+pub use walk::Iter;
 
 /// What a table holds: one word that owns an allocation with a byte-string key.
 ///
@@ -33,100 +39,12 @@ pub unsafe trait Entry: Sized {
     fn key(&self) -> &[u8];
 }
 
-/// Slots of a bucket.
-const SLOTS: usize = 7;
 /// Buckets of a chunk once the table has grown beyond one (4 KB).
 const CHUNK: usize = 64;
 /// The table grows when entries exceed 11/2 per bucket, and shrinks below 2: between them a size is stable.
 const GROW_NUMERATOR: usize = 11;
 const GROW_DENOMINATOR: usize = 2;
 const SHRINK_PER_BUCKET: usize = 2;
-
-const CHAINED: u64 = 0x80 << 56;
-const LOW: u64 = 0x0001_0101_0101_0101;
-const HIGH: u64 = 0x0080_8080_8080_8080;
-const LOW7: u64 = 0x007f_7f7f_7f7f_7f7f;
-
-#[repr(C, align(64))]
-struct Bucket {
-    meta: u64,
-    slots: [*mut u8; SLOTS],
-}
-
-impl Bucket {
-    /// High bit of each tag byte that equals `tag`; exact, unlike the borrow-propagating variant.
-    #[inline]
-    fn matching(&self, tag: u8) -> u64 {
-        let x = self.meta ^ (LOW * u64::from(tag));
-        !(((x & LOW7) + LOW7) | x | LOW7) & HIGH
-    }
-
-    #[inline]
-    fn occupied(&self) -> u64 {
-        (((self.meta & LOW7) + LOW7) | self.meta) & HIGH
-    }
-
-    /// The first free slot; a chained bucket's link slot does not count.
-    #[inline]
-    fn free_slot(&self) -> Option<usize> {
-        let usable = if self.is_chained() { HIGH >> 8 } else { HIGH };
-        let free = !self.occupied() & usable;
-        (free != 0).then(|| free.trailing_zeros() as usize / 8)
-    }
-
-    #[inline]
-    fn is_chained(&self) -> bool {
-        self.meta & CHAINED != 0
-    }
-
-    #[inline]
-    fn next(&self) -> Option<NonNull<Bucket>> {
-        if self.is_chained() { NonNull::new(self.slots[SLOTS - 1].cast()) } else { None }
-    }
-
-    #[inline]
-    fn put(&mut self, slot: usize, word: *mut u8, tag: u8, marked: bool) {
-        self.slots[slot] = word;
-        self.meta |= u64::from(tag) << (8 * slot);
-        self.meta |= u64::from(marked) << (56 + slot);
-    }
-
-    #[inline]
-    fn clear(&mut self, slot: usize) {
-        self.meta &= !(0xff << (8 * slot)) & !(1 << (56 + slot));
-    }
-
-    #[inline]
-    fn is_marked(&self, slot: usize) -> bool {
-        self.meta & (1 << (56 + slot)) != 0
-    }
-
-    fn tag(&self, slot: usize) -> u8 {
-        (self.meta >> (8 * slot)) as u8
-    }
-}
-
-/// Iterates the slot numbers of a mask made by `matching` or `occupied`.
-struct Slots(u64);
-
-impl Iterator for Slots {
-    type Item = usize;
-
-    #[inline]
-    fn next(&mut self) -> Option<usize> {
-        if self.0 == 0 {
-            return None;
-        }
-        let slot = self.0.trailing_zeros() as usize / 8;
-        self.0 &= self.0 - 1;
-        Some(slot)
-    }
-}
-
-#[inline]
-fn tag_of(hash: u64) -> u8 {
-    ((hash >> 48) as u8).max(1)
-}
 
 /// A place in the table, valid until the table changes.
 #[derive(Clone, Copy)]
@@ -366,77 +284,6 @@ impl<E: Entry> Table<E> {
         unsafe { from_word(word) }
     }
 
-    /// Visits the entries under one cursor and returns the next cursor; 0 starts and ends (see the top of the file).
-    pub fn scan(&self, cursor: u64, mut visit: impl FnMut(&E)) -> u64 {
-        if self.chunks.is_empty() {
-            return 0;
-        }
-        let mask = (1u64 << self.level) - 1;
-        let index = (cursor & mask) as usize;
-        self.visit_bucket(index, &mut visit);
-        if index < self.split {
-            self.visit_bucket(index + (1 << self.level), &mut visit);
-        }
-        (cursor | !mask).reverse_bits().wrapping_add(1).reverse_bits()
-    }
-
-    /// Visits every entry of one bucket and its chain.
-    pub fn visit_bucket(&self, index: usize, visit: &mut impl FnMut(&E)) {
-        self.visit_slots(index, |_, _| true, &mut |entry| visit(entry));
-    }
-
-    /// Visits the marked entries of one bucket; false if it has none (cheap: one look at the bucket).
-    pub fn visit_marked(&self, index: usize, visit: &mut impl FnMut(&E)) -> bool {
-        let mut any = false;
-        self.visit_slots(index, |bucket, slot| bucket.is_marked(slot), &mut |entry| {
-            any = true;
-            visit(entry);
-        });
-        any
-    }
-
-    fn visit_slots(&self, index: usize, wanted: impl Fn(&Bucket, usize) -> bool, visit: &mut impl FnMut(&E)) {
-        let mut current = Some(self.bucket(index));
-        while let Some(pointer) = current {
-            // SAFETY: live bucket of this table, which is borrowed.
-            let bucket = unsafe { pointer.as_ref() };
-            for slot in Slots(bucket.occupied()) {
-                if wanted(bucket, slot) {
-                    visit(self.entry(Place { bucket: pointer, slot }));
-                }
-            }
-            current = bucket.next();
-        }
-    }
-
-    /// Every entry, in no particular order.
-    pub fn iter(&self) -> Iter<'_, E> {
-        let current = (!self.chunks.is_empty()).then(|| self.bucket(0));
-        Iter { table: self, index: 0, current, slots: Slots(current.map_or(0, occupied_slots)) }
-    }
-
-    /// A uniformly random entry: a random bucket, a random position in the longest possible chain, again until it hits.
-    pub fn random(&self, random: &mut Random) -> Option<&E> {
-        if self.len == 0 {
-            return None;
-        }
-        loop {
-            let index = random.below(self.buckets() as u64) as usize;
-            let position = random.below((self.depth * SLOTS) as u64) as usize;
-            let mut current = Some(self.bucket(index));
-            for _ in 0..position / SLOTS {
-                // SAFETY: live bucket.
-                current = current.and_then(|bucket| unsafe { bucket.as_ref() }.next());
-            }
-            let Some(bucket) = current else { continue };
-            let slot = position % SLOTS;
-            // SAFETY: live bucket.
-            if unsafe { bucket.as_ref() }.tag(slot) != 0 {
-                return Some(self.entry(Place { bucket, slot }));
-            }
-        }
-    }
-
     /// Takes every entry out, leaving an empty table that holds no memory.
     pub fn drain(&mut self, mut visit: impl FnMut(E)) {
         for index in 0..self.buckets() {
@@ -460,20 +307,6 @@ impl<E: Entry> Table<E> {
         self.len = 0;
         self.overflow = 0;
         self.depth = 1;
-    }
-
-    /// Buckets by number of entries, for DEBUG HTSTATS.
-    pub fn chain_lengths(&self) -> Vec<usize> {
-        let mut lengths = Vec::new();
-        for index in 0..self.buckets() {
-            let mut entries = 0;
-            self.visit_bucket(index, &mut |_| entries += 1);
-            if lengths.len() <= entries {
-                lengths.resize(entries + 1, 0);
-            }
-            lengths[entries] += 1;
-        }
-        lengths
     }
 
     /// Puts a word into the first free slot of a chain, lengthening the chain if there is none.
@@ -659,37 +492,6 @@ impl<E: Entry> Drop for Table<E> {
     }
 }
 
-pub struct Iter<'a, E: Entry> {
-    table: &'a Table<E>,
-    index: usize,
-    current: Option<NonNull<Bucket>>,
-    slots: Slots,
-}
-
-impl<'a, E: Entry> Iterator for Iter<'a, E> {
-    type Item = &'a E;
-
-    fn next(&mut self) -> Option<&'a E> {
-        loop {
-            let bucket = self.current?;
-            if let Some(slot) = self.slots.next() {
-                return Some(self.table.entry(Place { bucket, slot }));
-            }
-            // SAFETY: live bucket of a table borrowed for 'a.
-            self.current = unsafe { bucket.as_ref() }.next().or_else(|| {
-                self.index += 1;
-                (self.index < self.table.buckets()).then(|| self.table.bucket(self.index))
-            });
-            self.slots = Slots(self.current.map_or(0, occupied_slots));
-        }
-    }
-}
-
-fn occupied_slots(bucket: NonNull<Bucket>) -> u64 {
-    // SAFETY: called with live buckets of a borrowed table only.
-    unsafe { bucket.as_ref() }.occupied()
-}
-
 fn into_word<E: Entry>(entry: E) -> *mut u8 {
     const { assert!(size_of::<E>() == size_of::<*mut u8>()) };
     let entry = std::mem::ManuallyDrop::new(entry);
@@ -704,190 +506,5 @@ unsafe fn from_word<E: Entry>(word: *mut u8) -> E {
     unsafe { std::mem::transmute_copy::<*mut u8, E>(&word) }
 }
 
-fn allocate_buckets(count: usize) -> NonNull<Bucket> {
-    let layout = bucket_layout(count);
-    // SAFETY: the layout is not empty. Zeroed buckets are valid: no tag, no link.
-    NonNull::new(unsafe { alloc_zeroed(layout) }.cast()).unwrap_or_else(|| handle_alloc_error(layout))
-}
-
-fn free_buckets(buckets: NonNull<Bucket>, count: usize) {
-    // SAFETY: every caller passes the pointer and count of an `allocate_buckets`, once.
-    unsafe { dealloc(buckets.as_ptr().cast(), bucket_layout(count)) }
-}
-
-fn bucket_layout(count: usize) -> Layout {
-    Layout::array::<Bucket>(count).expect("a chunk of buckets is far below isize::MAX")
-}
-
-#[inline]
-pub(crate) fn prefetch(address: *const u8) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: a prefetch is a hint; it never faults, whatever the address.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast())
-    };
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    let _ = address;
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::collections::{HashMap, HashSet};
-
-    /// A test entry: a boxed key and value behind one word.
-    #[repr(transparent)]
-    struct Pair(NonNull<u8>);
-
-    impl Pair {
-        fn new(key: &[u8], value: u32) -> Self {
-            let boxed = Box::new((key.to_vec(), value));
-            Pair(NonNull::from(Box::leak(boxed)).cast())
-        }
-
-        fn content(&self) -> &(Vec<u8>, u32) {
-            // SAFETY: made by `new`.
-            unsafe { self.0.cast().as_ref() }
-        }
-    }
-
-    impl Drop for Pair {
-        fn drop(&mut self) {
-            // SAFETY: made by `new`, dropped once.
-            drop(unsafe { Box::from_raw(self.0.cast::<(Vec<u8>, u32)>().as_ptr()) });
-        }
-    }
-
-    // SAFETY: repr(transparent) over NonNull<u8>.
-    unsafe impl Entry for Pair {
-        fn key(&self) -> &[u8] {
-            &self.content().0
-        }
-    }
-
-    fn key(n: u32) -> Vec<u8> {
-        format!("key:{n}").into_bytes()
-    }
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Put(u32, u32),
-        Remove(u32),
-        Mark(u32),
-        Pause(bool),
-        Drain,
-    }
-
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let step = prop_oneof![
-            60 => (0..400u32, any::<u32>()).prop_map(|(k, v)| Step::Put(k, v)),
-            30 => (0..400u32).prop_map(Step::Remove),
-            8 => (0..400u32).prop_map(Step::Mark),
-            2 => any::<bool>().prop_map(Step::Pause),
-            1 => Just(Step::Drain),
-        ];
-        prop::collection::vec(step, 0..if cfg!(miri) { 60 } else { 1500 })
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 128 }, failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn behaves_as_a_map(steps in steps()) {
-            let mut table = Table::new();
-            let mut model: HashMap<Vec<u8>, (u32, bool)> = HashMap::new();
-            for step in steps {
-                match step {
-                    Step::Put(k, v) => {
-                        let old = table.replace(hash::bytes(&key(k)), Pair::new(&key(k), v)).map(|pair| pair.content().1);
-                        let marked = model.get(&key(k)).is_some_and(|(_, marked)| *marked);
-                        prop_assert_eq!(old, model.insert(key(k), (v, marked)).map(|(v, _)| v));
-                    }
-                    Step::Remove(k) => {
-                        let old = table.remove(hash::bytes(&key(k)), &key(k)).map(|pair| pair.content().1);
-                        prop_assert_eq!(old, model.remove(&key(k)).map(|(v, _)| v));
-                    }
-                    Step::Mark(k) => {
-                        if let Some(place) = table.place(hash::bytes(&key(k)), &key(k)) {
-                            table.set_mark(place, true);
-                            model.get_mut(&key(k)).expect("in the table").1 = true;
-                        }
-                    }
-                    Step::Pause(paused) => table.pause_resize(paused),
-                    Step::Drain => {
-                        table.drain(drop);
-                        model.clear();
-                    }
-                }
-                prop_assert_eq!(table.len(), model.len());
-            }
-            let content: HashMap<_, _> = table.iter().map(|pair| (pair.key().to_vec(), pair.content().1)).collect();
-            prop_assert_eq!(content.len(), model.len());
-            let mut marked = HashSet::new();
-            for index in 0..table.buckets() {
-                table.visit_marked(index, &mut |pair: &Pair| { marked.insert(pair.key().to_vec()); });
-            }
-            for (k, (v, mark)) in &model {
-                prop_assert_eq!(content.get(k), Some(v));
-                prop_assert_eq!(marked.contains(k), *mark);
-            }
-        }
-
-        /// Every key present throughout a scan is returned, however the table changes between the calls.
-        #[test]
-        fn scan_misses_nothing(stable in 1..300u32, churn in prop::collection::vec((any::<bool>(), 0..600u32), 0..600)) {
-            let mut table = Table::new();
-            for n in 0..stable {
-                table.replace(hash::bytes(&key(n)), Pair::new(&key(n), 0));
-            }
-            let mut seen = HashSet::new();
-            let mut cursor = 0;
-            let mut churn = churn.into_iter();
-            loop {
-                cursor = table.scan(cursor, |pair| { seen.insert(pair.key().to_vec()); });
-                if cursor == 0 {
-                    break;
-                }
-                for (add, n) in churn.by_ref().take(40) {
-                    let k = key(1000 + n);
-                    if add {
-                        table.replace(hash::bytes(&k), Pair::new(&k, 1));
-                    } else {
-                        table.remove(hash::bytes(&k), &k);
-                    }
-                }
-            }
-            for n in 0..stable {
-                prop_assert!(seen.contains(&key(n)), "key {} was missed", n);
-            }
-        }
-    }
-
-    #[test]
-    #[cfg_attr(miri, ignore)]
-    fn random_is_uniform() {
-        let mut table = Table::new();
-        for n in 0..100 {
-            table.insert_new(hash::bytes(&key(n)), Pair::new(&key(n), n));
-        }
-        let mut random = Random::seeded(7);
-        let mut hits = [0f64; 100];
-        for _ in 0..100_000 {
-            hits[table.random(&mut random).expect("not empty").content().1 as usize] += 1.0;
-        }
-        let chi_square: f64 = hits.iter().map(|hits| (hits - 1000.0).powi(2) / 1000.0).sum();
-        assert!(chi_square < 160.0, "chi square {chi_square} of 99 degrees of freedom");
-    }
-
-    #[test]
-    #[cfg_attr(miri, ignore)]
-    fn memory_stays_near_twelve_bytes_an_entry() {
-        let mut table = Table::new();
-        for n in 0..200_000 {
-            table.insert_new(hash::bytes(&key(n)), Pair::new(&key(n), n));
-        }
-        let each = table.memory() as f64 / 200_000.0;
-        assert!(each < 14.5, "{each} bytes an entry");
-    }
-}
+mod tests;

@@ -19,7 +19,7 @@ use crate::resp::{Batch, Limits, Reply, RequestParser};
 use crate::server::blocking::{self, Release};
 use crate::server::clients::{OUTPUT_CHUNK, flag};
 use crate::server::commands::client_list;
-use crate::server::config::MemoryLimit;
+use crate::server::config::{MemoryLimit, TlsAuthClientsUser};
 use crate::server::dispatch::{self, BATCH_MAX, BatchEnd};
 use crate::server::{Server, Session, Worker};
 use std::cell::RefCell;
@@ -34,6 +34,8 @@ use std::time::Duration;
 
 /// Size of the worker's read buffer: what one connection may run before others get their turn.
 const READ_BUFFER: usize = 64 * 1024;
+/// What one read of a very long argument may bring.
+const READ_MOST: usize = 4 << 20;
 /// Replies are written in between once so many bytes have gathered.
 const REPLY_FLUSH: usize = 256 * 1024;
 /// Bytes of requests that a client may have waiting before it has authenticated.
@@ -115,7 +117,14 @@ pub async fn serve(shared: Rc<Shared>, accepted: Accepted) {
         }
     };
     let mut session = Session::new(Arc::clone(&client), false);
-    shared.with_worker(|worker| worker.server.become_default_user(&mut session));
+    shared.with_worker(|worker| {
+        worker.server.become_default_user(&mut session);
+        if worker.server.config.current().tls_auth_clients_user == TlsAuthClientsUser::CommonName
+            && let Some(name) = stream.peer_common_name()
+        {
+            worker.server.become_certified_user(&mut session, name.as_bytes());
+        }
+    });
     let mut connection = Connection {
         shared: Rc::clone(&shared),
         server: shared.with_worker(|worker| worker.server),
@@ -134,6 +143,10 @@ pub async fn serve(shared: Rc<Shared>, accepted: Accepted) {
     };
     // An error of the socket means that the client is gone, which is all there is to know.
     let _ = poll_fn(|context| connection.poll(context)).await;
+    if connection.feed.is_none() && client.has(flag::REPLICA) {
+        // Gone before the first byte was sent: the link must know all the same.
+        connection.feed = Feed::attach(connection.server, client.id);
+    }
     let mut lent = shared.lent.borrow_mut();
     dispatch::close_session(&mut lent.worker, &mut connection.session);
 }
@@ -264,6 +277,7 @@ impl Connection {
                 }
                 lent.worker.stats.input_bytes.add(len as u64);
                 lent.worker.stats.reads_processed.add(1);
+                self.report_query(len, READ_BUFFER);
                 let rest = self.run(lent, &mut buffer[..len]);
                 self.input.extend_from_slice(&buffer[rest..len]);
                 self.check_query(lent);
@@ -274,17 +288,26 @@ impl Connection {
         result
     }
 
-    /// Reads on behind an unfinished request, into a buffer of the connection's own.
+    /// Reads on behind an unfinished request: by way of the worker's buffer, or straight to its place if much of one argument is
+    /// missing. Room is taken for what is known to come and no more, since the client is charged for it.
     fn read_more(&mut self, context: &mut Context<'_>, lent: &mut Lent) -> io::Result<Poll<usize>> {
         let old = self.input.len();
-        let wanted = self.parser.wanted().saturating_sub(old).clamp(READ_BUFFER / 4, 4 << 20);
-        self.input.resize(old + wanted, 0);
-        let result = self.stream.poll_read(context, &mut self.input[old..]);
-        let len = match &result {
-            Poll::Ready(Ok(len)) => *len,
-            Poll::Ready(Err(_)) | Poll::Pending => 0,
+        let missing = self.parser.wanted().saturating_sub(old);
+        let result = if missing <= READ_BUFFER {
+            let result = self.stream.poll_read(context, &mut lent.buffer);
+            if let Poll::Ready(Ok(len)) = &result {
+                self.input.extend_from_slice(&lent.buffer[..*len]);
+            }
+            result
+        } else {
+            // Announced is not sent: there is never more room than what has come already deserves.
+            let missing = missing.min(old.clamp(READ_BUFFER, READ_MOST));
+            self.input.reserve_exact(missing);
+            self.input.resize(old + missing, 0);
+            let result = self.stream.poll_read(context, &mut self.input[old..]);
+            self.input.truncate(old + if let Poll::Ready(Ok(len)) = &result { *len } else { 0 });
+            result
         };
-        self.input.truncate(old + len);
         match result {
             Poll::Pending => Ok(Poll::Pending),
             Poll::Ready(Err(error)) => Err(error),
@@ -308,6 +331,7 @@ impl Connection {
 
     fn run_own(&mut self, lent: &mut Lent) {
         let mut input = std::mem::take(&mut self.input);
+        self.report_query(input.len(), input.capacity());
         let rest = self.run(lent, &mut input);
         if rest < input.len() {
             input.drain(..rest);
@@ -335,9 +359,6 @@ impl Connection {
     /// Parses and runs requests until the buffer is used up; returns where the unfinished rest begins.
     fn run(&mut self, lent: &mut Lent, buffer: &mut [u8]) -> usize {
         let mut start = 0;
-        let client = &self.session.client;
-        client.query_bytes.store(buffer.len(), Ordering::Relaxed);
-        client.query_free.store(READ_BUFFER.saturating_sub(buffer.len()), Ordering::Relaxed);
         lent.worker.renew_if_changed();
         while start < buffer.len() && !self.session.is_waiting() && !self.session.closing {
             let limits =
@@ -391,12 +412,31 @@ impl Connection {
         lent.worker.server.check_output(&self.session.client, &lent.worker.config, lent.worker.now_ms);
     }
 
+    /// Reports what is about to be run, and the room that it takes.
+    fn report_query(&self, len: usize, capacity: usize) {
+        let client = &self.session.client;
+        client.query_bytes.store(len, Ordering::Relaxed);
+        client.query_free.store(capacity - len, Ordering::Relaxed);
+    }
+
     /// Reports the buffers that stay with the connection while it sleeps.
     fn report(&mut self) {
         let client = &self.session.client;
-        client.query_bytes.store(self.input.len(), Ordering::Relaxed);
+        if client.is_killed() {
+            // What it held is on its way out: nobody else is to be evicted for it.
+            return;
+        }
+        // Arguments that are complete are no query any more, in Redis's terms.
+        let understood = self.parser.understood().min(self.input.len());
+        client.query_bytes.store(self.input.len() - understood, Ordering::Relaxed);
         client.query_free.store(self.input.capacity() - self.input.len(), Ordering::Relaxed);
-        client.output_bytes.store(self.output.len() - self.written, Ordering::Relaxed);
+        if self.session.postponed.is_none() {
+            client.argument_bytes.store(understood, Ordering::Relaxed);
+        }
+        let waiting = self.output.len() - self.written;
+        client.output_bytes.store(waiting, Ordering::Relaxed);
+        client.output_free.store(self.output.capacity() - waiting, Ordering::Relaxed);
+        client.reply_bytes.store(0, Ordering::Relaxed);
         let lent = self.shared.lent.borrow();
         let clients = &lent.worker.server.clients;
         clients.count_memory(client);

@@ -4,7 +4,7 @@
 
 use super::process;
 use crate::replication::primary;
-use crate::server::{Server, Worker, client_limits, evict, expire_cycle};
+use crate::server::{Server, Worker, client_limits, evict, expire_cycle, own_expiry};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ pub struct Step {
 /// In the order in which they run.
 const STEPS: &[Step] = &[
     Step { every_ms: 0, run: expire_cycle::run },
+    Step { every_ms: 0, run: own_expiry::run },
     Step { every_ms: 0, run: evict::run },
     Step { every_ms: 100, run: |worker| crate::persistence::cron::run(worker.server) },
     Step { every_ms: 100, run: primary::cron::run },

@@ -25,14 +25,14 @@ pub fn bind(config: &Config, port: u16) -> Result<Vec<TcpListener>, String> {
         match bound {
             Ok(listener) => listeners.push(listener),
             Err(error) if optional && is_missing_address(&error) => {}
-            Err(error) => return Err(format!("Could not create server TCP listening socket {name}:{port}: {error}")),
+            Err(error) => {
+                let reason = format!("Could not create server TCP listening socket {name}:{port}: {error}");
+                tracing::warn!("{reason}");
+                return Err(reason);
+            }
         }
     }
-    if listeners.is_empty() {
-        return Err(format!(
-            "Could not create server TCP listening socket: no address of 'bind' exists here (port {port})"
-        ));
-    }
+    // None is no fault: `bind ""`, or optional addresses only.
     Ok(listeners)
 }
 

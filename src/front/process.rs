@@ -92,13 +92,26 @@ pub fn remove_pidfile(config: &Config) {
 
 /// Who watches over this process, as far as the configuration and the environment say.
 fn supervisor(config: &Config) -> &'static str {
-    let systemd = std::env::var_os("NOTIFY_SOCKET").is_some();
-    let upstart = std::env::var_os("UPSTART_JOB").is_some();
+    let environment = environment();
     match config.supervised {
-        Supervised::Systemd | Supervised::Auto if systemd => "systemd",
-        Supervised::Upstart | Supervised::Auto if upstart => "upstart",
+        Supervised::Systemd | Supervised::Auto if environment.notify_socket.is_some() => "systemd",
+        Supervised::Upstart | Supervised::Auto if environment.is_upstart => "upstart",
         _ => "no",
     }
+}
+
+struct Environment {
+    notify_socket: Option<String>,
+    is_upstart: bool,
+}
+
+/// What the environment said at start: a long process title may overwrite it later.
+fn environment() -> &'static Environment {
+    static AT_START: OnceLock<Environment> = OnceLock::new();
+    AT_START.get_or_init(|| Environment {
+        notify_socket: std::env::var("NOTIFY_SOCKET").ok(),
+        is_upstart: std::env::var_os("UPSTART_JOB").is_some(),
+    })
 }
 
 /// Tells systemd a state (`READY=1`, `STOPPING=1`; sd_notify(3)).
@@ -106,10 +119,10 @@ pub fn notify_supervisor(config: &Config, state: &str) {
     if supervisor(config) != "systemd" {
         return;
     }
-    let Some(path) = std::env::var("NOTIFY_SOCKET").ok() else { return };
+    let Some(path) = &environment().notify_socket else { return };
     let address = match path.strip_prefix('@') {
         Some(name) => SocketAddr::from_abstract_name(name),
-        None => SocketAddr::from_pathname(&path),
+        None => SocketAddr::from_pathname(path),
     };
     let sent = address.and_then(|address| {
         let socket = UnixDatagram::unbound()?;
@@ -119,6 +132,49 @@ pub fn notify_supervisor(config: &Config, state: &str) {
     if let Err(error) = sent {
         tracing::warn!("Cannot tell systemd '{state}': {error}");
     }
+}
+
+/// Descriptors beyond those of clients: log, files being saved, listening sockets, links.
+const OTHER_DESCRIPTORS: u64 = 32;
+
+/// Sees to it that as many clients as `maxclients` says may connect: at start by lowering it to what the system grants, later
+/// by refusing more.
+pub fn follow_maxclients(server: &'static Server) {
+    let wanted = server.config.current().maxclients;
+    if let Err(possible) = allow_clients(wanted) {
+        tracing::warn!(
+            "The system grants descriptors for {possible} clients only, not for the {wanted} of maxclients, which is lowered to \
+             that. A higher limit needs a higher 'ulimit -n'."
+        );
+        server.config.update(|config| config.maxclients = possible);
+    }
+    server.config.on_apply(
+        &["maxclients"],
+        Box::new(|_, new| {
+            allow_clients(new.maxclients).map_err(|possible| {
+                format!(
+                    "The operating system is not able to handle the specified number of clients, try with {possible}"
+                )
+            })
+        }),
+    );
+}
+
+/// Raises the limit of open descriptors if it is too low; otherwise says how many clients there may be.
+fn allow_clients(clients: u32) -> Result<(), u32> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let wanted = u64::from(clients) + OTHER_DESCRIPTORS;
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return Ok(()) };
+    if soft >= wanted || setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted)).is_ok() {
+        return Ok(());
+    }
+    // Whoever may not raise the hard limit gets what is below it.
+    let granted =
+        if setrlimit(Resource::RLIMIT_NOFILE, hard.min(wanted), hard).is_ok() { hard.min(wanted) } else { soft };
+    if granted >= wanted {
+        return Ok(());
+    }
+    Err(u32::try_from(granted.saturating_sub(OTHER_DESCRIPTORS)).unwrap_or(u32::MAX).max(1))
 }
 
 const OOM_FILE: &str = "/proc/self/oom_score_adj";

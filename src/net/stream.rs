@@ -1,5 +1,6 @@
 //! One type for the kinds of socket a client may come through.
 
+use super::tls::CertFacts;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -47,6 +48,13 @@ impl Stream {
     pub fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
         let Some(stream) = self.tcp() else { return (None, None) };
         (stream.peer_addr().ok(), stream.local_addr().ok())
+    }
+
+    /// Common name of the certificate that the peer has shown.
+    pub fn peer_common_name(&self) -> Option<String> {
+        let Stream::Tls(stream) = self else { return None };
+        let certs = stream.get_ref().1.peer_certificates()?;
+        CertFacts::of(certs.first()?)?.common_name
     }
 
     fn tcp(&self) -> Option<&TcpStream> {

@@ -13,6 +13,7 @@ use super::aof_rewrite;
 use super::aof_writer::Writer;
 use super::files::TempFile;
 use super::storage::{DISK, Output, Storage};
+use crate::base::clock::Timer;
 use crate::engine::keyspace::Locked;
 use crate::server::Server;
 use crate::server::config::Appendfsync;
@@ -23,7 +24,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub struct Aof {
     pub server: &'static Server,
@@ -35,7 +36,7 @@ pub struct Aof {
     pub reader: Arc<JournalReader>,
     pub files: Mutex<Files>,
     /// Offsets at which the writer goes on to a new file.
-    pub rotations: Mutex<VecDeque<u64>>,
+    pub rotations: Mutex<VecDeque<Rotation>>,
     /// Number of the incr file that the last rotation opened.
     pub rotated_to: AtomicI64,
     /// CONFIG SET appendonly has changed; the writer makes it true.
@@ -61,6 +62,22 @@ pub struct Files {
 pub enum AutoGc {
     On,
     Off,
+}
+
+/// The point from which on a new file is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    pub offset: u64,
+    /// On a replica: the database that its primary's stream is in. A stream of our own selects one by itself.
+    pub db: Option<usize>,
+}
+
+impl Rotation {
+    /// To be called with every shard locked. The offset comes first: a SELECT that comes in between is still in the stream.
+    fn at(server: &Server, offset: u64) -> Self {
+        let is_replica = server.is_replica.load(Ordering::Acquire);
+        Rotation { offset, db: is_replica.then(|| server.role.stream_db.load(Ordering::Acquire)) }
+    }
 }
 
 static AOF: OnceLock<Aof> = OnceLock::new();
@@ -255,7 +272,7 @@ impl Aof {
     /// The cut of a rewrite: what comes after goes to a new file. To be called with every shard locked.
     pub fn rotate_here(&self) {
         self.server.journal.forget_selected_db();
-        self.rotations.lock().push_back(self.server.journal.end());
+        self.rotations.lock().push_back(Rotation::at(self.server, self.server.journal.end()));
         self.wake();
     }
 
@@ -284,6 +301,10 @@ impl Aof {
         // Somebody may have removed it meanwhile.
         self.create_dir()?;
         files.create(self, &part.name)?;
+        let db = self.rotations.lock().front().and_then(|rotation| rotation.db);
+        if let Some(db) = db.map(|db| db.to_string()) {
+            files.append(format!("*2\r\n$6\r\nSELECT\r\n${}\r\n{db}\r\n", db.len()).as_bytes())?;
+        }
         tracing::info!("Creating AOF incr file {} on background rewrite", part.name);
         if files.unlisted.is_none() {
             manifest.incr.push(part.clone());
@@ -301,7 +322,8 @@ impl Aof {
         let part = files.manifest.next_incr(&self.stem);
         files.unlisted = Some(part);
         self.server.journal.add_reader(&self.reader, locked);
-        self.rotations.lock().push_back(self.reader.position.load(Ordering::Acquire));
+        let position = self.reader.position.load(Ordering::Acquire);
+        self.rotations.lock().push_back(Rotation::at(self.server, position));
         let status = &self.server.save_status.aof;
         status.enabled.store(true, Ordering::Release);
         let always = self.server.config.current().appendfsync == Appendfsync::Always;
@@ -327,7 +349,7 @@ impl Aof {
         if !self.is_enabled() {
             return true;
         }
-        let (start, end) = (Instant::now(), self.server.journal.end());
+        let (start, end) = (Timer::start(), self.server.journal.end());
         while start.elapsed() < patience {
             self.sync_now.store(true, Ordering::Release);
             self.wake();

@@ -3,6 +3,7 @@
 use super::aof_manifest::{Manifest, Part};
 use super::rdb_load::{self, Rules};
 use super::storage::Storage;
+use crate::base::clock::Timer;
 use crate::engine::keyspace::OnExpired;
 use crate::resp::{Args, Reply};
 use crate::server::clients::Client;
@@ -12,7 +13,6 @@ use std::io::{Chain, Cursor, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 /// A file cannot be loaded; the log has said why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,9 +41,9 @@ pub fn total_len(place: Place<'_>, manifest: &Manifest) -> Result<u64, String> {
 pub fn load_all(server: &'static Server, place: Place<'_>, manifest: &Manifest) -> Result<(), Refused> {
     let parts: Vec<&Part> = manifest.base.iter().chain(&manifest.incr).collect();
     let old_name = &server.config.current().appendfilename;
-    let start = Instant::now();
+    let start = Timer::start();
     for (index, part) in parts.iter().enumerate() {
-        let file_start = Instant::now();
+        let file_start = Timer::start();
         let loaded = load_file(server, place, part, part.name == *old_name)?;
         if loaded == Loaded::Truncated && index + 1 < parts.len() {
             tracing::warn!("Fatal error: the truncated file is not the last file");
@@ -94,7 +94,7 @@ fn load_file(server: &'static Server, place: Place<'_>, part: &Part, old_style: 
         let what =
             if old_style { "Reading RDB preamble from AOF file..." } else { "Reading RDB base file on AOF loading..." };
         tracing::info!("{what}");
-        let rules = Rules { keep_expired: true, replace: false };
+        let rules = Rules { keep_expired: true, replace: false, name_expired: false };
         match rdb_load::load(server, &mut source, rules) {
             Ok(summary) => (rest, offset) = (summary.rest, summary.end),
             Err(error) => {

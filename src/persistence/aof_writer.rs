@@ -12,7 +12,7 @@
 use super::aof::Aof;
 use super::aof_load::plain;
 use super::aof_rewrite;
-use crate::base::clock;
+use crate::base::clock::{self, Timer};
 use crate::server::Server;
 use crate::server::config::Appendfsync;
 use crate::server::save_status::Activity;
@@ -20,7 +20,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Wake, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Bytes taken from the journal at once.
 const PIECE: usize = 4 << 20;
@@ -44,7 +44,7 @@ impl Wake for Unpark {
 pub struct Writer<'a> {
     aof: &'a Aof,
     buffer: Vec<u8>,
-    last_sync: Instant,
+    last_sync: Timer,
     unsynced: bool,
     /// The last sync failed: what the kernel forgot meanwhile only a new base brings back.
     sync_failed: bool,
@@ -59,7 +59,7 @@ impl<'a> Writer<'a> {
         Writer {
             aof,
             buffer: Vec::new(),
-            last_sync: Instant::now(),
+            last_sync: Timer::start(),
             unsynced: false,
             sync_failed: false,
             at_boundary: true,
@@ -73,7 +73,7 @@ impl<'a> Writer<'a> {
         let from = aof.reader.position.load(Ordering::Acquire);
         // In this order: a rotation is announced before anything behind its offset is written to the journal.
         let end = journal.end();
-        let rotation = aof.rotations.lock().front().copied();
+        let rotation = aof.rotations.lock().front().map(|rotation| rotation.offset);
         let limit = rotation.map_or(end, |offset| offset.min(end));
         let len = (limit.saturating_sub(from) as usize).min(PIECE);
         let position = from + len as u64;
@@ -178,7 +178,7 @@ impl<'a> Writer<'a> {
         };
         if asked || (due && !spared && self.unsynced) {
             let file = aof.files.lock().current();
-            self.last_sync = Instant::now();
+            self.last_sync = Timer::start();
             status.aof.sync_started_ms.store(clock::unix_ms(), Ordering::Release);
             let result = file.map_or(Ok(()), |file| file.sync());
             status.aof.sync_started_ms.store(0, Ordering::Release);

@@ -46,6 +46,13 @@ impl CommandWriter {
         std::mem::replace(&mut self.out, spare)
     }
 
+    /// Takes another's commands over and empties it.
+    pub fn append(&mut self, fragment: &mut CommandWriter) {
+        let Some(db) = fragment.db.take() else { return };
+        self.out.append(&mut fragment.out);
+        self.db = Some(db);
+    }
+
     pub fn record(&mut self, db: usize, record: &Record) {
         let mut place = None;
         while !self.slice(db, record, &mut place) {}

@@ -83,7 +83,8 @@ fn do_reload(server: &'static Server, how: Reload) -> Result<(), CommandError> {
         FAILED
     })?;
     startup::begin(server, file.metadata().map_or(0, |metadata| metadata.len()));
-    let rules = Rules { keep_expired: server.is_replica.load(Ordering::Acquire), replace: how.merge };
+    let keep_expired = server.is_replica.load(Ordering::Acquire);
+    let rules = Rules { keep_expired, replace: how.merge, name_expired: false };
     let libraries = match how {
         Reload { merge: true, .. } => Libraries::Merged,
         Reload { flush: false, .. } => Libraries::Kept,

@@ -18,6 +18,7 @@ pub mod config_file;
 pub mod cron;
 pub mod debug;
 pub mod files;
+pub mod fuzzing;
 pub mod rdb_load;
 pub mod rdb_save;
 pub mod shutdown;

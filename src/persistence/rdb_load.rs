@@ -41,6 +41,8 @@ pub struct Rules {
     pub keep_expired: bool,
     /// A key that is there already is replaced; else it is an error.
     pub replace: bool,
+    /// Keys that are left out because they have expired are named in the summary.
+    pub name_expired: bool,
 }
 
 /// What was found besides the keys.
@@ -50,6 +52,8 @@ pub struct Summary {
     pub repl_offset: Option<i64>,
     pub repl_stream_db: Option<usize>,
     pub functions: Vec<Bytes>,
+    /// Keys that have expired since, with their databases.
+    pub expired: Vec<(usize, Box<[u8]>)>,
     /// Where the RDB part ends, and what was read beyond it.
     pub end: u64,
     pub rest: Vec<u8>,
@@ -64,6 +68,7 @@ struct Shared {
     databases: usize,
     loaded: AtomicU64,
     expired: AtomicU64,
+    expired_names: Mutex<Vec<(usize, Box<[u8]>)>>,
     empty: AtomicU64,
     failed: AtomicBool,
     error: Mutex<Option<LoadError>>,
@@ -170,6 +175,7 @@ impl Shared {
             databases: server.keyspace.databases(),
             loaded: AtomicU64::new(0),
             expired: AtomicU64::new(0),
+            expired_names: Mutex::default(),
             empty: AtomicU64::new(0),
             failed: AtomicBool::new(false),
             error: Mutex::default(),
@@ -194,6 +200,9 @@ impl Shared {
         };
         if !self.rules.keep_expired && job.expiry.is_some_and(|at| at < self.now_ms) {
             self.expired.fetch_add(1, Ordering::Relaxed);
+            if self.rules.name_expired {
+                self.expired_names.lock().push((job.db, key.into()));
+            }
             return;
         }
         let record = decoded.into_record(key, job.expiry);
@@ -266,7 +275,8 @@ fn read(
                     }
                 }
                 Item::End => break,
-                other => note(server, other, &mut summary, shared),
+                Item::Resize { keys, .. } => make_room(server, reader.db(), keys),
+                other => note(server, other, &mut summary),
             }
         }
         server.save_status.loading.loaded_bytes.fetch_add(len as u64, Ordering::Relaxed);
@@ -286,15 +296,28 @@ fn too_many_databases(databases: usize) -> Fault {
     Fault::Damaged(what.into())
 }
 
+/// Makes room for the keys that a file announces, as far as its length can hold them. Without a length nothing is believed.
+fn make_room(server: &'static Server, db: usize, keys: u64) {
+    const SHORTEST: u64 = 4;
+    let believable = server.save_status.loading.total_bytes.load(Ordering::Relaxed) / SHORTEST;
+    let each = keys.min(believable) as usize / SHARDS;
+    if each < 1024 || db >= server.keyspace.databases() {
+        return;
+    }
+    for shard in 0..SHARDS {
+        // A caller that holds all shards (DEBUG RELOAD in one piece) goes without.
+        if let Some(mut locked) = server.keyspace.try_lock(shard) {
+            locked.shard_mut(shard).db_mut(db).reserve(each);
+        }
+    }
+}
+
 /// Everything but keys: the log, and what the caller wants to know.
-fn note(server: &'static Server, item: Item<'_>, summary: &mut Summary, shared: &Shared) {
+fn note(server: &'static Server, item: Item<'_>, summary: &mut Summary) {
     match item {
         Item::Aux(key, value) => note_aux(server, &key, &String::from_utf8_lossy(&value), summary),
         Item::Function(code) => summary.functions.push(code.into_owned().into()),
         Item::Skipped(what) => tracing::warn!("{what}"),
-        Item::Resize { keys, .. } if keys >= 1024 && shared.loaded.load(Ordering::Relaxed) == 0 => {
-            tracing::debug!("The next database has {keys} keys");
-        }
         Item::Resize { .. } | Item::Version(_) | Item::SelectDb(_) | Item::Key(_) | Item::End => {}
     }
 }
@@ -327,7 +350,8 @@ fn finish(
     result: Result<Summary, LoadError>,
     libraries: Libraries,
 ) -> Result<Summary, LoadError> {
-    let summary = result?;
+    let mut summary = result?;
+    summary.expired = std::mem::take(&mut shared.expired_names.lock());
     if let Some(error) = shared.error.lock().take() {
         return Err(error);
     }

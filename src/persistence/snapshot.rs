@@ -23,7 +23,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Buckets saved under one hold of a shard's lock: some 200 keys, tens of microseconds.
-const SLICE: usize = 32;
+const SLICE: usize = 64;
+/// Sleep between two slices; the kernel makes some 50 µs of it.
+const REST: Duration = Duration::from_micros(1);
 /// Bytes that gather before they are written.
 const FLUSH: usize = 256 * 1024;
 
@@ -49,6 +51,22 @@ impl Serializer {
         }
     }
 
+    fn fragment(&self) -> Fragment {
+        match self {
+            Serializer::Rdb(writer) => Fragment::Rdb(writer.fragment()),
+            Serializer::Commands(_) => Fragment::Commands(CommandWriter::default()),
+        }
+    }
+
+    fn append(&mut self, fragment: &mut Fragment) {
+        match (self, fragment) {
+            (Serializer::Rdb(writer), Fragment::Rdb(fragment)) => writer.append(fragment),
+            (Serializer::Commands(writer), Fragment::Commands(fragment)) => writer.append(fragment),
+            // A sink makes its fragments from its own serializer.
+            (Serializer::Rdb(_), Fragment::Commands(_)) | (Serializer::Commands(_), Fragment::Rdb(_)) => {}
+        }
+    }
+
     fn pending(&self) -> usize {
         match self {
             Serializer::Rdb(writer) => writer.pending(),
@@ -71,16 +89,41 @@ impl Serializer {
     }
 }
 
-/// Takes the records of the snapshot, from the thread that walks and from writers alike.
+/// Records on their way into the serializer.
+enum Fragment {
+    Rdb(rdb::Fragment),
+    Commands(CommandWriter),
+}
+
+impl Fragment {
+    fn record(&mut self, db: usize, record: &Record) {
+        match self {
+            Fragment::Rdb(fragment) => fragment.record(db, record),
+            Fragment::Commands(fragment) => fragment.record(db, record),
+        }
+    }
+}
+
+/// Takes the records of the snapshot, from the thread that walks and from writers alike. Each turns them into bytes by itself
+/// and holds the serializer only while it hands these over: nobody waits for another's work.
 pub struct Sink {
     serializer: Mutex<Serializer>,
+    /// What the walk has gathered in its slice.
+    walked: Mutex<Fragment>,
     keys: AtomicU64,
     status: &'static SaveStatus,
 }
 
 impl SnapshotSink for Sink {
     fn save(&self, db: usize, record: &Record, cause: Cause) {
-        self.serializer.lock().record(db, record);
+        match cause {
+            Cause::Walk => self.walked.lock().record(db, record),
+            Cause::Change => {
+                let mut fragment = self.serializer.lock().fragment();
+                fragment.record(db, record);
+                self.serializer.lock().append(&mut fragment);
+            }
+        }
         self.keys.fetch_add(1, Ordering::Relaxed);
         self.note(record, cause);
     }
@@ -129,9 +172,13 @@ impl From<io::Error> for Stopped {
 }
 
 /// The cut. To be called with all shards locked and the activity claimed in `save_status`; ends with `run`.
-pub fn begin(server: &'static Server, locked: &mut Locked, serializer: Serializer) -> Arc<Sink> {
+pub fn begin(server: &'static Server, locked: &mut Locked, mut serializer: Serializer) -> Arc<Sink> {
     let status = &server.save_status;
-    let sink = Arc::new(Sink { serializer: Mutex::new(serializer), keys: AtomicU64::new(0), status });
+    if let Serializer::Rdb(writer) = &mut serializer {
+        announce_sizes(writer, locked);
+    }
+    let walked = Mutex::new(serializer.fragment());
+    let sink = Arc::new(Sink { serializer: Mutex::new(serializer), walked, keys: AtomicU64::new(0), status });
     let mut total = 0;
     for shard in 0..SHARDS {
         for (index, db) in locked.shard_mut(shard).dbs_mut().iter_mut().enumerate() {
@@ -143,6 +190,18 @@ pub fn begin(server: &'static Server, locked: &mut Locked, serializer: Serialize
     }
     status.keys_total.store(total, Ordering::Relaxed);
     sink
+}
+
+/// How many keys each database holds, so that a loader can make room.
+fn announce_sizes(writer: &mut Writer, locked: &Locked) {
+    for db in 0..locked.keyspace().databases() {
+        let parts = (0..SHARDS).filter_map(|shard| locked.shard(shard).db(db));
+        let (keys, volatile) =
+            parts.fold((0, 0), |(keys, volatile), part| (keys + part.len(), volatile + part.volatile_len()));
+        if keys > 0 {
+            writer.resize(db, keys as u64, volatile as u64);
+        }
+    }
 }
 
 /// Walks all shards and writes what comes; blocks until the snapshot is complete or given up. Runs on a thread of its own.
@@ -179,6 +238,7 @@ fn walk(
                 let mut locked = keyspace.lock(ShardSet::one(shard));
                 locked.shard_mut(shard).dbs_mut().iter_mut().all(|db| db.advance_snapshot(slice))
             };
+            sink.serializer.lock().append(&mut sink.walked.lock());
             let keys = sink.keys.load(Ordering::Relaxed);
             sink.status.keys_processed.store(keys, Ordering::Relaxed);
             spare = flush(sink, spare, FLUSH, write)?;
@@ -186,6 +246,9 @@ fn walk(
             if done {
                 break;
             }
+            // Not only to let others have the lock: a thread that never sleeps uses up its share and is then stopped wherever it
+            // is, mostly within the next slice, with the lock in its hand.
+            std::thread::sleep(REST);
         }
     }
     flush(sink, spare, 1, write)?;
@@ -227,6 +290,9 @@ pub fn run_locked(
 ) -> io::Result<u64> {
     let mut delay = Delay::new(server);
     let (mut keys, mut spare) = (0, Vec::new());
+    if let Serializer::Rdb(writer) = &mut serializer {
+        announce_sizes(writer, locked);
+    }
     for shard in 0..SHARDS {
         for (index, db) in locked.shard(shard).dbs().iter().enumerate() {
             for record in db.table().iter() {

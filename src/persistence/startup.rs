@@ -6,14 +6,14 @@ use super::aof_manifest::{Manifest, Part};
 use super::files::TempFile;
 use super::rdb_load::{self, Rules, Summary};
 use super::storage::{DISK, Storage};
-use crate::base::clock;
+use crate::base::clock::{self, Timer};
 use crate::rdb::reader::LoadError;
+use crate::resp::OwnedArgs;
 use crate::server::Server;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 /// Loads what is on disk. An error means that the server must not start.
 pub fn load(server: &'static Server) -> Result<(), String> {
@@ -102,7 +102,7 @@ fn load_aof(server: &'static Server, mut manifest: Manifest) -> Result<Manifest,
 
 fn load_rdb(server: &'static Server) -> Result<(), String> {
     let config = server.config.current();
-    let start = Instant::now();
+    let start = Timer::start();
     let path = Path::new(&config.dbfilename);
     let file = match File::open(path) {
         Ok(file) => file,
@@ -115,7 +115,8 @@ fn load_rdb(server: &'static Server) -> Result<(), String> {
         return Ok(());
     }
     begin(server, bytes);
-    let rules = Rules { keep_expired: server.is_replica.load(Ordering::Acquire), replace: false };
+    let is_replica = server.is_replica.load(Ordering::Acquire);
+    let rules = Rules { keep_expired: is_replica, replace: false, name_expired: !is_replica };
     match rdb_load::load(server, &mut { file }, rules) {
         Ok(summary) => {
             take_up_history(server, &summary);
@@ -147,6 +148,11 @@ fn take_up_history(server: &Server, summary: &Summary) {
     server.journal.restart_at(offset);
     server.journal.set_retained(server.config.current().repl_backlog_size);
     server.replicas.none_since_ms.store(clock::unix_ms(), Ordering::Relaxed);
+    // Replicas still have what has expired meanwhile.
+    let verb: &[u8] = if server.config.current().lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
+    for (db, key) in &summary.expired {
+        server.journal.append(&[(*db, OwnedArgs::new([verb, &**key]))]);
+    }
 }
 
 /// From here on clients get -LOADING.

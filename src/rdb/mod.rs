@@ -31,4 +31,4 @@ mod tests;
 pub use fault::Fault;
 pub use reader::{Item, Reader};
 pub use types::is_long;
-pub use writer::Writer;
+pub use writer::{Fragment, Writer};

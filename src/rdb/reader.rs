@@ -151,6 +151,11 @@ impl Reader {
         self.base + self.consumed as u64
     }
 
+    /// The database that was selected last.
+    pub fn db(&self) -> usize {
+        self.db
+    }
+
     pub fn is_done(&self) -> bool {
         self.state == State::Done
     }

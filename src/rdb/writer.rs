@@ -14,6 +14,26 @@ use super::format::opcode;
 use super::types;
 use crate::engine::record::Record;
 
+/// Some records as bytes, made outside of the writer (on another thread) and handed to it as a piece.
+pub struct Fragment {
+    out: Vec<u8>,
+    options: Options,
+    db: Option<usize>,
+    keys: u64,
+}
+
+impl Fragment {
+    pub fn record(&mut self, db: usize, record: &Record) {
+        select(&mut self.out, &mut self.db, db);
+        encode::record(&mut self.out, record, self.options);
+        self.keys += 1;
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.out.is_empty()
+    }
+}
+
 pub struct Writer {
     out: Vec<u8>,
     /// Bytes of `out` that the checksum has seen.
@@ -62,6 +82,23 @@ impl Writer {
         self.out.push(opcode::RESIZEDB);
         encode::length(&mut self.out, keys);
         encode::length(&mut self.out, volatile);
+    }
+
+    /// An empty fragment for this file.
+    pub fn fragment(&self) -> Fragment {
+        Fragment { out: Vec::new(), options: self.options, db: None, keys: 0 }
+    }
+
+    /// Takes a fragment's bytes over and empties it.
+    pub fn append(&mut self, fragment: &mut Fragment) {
+        let Some(db) = fragment.db.take() else { return };
+        let (out, last_db) = match &mut self.aside {
+            None => (&mut self.out, &mut self.db),
+            Some((aside, last_db)) => (aside, last_db),
+        };
+        out.append(&mut fragment.out);
+        *last_db = Some(db);
+        self.keys += std::mem::take(&mut fragment.keys);
     }
 
     pub fn record(&mut self, db: usize, record: &Record) {

@@ -58,7 +58,13 @@ impl<'a> Args<'a> {
     }
 
     pub fn to_owned(&self) -> OwnedArgs {
-        OwnedArgs::new(self.iter())
+        let mut buffer = Vec::with_capacity(self.byte_len());
+        let mut ranges = Vec::with_capacity(self.len());
+        for arg in self.iter() {
+            ranges.push((buffer.len() as u32, arg.len() as u32));
+            buffer.extend_from_slice(arg);
+        }
+        OwnedArgs { buffer: buffer.into(), ranges: ranges.into() }
     }
 
     /// Bytes of all arguments.

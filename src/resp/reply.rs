@@ -9,6 +9,10 @@ use crate::base::number::{DoubleText, IntText};
 pub struct Reply {
     buffer: Vec<u8>,
     resp3: bool,
+    /// The client may not be sent more than this; 0 = whatever it asks for.
+    limit: usize,
+    /// Something was left out because of the limit: the client must go.
+    is_cut_short: bool,
 }
 
 /// Where an aggregate of unknown length begins.
@@ -19,7 +23,7 @@ pub struct Mark {
 
 impl Reply {
     pub fn new(resp3: bool) -> Self {
-        Reply { buffer: Vec::new(), resp3 }
+        Reply { resp3, ..Reply::default() }
     }
 
     pub fn is_resp3(&self) -> bool {
@@ -28,6 +32,32 @@ impl Reply {
 
     pub fn set_resp3(&mut self, resp3: bool) {
         self.resp3 = resp3;
+    }
+
+    pub fn set_limit(&mut self, bytes: usize) {
+        self.limit = bytes;
+    }
+
+    pub fn is_limited(&self) -> bool {
+        self.limit > 0
+    }
+
+    /// Asked between the elements of replies that a short request can make as long as it likes: true if the rest is not worth making.
+    #[inline]
+    pub fn must_stop(&mut self) -> bool {
+        let stops = self.limit > 0 && self.buffer.len() >= self.limit;
+        self.is_cut_short |= stops;
+        stops
+    }
+
+    #[inline]
+    pub fn is_cut_short(&self) -> bool {
+        self.is_cut_short
+    }
+
+    /// Forgets that it was cut short.
+    pub fn restart(&mut self) {
+        self.is_cut_short = false;
     }
 
     #[inline]

@@ -207,6 +207,11 @@ impl RequestParser {
         self.bulk.map_or(0, |len| self.position + len + 2)
     }
 
+    /// How much of an unfinished request is understood and only waits for the rest.
+    pub fn understood(&self) -> usize {
+        if self.missing > 0 { self.position } else { 0 }
+    }
+
     /// Bytes held for an unfinished request.
     pub fn memory(&self) -> usize {
         self.pending.capacity() * size_of::<Range>()

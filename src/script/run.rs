@@ -215,6 +215,9 @@ fn check_flags(ctx: &SessionContext<'_>, program: &Program<'_>) -> Result<(), Co
         if program.read_only {
             return Err(CommandError::fixed("ERR Can not execute a script with write flag using *_ro command."));
         }
+        if !ctx.session.is_primary_link {
+            dispatch::refuse_lonely_write(ctx.worker)?;
+        }
     }
     if ctx.worker.out_of_memory && !may_grow_anyway(flags) && !ctx.session.is_primary_link {
         return Err(CommandError::fixed(

@@ -30,6 +30,17 @@ impl Server {
         Ok(())
     }
 
+    /// Takes on the identity that a checked certificate names. Without such a user, or if it is off, nothing changes.
+    pub fn become_certified_user(&self, session: &mut Session, name: &[u8]) {
+        match self.acl.find(name).filter(|user| user.enabled) {
+            Some(user) => {
+                session.become_user(&user);
+                session.authenticated = true;
+            }
+            None => admit::note_failed_login(self, session, name, b"TLS"),
+        }
+    }
+
     /// What a new connection is, and RESET makes of any.
     pub fn become_default_user(&self, session: &mut Session) {
         let users = self.acl.users();

@@ -289,10 +289,11 @@ pub fn release_from(worker: &mut Worker, held: Option<&mut Locked>, ticket: &Arc
         return released;
     }
     match held {
-        None => release(worker.server, ticket, how),
+        None => count_release(worker, ticket, how, release(worker.server, ticket, how)),
         Some(locked) if locked.set().covers(ticket.shards) => {
             let Some(waiting) = ticket.payload.downcast_ref::<Waiting>() else { return false };
-            release_locked(worker.server, locked, ticket, waiting, how)
+            let released = release_locked(worker.server, locked, ticket, waiting, how);
+            count_release(worker, ticket, how, released)
         }
         Some(_) => {
             let waits = !ticket.is_claimed();
@@ -302,11 +303,21 @@ pub fn release_from(worker: &mut Worker, held: Option<&mut Locked>, ticket: &Arc
     }
 }
 
+/// A wait that ended with an error counts as a call that failed. The call itself was counted when it began.
+fn count_release(worker: &Worker, ticket: &Ticket, how: Release, released: bool) -> bool {
+    if let (true, Release::Error, Some(waiting)) = (released, how, ticket.payload.downcast_ref::<Waiting>()) {
+        worker.stats.commands[waiting.entry.id].failed.add(1);
+        worker.stats.count_error("UNBLOCKED");
+    }
+    released
+}
+
 /// What had to wait until this worker held no shard any more.
 #[cold]
 pub fn finish_deferred(worker: &mut Worker) {
     for (ticket, how) in std::mem::take(&mut worker.releases) {
-        release(worker.server, &ticket, how);
+        let released = release(worker.server, &ticket, how);
+        count_release(worker, &ticket, how, released);
     }
     serve_overdue(worker);
 }

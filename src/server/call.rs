@@ -9,6 +9,7 @@
 //! ```
 
 use super::clients::flag;
+use super::own_expiry;
 use super::plan;
 use super::propagation;
 use super::session::Session;
@@ -228,6 +229,9 @@ fn run_handler(
         reply.error(&error.0);
     }
     propagation::finish_command(worker, locked, caller, entry, args);
+    if entry.writes && !caller.is_replay && worker.server.is_replica.load(Ordering::Relaxed) {
+        own_expiry::note(worker, locked, caller.db, entry, args);
+    }
     result
 }
 

@@ -19,6 +19,7 @@ impl Server {
     pub fn deliver(&self, client: &Client, bytes: Bytes) {
         let waiting = client.send(bytes);
         if waiting > OUTPUT_CHUNK {
+            self.clients.count_memory(client);
             self.check_output(client, &self.config.current(), clock::unix_ms());
         }
     }
@@ -45,16 +46,30 @@ impl Server {
         let soft_time = now_ms - since.load(Ordering::Relaxed);
         let over_time = over_soft && soft_time > limit.soft_seconds.saturating_mul(1000) as i64;
         if (over_hard || over_time) && !client.is_killed() {
-            self.stats.output_limit_disconnections.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(
-                "Client id={} addr={} laddr={} name={} omem={listed} scheduled to be closed ASAP for overcoming of output \
-                 buffer limits.",
-                client.id,
-                client.addr,
-                client.laddr,
-                client.texts.lock().name
-            );
-            self.clients.kill(client);
+            self.kill_for_output(client, listed);
+        }
+    }
+
+    /// Kills a client that would get more than its limit.
+    #[cold]
+    pub fn kill_for_output(&self, client: &Client, bytes: u64) {
+        self.stats.output_limit_disconnections.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(
+            "Client id={} addr={} laddr={} name={} omem={bytes} scheduled to be closed ASAP for overcoming of output \
+             buffer limits.",
+            client.id,
+            client.addr,
+            client.laddr,
+            client.texts.lock().name
+        );
+        self.clients.kill(client);
+    }
+
+    /// The memory limit of clients with the figures of this moment, also of those whose worker has not reported yet.
+    pub fn recount_clients(&self, config: &Config) {
+        if config.maxmemory_clients.bytes(config.maxmemory) > 0 {
+            self.clients.all().iter().for_each(|client| self.clients.count_memory(client));
+            self.evict_clients(config);
         }
     }
 
@@ -75,6 +90,15 @@ impl Server {
             tracing::info!("Evicting client: id={} addr={} tot-mem={}", biggest.id, biggest.addr, biggest.memory());
             self.clients.kill(&biggest);
         }
+    }
+
+    /// The same before a command, as long as the replies of the batch are not with the connection yet. False if this very client
+    /// had to go.
+    pub fn make_room_for_client(&self, client: &Client, config: &Config, reply_bytes: usize) -> bool {
+        client.reply_bytes.store(reply_bytes, Ordering::Relaxed);
+        self.clients.count_memory(client);
+        self.evict_clients(config);
+        !client.is_killed()
     }
 }
 

@@ -6,6 +6,7 @@ use crate::engine::keyspace::waiters::Ticket;
 use atomic_waker::AtomicWaker;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -68,6 +69,10 @@ pub struct Client {
     pub argument_bytes: AtomicUsize,
     /// Replies that the connection holds because the socket has not taken them.
     pub output_bytes: AtomicUsize,
+    /// What the buffer of those replies has taken beyond them.
+    pub output_free: AtomicUsize,
+    /// Replies of the running batch; known while maxmemory-clients is set.
+    pub reply_bytes: AtomicUsize,
     /// What waits in the journal for a replica; shared with all others, so nobody's memory.
     pub feed_bytes: AtomicUsize,
     pub redirect: AtomicI64,
@@ -126,6 +131,18 @@ const CONNECTION_BYTES: usize = size_of::<Client>() + 1024;
 /// What a held name costs besides its bytes: entries in the session's list and in the server's register.
 const HELD_NAME_BYTES: usize = 128;
 
+/// What a message costs besides its bytes.
+const MESSAGE_BYTES: usize = 64;
+
+thread_local! {
+    static SENT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Memory of all messages that this thread has ever sent to clients. Eviction must know what its own messages take.
+pub fn sent_by_this_thread() -> usize {
+    SENT.get()
+}
+
 /// Size of Redis's fixed reply buffer.
 pub const OUTPUT_CHUNK: usize = 16 * 1024;
 
@@ -155,7 +172,8 @@ impl Client {
     /// Bytes that this client costs.
     pub fn memory(&self) -> usize {
         let load = |figure: &AtomicUsize| figure.load(Ordering::Relaxed);
-        let output = load(&self.output_bytes) + self.outbox_bytes() + load(&self.feed_bytes);
+        let output = load(&self.output_bytes) + load(&self.output_free) + load(&self.reply_bytes);
+        let output = output + self.outbox_bytes() + load(&self.feed_bytes);
         let buffers = load(&self.query_bytes) + load(&self.query_free) + output;
         let texts = self.addr.len() + self.laddr.len();
         CONNECTION_BYTES
@@ -215,6 +233,7 @@ impl Client {
         if self.is_killed() {
             return 0;
         }
+        SENT.set(SENT.get() + bytes.len() + MESSAGE_BYTES);
         let mut outbox = self.outbox.lock();
         outbox.bytes += bytes.len();
         let waiting = outbox.bytes + self.output_bytes.load(Ordering::Relaxed);
@@ -274,8 +293,16 @@ impl Client {
         self.mail_bytes.load(Ordering::Relaxed)
     }
 
+    /// The connection ends when its task notices; what was meant for it goes at once.
     pub fn kill(&self) {
         self.killed.store(true, Ordering::Release);
+        let mut outbox = self.outbox.lock();
+        if !outbox.unblocked {
+            outbox.chunks = VecDeque::new();
+            outbox.bytes = 0;
+            self.mail_bytes.store(0, Ordering::Relaxed);
+        }
+        drop(outbox);
         self.waker.wake();
     }
 

@@ -20,6 +20,7 @@ use crate::engine::keyspace::Locked;
 use crate::engine::keyspace::shard_of;
 use crate::engine::value::Ahead;
 use crate::resp::{Args, Batch, Reply};
+use crate::server::config::MemoryLimit;
 use std::sync::atomic::Ordering;
 
 /// Requests that are looked up ahead of execution.
@@ -43,6 +44,7 @@ pub fn run_batch(
     reply: &mut Reply,
 ) -> BatchEnd {
     worker.refresh();
+    worker.stats.running.begin(worker.now_ms);
     let mut resolved = std::mem::take(&mut worker.resolved);
     resolved.clear();
     let mut names_members = false;
@@ -58,6 +60,7 @@ pub fn run_batch(
         }
     }
     let end = run_resolved(worker, session, batch, buffer, &resolved, reply);
+    worker.stats.running.end();
     worker.resolved = resolved;
     end
 }
@@ -72,7 +75,7 @@ fn run_resolved(
 ) -> BatchEnd {
     for (index, known) in resolved.iter().enumerate() {
         run(worker, session, batch.args(index, buffer), *known, reply);
-        if session.is_waiting() || session.closing {
+        if session.is_waiting() || session.closing || session.client.is_killed() {
             return BatchEnd::Stopped(index + 1);
         }
     }
@@ -145,7 +148,12 @@ pub(super) fn look_ahead_of_members<'a>(
 pub fn run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Resolved, reply: &mut Reply) {
     let start = reply.len();
     reply.set_resp3(session.resp3);
+    reply.set_limit(worker.reply_limit);
     run_replying(worker, session, args, known, reply);
+    if reply.is_cut_short() {
+        reply.restart();
+        worker.server.kill_for_output(&session.client, reply.len() as u64);
+    }
     if worker.appended != 0 {
         session.write_offset = std::mem::take(&mut worker.appended);
     }
@@ -281,6 +289,13 @@ fn try_run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Re
         }
     };
     session.client.last_command.store(entry.id + 1, Ordering::Relaxed);
+    worker.stats.running.note(entry.id);
+    // Clients go before keys do.
+    if worker.config.maxmemory_clients != MemoryLimit::Bytes(0)
+        && !worker.server.make_room_for_client(&session.client, &worker.config, reply.len())
+    {
+        return Ran::Done;
+    }
     // Eviction takes locks of its own, so it is not for `admit`, which also runs inside EXEC.
     if let Err(error) = admit(worker, session, entry, args).and_then(|()| evict::admit(worker, session, entry)) {
         worker.stats.commands[entry.id].rejected.add(1);
@@ -468,7 +483,9 @@ pub fn admit(worker: &mut Worker, session: &mut Session, entry: &Entry, args: Ar
 #[cold]
 fn admit_in_special_state(worker: &Worker, session: &Session, entry: &Entry) -> Result<(), CommandError> {
     let flags = entry.spec.flags;
-    if worker.server.scripts.running.is_busy() && !flags.has(Flags::ALLOW_BUSY) && !session.in_script {
+    // The primary's stream waits for the script's locks; a command of it that were refused would be lost.
+    let may_interrupt = flags.has(Flags::ALLOW_BUSY) || session.in_script || session.is_primary_link;
+    if worker.server.scripts.running.is_busy() && !may_interrupt {
         return Err(worker.server.scripts.running.busy_error());
     }
     if worker.server.loading.load(Ordering::Relaxed) && !flags.has(Flags::LOADING) && !session.is_primary_link {
@@ -480,8 +497,11 @@ fn admit_in_special_state(worker: &Worker, session: &Session, entry: &Entry) -> 
     if worker.server.save_status.is_alarmed() && (entry.writes || entry.spec.name == "ping") {
         check_saved(worker, session)?;
     }
-    if worker.config.min_replicas_to_write > 0 && entry.writes && !session.is_primary_link {
-        refuse_lonely_write(worker)?;
+    if worker.config.min_replicas_to_write > 0 && !session.is_primary_link {
+        let mut queued = session.transaction.iter().flat_map(|transaction| &transaction.queue);
+        if entry.writes || (entry.full_name == "exec" && queued.any(|(entry, _)| entry.writes)) {
+            refuse_lonely_write(worker)?;
+        }
     }
     Ok(())
 }

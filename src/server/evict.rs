@@ -12,6 +12,7 @@
 //! looks (redis.io, "Key eviction"). Every worker has a pool of its own; a candidate that is gone is passed over.
 
 use super::call;
+use super::clients;
 use super::pause::PauseMode;
 use super::plan;
 use super::session::Session;
@@ -28,12 +29,14 @@ use crate::engine::memory;
 use crate::engine::record::Record;
 use crate::engine::table::Entry as _;
 use crate::server::config::MaxmemoryPolicy;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 /// Candidates that a pool holds.
 const POOL: usize = 16;
 /// Members of a collection looked at to estimate its size.
 const MEMBER_SAMPLES: usize = 5;
+/// Milliseconds that messages caused by eviction get to leave.
+const MESSAGES_MS: i64 = 500;
 /// Keys between two looks at the clock.
 const KEYS_PER_LOOK: u64 = 16;
 
@@ -43,9 +46,31 @@ pub struct Eviction {
     /// Since when memory is over the limit, in microseconds since the epoch; 0 = it is not.
     exceeded_since_us: AtomicI64,
     exceeded_us: AtomicU64,
+    /// Memory of the messages that deletions have caused (invalidations, events), which is on its way out until then.
+    messages: AtomicUsize,
+    messages_until_ms: AtomicI64,
 }
 
 impl Eviction {
+    /// Evicting has sent messages of so many bytes. They get some time to leave: to count them at once would make them the cause of
+    /// more evictions, which cause more messages, until the database is empty. A client that does not read gains nothing by it,
+    /// for the time is not extended.
+    fn note_messages(&self, bytes: usize, now_ms: i64) {
+        if bytes == 0 {
+            return;
+        }
+        if self.messages_until_ms.load(Ordering::Relaxed) <= now_ms {
+            self.messages.store(0, Ordering::Relaxed);
+            self.messages_until_ms.store(now_ms + MESSAGES_MS, Ordering::Relaxed);
+        }
+        self.messages.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn messages_on_their_way(&self, now_ms: i64) -> usize {
+        let on_their_way = now_ms < self.messages_until_ms.load(Ordering::Relaxed);
+        if on_their_way { self.messages.load(Ordering::Relaxed) } else { 0 }
+    }
+
     /// `current_eviction_exceeded_time`, in microseconds.
     pub fn current_exceeded_us(&self) -> u64 {
         match self.exceeded_since_us.load(Ordering::Relaxed) {
@@ -175,7 +200,9 @@ pub fn make_room(worker: &mut Worker) -> Room {
         Room::None
     } else {
         let mut pool = std::mem::take(&mut worker.eviction_pool);
+        let sent_before = clients::sent_by_this_thread();
         let room = evict(worker, &mut pool);
+        server.eviction.note_messages(clients::sent_by_this_thread() - sent_before, worker.now_ms);
         worker.eviction_pool = pool;
         room
     };
@@ -199,7 +226,8 @@ fn excess(worker: &Worker) -> usize {
     if used <= limit {
         return 0;
     }
-    used.saturating_sub(not_counted(worker.server)).saturating_sub(limit)
+    let on_their_way = worker.server.eviction.messages_on_their_way(worker.now_ms);
+    used.saturating_sub(not_counted(worker.server)).saturating_sub(on_their_way).saturating_sub(limit)
 }
 
 /// Memory that eviction must not count: what AOF and replicas have yet to take. Counting it would make deletions, which go

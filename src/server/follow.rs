@@ -11,7 +11,7 @@ use super::dispatch;
 use super::propagation;
 use super::session::Session;
 use super::worker::Worker;
-use crate::engine::keyspace::{OnExpired, ShardSet};
+use crate::engine::keyspace::ShardSet;
 use crate::resp::{Args, Batch, Reply};
 use crate::server::config::PropagationErrorBehavior;
 use std::sync::atomic::Ordering;
@@ -40,13 +40,7 @@ impl Follower {
         start: usize,
         reply: &mut Reply,
     ) -> Result<(), RoleChanged> {
-        let epoch = worker.role_epoch;
         worker.refresh();
-        // The primary decides what has expired.
-        worker.settings.on_expired = OnExpired::Ignore;
-        if epoch != worker.role_epoch {
-            return Err(RoleChanged);
-        }
         let mut resolved = std::mem::take(&mut worker.resolved);
         resolved.clear();
         resolved.extend((0..batch.len()).map(|index| dispatch::resolve(worker, batch.args(index, buffer))));
@@ -87,11 +81,24 @@ impl Follower {
             worker.stream.append(&mut self.held);
             worker.stream.extend_from_slice(bytes);
         }
+        let is_for_replicas = ["replconf", "ping", "publish", "spublish"].iter().any(|name| args.is(0, name));
+        let stream = if is_for_replicas && session.transaction.is_none() {
+            // No change of the data: it is passed on, but does not go to the append-only file.
+            Some(std::mem::take(&mut worker.stream))
+        } else {
+            None
+        };
         if args.is(0, "replconf") {
             // The only word of a primary to its replicas alone.
             self.asked_for_ack |= args.is(1, "getack");
         } else {
             dispatch::run(worker, session, args, known, reply);
+        }
+        if let Some(bytes) = stream {
+            let _held = worker.server.keyspace.lock(ShardSet::one(0));
+            if worker.role_epoch == worker.server.role.epoch() {
+                worker.server.journal.append_for_replicas(&bytes);
+            }
         }
         worker.server.role.stream_db.store(session.db, Ordering::Release);
         if !worker.stream.is_empty() {

@@ -13,7 +13,7 @@
 
 use crate::base::number::IntText;
 use crate::engine::keyspace::Locked;
-use crate::resp::OwnedArgs;
+use crate::resp::{Args, OwnedArgs};
 use atomic_waker::AtomicWaker;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -34,6 +34,8 @@ struct Stream {
     /// The database that the last command in the stream went to.
     selected: Option<usize>,
     readers: Vec<Arc<JournalReader>>,
+    /// The unit that is being appended, on its way into the chunks.
+    scratch: Vec<u8>,
     /// Where the replication backlog begins, if one is kept: nobody may continue from before.
     backlog_from: Option<u64>,
     /// Ranges of offsets that are no changes of the data set, ascending; those before `base` are forgotten.
@@ -44,6 +46,8 @@ struct Stream {
 #[derive(Default)]
 pub struct JournalReader {
     pub waker: AtomicWaker,
+    /// He is reading and will look again by himself: appends need not wake him. Changed only under the stream's lock.
+    is_awake: AtomicBool,
     /// Everything before this offset may go.
     pub position: AtomicU64,
 }
@@ -138,7 +142,8 @@ impl Journal {
     pub fn append(&self, unit: &[(usize, OwnedArgs)]) -> u64 {
         let Some((first_db, _)) = unit.first() else { return self.end() };
         let mut stream = self.stream.lock();
-        let mut bytes = Vec::with_capacity(unit.iter().map(|(_, args)| args.memory() + 32).sum());
+        let mut bytes = std::mem::take(&mut stream.scratch);
+        bytes.clear();
         if stream.selected != Some(*first_db) {
             select(&mut bytes, *first_db);
             stream.selected = Some(*first_db);
@@ -169,12 +174,16 @@ impl Journal {
                 stream.replica_only.push_back(before..start + bytes.len() as u64);
             }
         }
-        self.push(stream, &bytes)
+        let end = self.write(&mut stream, &bytes);
+        if bytes.capacity() <= CHUNK {
+            stream.scratch = bytes;
+        }
+        end
     }
 
     /// Appends bytes that are a stream already (a replica passes on its primary's).
     pub fn append_raw(&self, bytes: &[u8]) {
-        self.push(self.stream.lock(), bytes);
+        self.write(&mut self.stream.lock(), bytes);
     }
 
     /// Appends whole commands that concern replicas only (PING, REPLCONF GETACK, a primary's PUBLISH passed on).
@@ -182,10 +191,17 @@ impl Journal {
         let mut stream = self.stream.lock();
         let range = stream.end..stream.end + bytes.len() as u64;
         stream.replica_only.push_back(range);
-        self.push(stream, bytes);
+        self.write(&mut stream, bytes);
     }
 
-    fn push(&self, mut stream: parking_lot::MutexGuard<'_, Stream>, mut bytes: &[u8]) -> u64 {
+    /// The same for a command that is given as words.
+    pub fn append_command_for_replicas(&self, args: Args<'_>) {
+        let mut bytes = Vec::new();
+        encode(&mut bytes, &args.to_owned());
+        self.append_for_replicas(&bytes);
+    }
+
+    fn write(&self, stream: &mut Stream, mut bytes: &[u8]) -> u64 {
         while !bytes.is_empty() {
             match stream.chunks.back_mut().filter(|chunk| chunk.len() < CHUNK) {
                 Some(chunk) => {
@@ -195,16 +211,36 @@ impl Journal {
                     bytes = later;
                 }
                 None => {
-                    let spare = self.trim_unneeded(&mut stream);
+                    let spare = self.trim_unneeded(stream);
                     stream.chunks.push_back(spare.unwrap_or_else(|| Vec::with_capacity(CHUNK)));
                 }
             }
         }
         self.end.store(stream.end, Ordering::Release);
         for reader in &stream.readers {
-            reader.waker.wake();
+            if !reader.is_awake.load(Ordering::Relaxed) {
+                reader.waker.wake();
+            }
         }
         stream.end
+    }
+
+    /// For a reader who will come back: appends need not wake him until he `sleeps`.
+    pub fn read_on(&self, reader: &JournalReader, max: usize, into: &mut Vec<u8>) -> Result<usize, OutOfWindow> {
+        let stream = self.stream.lock();
+        reader.is_awake.store(true, Ordering::Relaxed);
+        let position = reader.position.load(Ordering::Relaxed);
+        let len = stream.read(position, max, into)?;
+        reader.position.store(position + len as u64, Ordering::Release);
+        Ok(len)
+    }
+
+    /// For a reader at an offset, with his waker registered: whether there is nothing for him, and the next append wakes him.
+    pub fn sleeps(&self, reader: &JournalReader, offset: u64) -> bool {
+        let stream = self.stream.lock();
+        let sleeps = offset == stream.end;
+        reader.is_awake.store(!sleeps, Ordering::Relaxed);
+        sleeps
     }
 
     /// Copies up to `max` bytes from an offset on.
@@ -490,6 +526,7 @@ mod tests {
     #[test]
     fn reads_across_chunks_and_forgets_only_what_was_trimmed() {
         let journal = Journal::default();
+        journal.set_retained(u64::MAX);
         let bytes: Vec<u8> = (0..CHUNK * 3 + 17).map(|n| (n % 251) as u8).collect();
         for part in bytes.chunks(1000) {
             journal.append_raw(part);

@@ -14,7 +14,6 @@ impl Server {
             return;
         }
         let wanted = self.config.current().notify_keyspace_events;
-        let wanted = EventClasses::from_bits(wanted.0);
         for event in &effects.events {
             let db = IntText::new(event.db as i64);
             if wanted.has(EventClasses::KEYSPACE) {

@@ -48,6 +48,7 @@ pub fn promote(server: &'static Server, _all_shards: &mut Locked) {
         ids.replid
     );
     server.role.set_primary(None, false);
+    server.own_expiries.clear();
     server.journal.set_following(false);
     server.journal.set_active(true);
     server.journal.forget_selected_db();

@@ -10,7 +10,9 @@ use super::intents::Intents;
 use super::journal::Journal;
 use super::latency::LatencyMonitor;
 use super::lazyfree::LazyFree;
+use super::migrations::Migrations;
 use super::monitor::Monitors;
+use super::own_expiry::OwnExpiries;
 use super::pause::Pauses;
 use super::process::ProcessFacts;
 use super::pubsub::PubSub;
@@ -66,10 +68,13 @@ pub struct Server {
     pub is_replica: AtomicBool,
     /// Its history in replication.
     pub role: Role,
+    /// What clients of a writable replica made expire.
+    pub own_expiries: OwnExpiries,
     /// What TLS connections begin with.
     pub tls: crate::net::tls::Contexts,
     /// Those that follow this server.
     pub replicas: Replicas,
+    pub migrations: Migrations,
     /// Changes since the last successful save.
     pub dirty: AtomicI64,
     /// DEBUG SET-ACTIVE-EXPIRE 0 stops the cycle.
@@ -149,8 +154,10 @@ impl Server {
             async_loading: AtomicBool::new(false),
             is_replica: AtomicBool::new(primary.is_some()),
             role: Role::of(primary),
+            own_expiries: OwnExpiries::default(),
             tls: crate::net::tls::Contexts::default(),
             replicas: Replicas::default(),
+            migrations: Migrations::default(),
             dirty: AtomicI64::new(0),
             active_expire: AtomicBool::new(true),
             cron_paused: AtomicBool::new(false),

@@ -8,7 +8,7 @@ use super::state::Server;
 use super::stats::WorkerStats;
 use crate::base::clock::{self, Stopwatch};
 use crate::base::random::Random;
-use crate::commands::effects::{Effects, EventClasses};
+use crate::commands::effects::Effects;
 use crate::commands::settings::Settings;
 use crate::engine::keyspace::OnExpired;
 use crate::engine::keyspace::waiters::Ticket;
@@ -29,6 +29,8 @@ pub struct Worker {
     pub lap: u64,
     /// Commands that take so long are looked at by the slow log and the latency monitor.
     pub slow_ns: u64,
+    /// The hard output limit of normal clients, at which endless replies stop.
+    pub reply_limit: usize,
     /// CLIENT PAUSE, and whether MONITOR is in use; as of the beginning of the batch.
     pub pause: Pause,
     pub has_monitors: bool,
@@ -41,6 +43,9 @@ pub struct Worker {
     settings_generation: u64,
     /// The role that requests were admitted under.
     pub role_epoch: u64,
+    /// This worker applies the stream of the primary that was followed in this epoch: whatever else changes, it acts for that
+    /// role, and sees what the primary saw.
+    pub follows: Option<u64>,
     /// Bytes of the primary's stream that the running command goes into our own with.
     pub stream: Vec<u8>,
     pub effects: Effects,
@@ -80,6 +85,7 @@ impl Worker {
             now_ms: clock::unix_ms(),
             lap: 0,
             slow_ns: u64::MAX,
+            reply_limit: 0,
             pause: Pause::default(),
             has_monitors: false,
             in_special_state: false,
@@ -87,6 +93,7 @@ impl Worker {
             config_generation: server.config.generation(),
             settings_generation: server.settings_generation.load(Ordering::Acquire),
             role_epoch: 0,
+            follows: None,
             stream: Vec::new(),
             effects: Effects::default(),
             unit: Vec::new(),
@@ -119,7 +126,8 @@ impl Worker {
     #[inline]
     pub fn note_state(&mut self) {
         let server = self.server;
-        self.in_special_state = server.loading.load(Ordering::Relaxed)
+        self.in_special_state = self.config.min_replicas_to_write > 0
+            || server.loading.load(Ordering::Relaxed)
             || server.async_loading.load(Ordering::Relaxed)
             || server.scripts.running.is_busy()
             || server.save_status.is_alarmed();
@@ -155,7 +163,7 @@ impl Worker {
     #[cold]
     pub fn renew_settings(&mut self) {
         // In this order: what is read behind the epoch is at least as new.
-        self.role_epoch = self.server.role.epoch();
+        self.role_epoch = self.follows.unwrap_or_else(|| self.server.role.epoch());
         self.config = self.server.config.current();
         self.acl_generation = self.server.acl.generation();
         let config = &self.config;
@@ -165,6 +173,7 @@ impl Worker {
             ms => ms.saturating_mul(1_000_000),
         };
         self.slow_ns = slowlog_ns.min(latency_ns);
+        self.reply_limit = usize::try_from(config.client_output_buffer_limit.normal.hard_bytes).unwrap_or(usize::MAX);
         self.pause = self.server.pauses.at(self.now_ms);
         self.has_monitors = !self.server.monitors.is_empty();
         let is_replica = self.server.is_replica.load(Ordering::Acquire);
@@ -178,7 +187,10 @@ impl Worker {
             shares_integers: config.maxmemory == 0 || !config.maxmemory_policy.needs_access_bits(),
             lfu_log_factor: config.lfu_log_factor,
             lfu_decay_minutes: config.lfu_decay_time,
-            on_expired: if is_replica || self.pause.mode != PauseMode::None {
+            on_expired: if self.follows.is_some() {
+                // The primary decides what has expired.
+                OnExpired::Ignore
+            } else if is_replica || self.pause.mode != PauseMode::None {
                 OnExpired::Hide
             } else {
                 OnExpired::Remove
@@ -188,7 +200,7 @@ impl Worker {
             lazy_expire: config.lazyfree_lazy_expire,
             lazy_user_flush: config.lazyfree_lazy_user_flush,
             skip_checksum: self.server.save_status.skip_checksum.load(Ordering::Acquire),
-            notify: EventClasses::from_bits(config.notify_keyspace_events.0),
+            notify: config.notify_keyspace_events,
         };
     }
 

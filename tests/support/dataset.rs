@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// Databases that the writer uses.
 pub const DATABASES: usize = 4;
 /// Commands that it knows.
-const KINDS: u64 = 31;
+const KINDS: u64 = 35;
 
 /// Every key with its type, value and expiry, as text.
 pub fn read(client: &mut Client) -> BTreeMap<String, String> {
@@ -67,12 +67,19 @@ fn describe(client: &mut Client, key: &[u8]) -> Option<String> {
         "hash" => sorted(client.call(&[b"HGETALL".as_slice(), key]), 2),
         "stream" => Reply::Array(vec![
             client.call(&[b"XRANGE".as_slice(), key, b"-".as_slice(), b"+".as_slice()]),
-            client.call(&[b"XINFO".as_slice(), b"GROUPS".as_slice(), key]),
+            groups(&client.call(&[b"XINFO".as_slice(), b"GROUPS".as_slice(), key])),
         ]),
         _ => return None,
     };
     let expiry = client.call(&[b"PEXPIRETIME".as_slice(), key]).integer();
     (expiry != -2).then(|| format!("{kind} {expiry} {value:?}"))
+}
+
+/// The consumer groups without what a stock primary does not tell its replicas: how many entries were read.
+fn groups(reply: &Reply) -> Reply {
+    let told = |pair: &&[Reply]| !["entries-read", "lag"].contains(&pair[0].text().as_str());
+    let group = |group: &Reply| Reply::Array(group.items().chunks(2).filter(told).flatten().cloned().collect());
+    Reply::Array(reply.items().iter().map(group).collect())
 }
 
 fn sorted(reply: Reply, width: usize) -> Reply {
@@ -160,6 +167,7 @@ impl Writer {
             30 => vec!["PFADD", "s:hll", &word],
             31 => vec!["XADD", &x, "MAXLEN", "~", "50", "*", "field", &word],
             32 => vec!["XGROUP", "CREATE", &x, "group", "0", "MKSTREAM"],
+            33 => vec!["XDEL", &x, "0-1"],
             _ => vec!["XREADGROUP", "GROUP", "group", "consumer", "COUNT", "2", "STREAMS", &x, ">"],
         };
         line.into_iter().map(str::to_owned).collect()

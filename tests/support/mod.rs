@@ -8,6 +8,7 @@ pub mod cli;
 pub mod client;
 pub mod dataset;
 pub mod proxy;
+pub mod replication;
 pub mod script;
 pub mod server;
 

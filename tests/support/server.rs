@@ -191,10 +191,10 @@ impl Server {
         line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok()).expect("kB") * 1024
     }
 
-    /// One field of INFO; empty when the server has no such field.
+    /// One field of INFO; empty when the server has no such field, or cuts the connection (as Sentinel makes it do).
     pub fn info(&self, field: &str) -> String {
-        let (super::Reply::Bulk(text) | super::Reply::Verbatim(_, text)) = self.client().call(&["INFO", "everything"])
-        else {
+        let reply = self.client().try_call(&["INFO", "everything"]);
+        let Ok(super::Reply::Bulk(text) | super::Reply::Verbatim(_, text)) = reply else {
             return String::new();
         };
         let prefix = format!("{field}:");

@@ -211,9 +211,9 @@ fn acknowledge(ctx: &SessionContext<'_>, args: Args<'_>, at: usize) {
     if let Some(link) = primary().links.find(ctx.session.client.id)
         && link.start_stream()
     {
-        server.refresh_good_replicas(ctx.worker.now_ms);
         replica.client.wake();
     }
+    server.refresh_good_replicas(ctx.worker.now_ms);
     server.check_ack_waits();
     failover::look(server, ctx.worker.now_ms);
 }

@@ -43,6 +43,8 @@ fn run_each_second(worker: &Worker) {
 fn ping(worker: &Worker) {
     static LAST_MS: AtomicI64 = AtomicI64::new(0);
     let (server, now_ms) = (worker.server, worker.now_ms);
+    // The first one is due a period after the start.
+    let _ = LAST_MS.compare_exchange(0, now_ms, Ordering::Relaxed, Ordering::Relaxed);
     let period_ms = i64::from(worker.config.repl_ping_replica_period) * 1000;
     if now_ms - LAST_MS.load(Ordering::Relaxed) < period_ms || server.replicas.is_empty() {
         return;

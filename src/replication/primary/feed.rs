@@ -17,8 +17,6 @@ const FILE_PIECE: usize = 256 * 1024;
 pub struct Feed {
     server: &'static Server,
     link: Arc<Link>,
-    /// Taken from the journal with the last piece: its bytes are the connection's now.
-    taken: u64,
 }
 
 /// What the connection does next.
@@ -36,7 +34,7 @@ impl Feed {
     /// The feed of a connection whose client has become a replica.
     pub fn attach(server: &'static Server, client: u64) -> Option<Self> {
         let link = super::primary().links.find(client)?;
-        Some(Feed { server, link, taken: 0 })
+        Some(Feed { server, link })
     }
 
     /// Fills the empty output.
@@ -83,21 +81,19 @@ impl Feed {
         Next::Write
     }
 
-    fn fill_from_journal(&mut self, output: &mut Vec<u8>, waker: &Waker) -> Next {
+    fn fill_from_journal(&self, output: &mut Vec<u8>, waker: &Waker) -> Next {
         let reader = &self.link.replica.reader;
         let journal = &self.server.journal;
         let position = reader.position.load(Ordering::Acquire);
         if position == journal.end() {
-            // In this order: what is appended after the second look finds the waker.
+            // In this order: what is appended after the look finds the waker.
             reader.waker.register(waker);
-            if position == journal.end() {
+            if journal.sleeps(reader, position) {
                 return Next::Sleep;
             }
         }
-        match journal.read(position, PIECE, output) {
+        match journal.read_on(reader, PIECE, output) {
             Ok(len) => {
-                self.taken = position + len as u64;
-                reader.position.store(self.taken, Ordering::Release);
                 self.server.replicas.output_bytes.fetch_add(len as u64, Ordering::Relaxed);
                 Next::Write
             }

@@ -95,6 +95,11 @@ pub fn try_start(server: &'static Server, now_ms: i64) {
     {
         return;
     }
+    if server.loading.load(Ordering::Acquire) || server.async_loading.load(Ordering::Acquire) {
+        // What is here is about to go. Looked at behind the claim, for which the loader waits in turn.
+        server.save_status.end();
+        return;
+    }
     let (chosen, rest) = std::mem::take(&mut state.waiting).into_iter().partition(|(link, _)| is_same(link));
     state.waiting = rest;
     let chosen: Vec<(Arc<Link>, i64)> = chosen;

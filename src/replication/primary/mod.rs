@@ -9,6 +9,7 @@
 
 pub mod commands;
 pub mod cron;
+pub mod debug;
 pub mod feed;
 pub mod full_sync;
 mod link;
@@ -16,6 +17,7 @@ mod pipe;
 mod psync;
 pub mod shutdown;
 
+use crate::base::clock;
 use crate::server::Server;
 use full_sync::FullSyncs;
 use link::Links;
@@ -35,6 +37,10 @@ fn primary() -> &'static Primary {
 
 /// To be called once, before clients are served.
 pub fn start(server: &'static Server) {
+    server.config.on_changed(
+        &["min-replicas-to-write", "min-replicas-max-lag"],
+        Box::new(|_, _| server.refresh_good_replicas(clock::unix_ms())),
+    );
     server.config.on_changed(
         &["repl-backlog-size"],
         Box::new(|_, new| {

@@ -67,7 +67,7 @@ impl Replica {
         transfer.total.store(-1, Ordering::Relaxed);
         transfer.read.store(0, Ordering::Relaxed);
         self.note(LinkState::Transfer);
-        let extent = read_header(server, wire).await?;
+        let extent = read_header(wire).await?;
         let place = match config.repl_diskless_load {
             ReplDisklessLoad::Swapdb => Some(Place::Beside { serve_old: server.role.ids().replid == replid }),
             ReplDisklessLoad::OnEmptyDb if is_empty(&server.keyspace.lock_all()) => Some(Place::Instead),
@@ -191,6 +191,7 @@ impl Replica {
         server.invalidate_all(None);
         server.role.change_ids(|ids| ids.replace(replid));
         server.role.stream_db.store(summary.repl_stream_db.unwrap_or(0), Ordering::Release);
+        server.own_expiries.clear();
         server.journal.restart_at(offset);
         server.journal.set_retained(server.config.current().repl_backlog_size);
         server.journal.set_active(true);
@@ -211,15 +212,15 @@ impl Replica {
 }
 
 /// The line before the snapshot, which may take its time: newlines say that the primary is alive.
-async fn read_header(server: &'static Server, wire: &mut Wire) -> Result<Extent, Failed> {
+async fn read_header(wire: &mut Wire) -> Result<Extent, Failed> {
     loop {
-        let line = match tokio::time::timeout(patience(server), wire.line()).await {
-            Ok(Ok(line)) => line,
-            Ok(Err(error)) => {
+        let line = match wire.line().await {
+            Ok(line) => line,
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(timed_out()),
+            Err(error) => {
                 tracing::warn!("I/O error reading bulk count from MASTER: {}", plain(&error));
                 return Err(Failed);
             }
-            Err(_) => return Err(timed_out()),
         };
         if line.is_empty() {
             continue;
@@ -437,7 +438,7 @@ fn load(server: &'static Server, mut source: Box<dyn Read + Send>, plan: &Plan, 
         Place::Beside { .. } => staging(server),
     };
     tracing::info!("MASTER <-> REPLICA sync: Loading DB in memory");
-    let rules = Rules { keep_expired: true, replace: false };
+    let rules = Rules { keep_expired: true, replace: false, name_expired: false };
     let result = rdb_load::load_with(server, keyspace, &mut source, rules, Libraries::Replaced).map_err(|error| {
         tracing::warn!("Internal error in RDB reading offset {} -> {}", error.offset, error.fault);
         let from = if plan.from_file { "DB from disk" } else { "DB from socket" };

@@ -114,6 +114,7 @@ impl Question<'_> {
         loop {
             let answer = match self.0.line().await {
                 Ok(line) => line,
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(timed_out()),
                 Err(_) => {
                     tracing::warn!("Master did not reply to PSYNC, will try later");
                     return Ok(Verdict::Later);
@@ -167,10 +168,19 @@ async fn send(wire: &mut Wire, words: &[&[u8]]) -> Result<(), Failed> {
 }
 
 async fn answer(wire: &mut Wire) -> Result<String, Failed> {
-    wire.line().await.map_err(|_| {
+    wire.line().await.map_err(|error| {
+        if error.kind() == io::ErrorKind::TimedOut {
+            return timed_out();
+        }
         tracing::warn!("Master did not respond to command during SYNC handshake");
         Failed
     })
+}
+
+/// Told of a primary that is silent before the link is up.
+pub fn timed_out() -> Failed {
+    tracing::warn!("Timeout connecting to the MASTER...");
+    Failed
 }
 
 /// The words of the system for an error.

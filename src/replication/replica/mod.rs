@@ -23,7 +23,7 @@ use crate::server::replicas::FailoverStage;
 use crate::server::role::LinkState;
 use crate::server::role_change;
 use crate::server::{Server, Worker};
-use handshake::{Failed, Greeting, Request, Verdict, patience, plain};
+use handshake::{Failed, Greeting, Request, Verdict, patience, plain, timed_out};
 use std::future::poll_fn;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -48,6 +48,9 @@ async fn run(server: &'static Server) {
     let mut replica = Replica { server, worker: Worker::new(server), epoch: 0 };
     loop {
         replica.epoch = server.role.epoch();
+        replica.worker.follows = None;
+        replica.worker.stream.clear();
+        replica.worker.renew_settings();
         let epoch = replica.epoch;
         let changed = poll_fn(move |context| server.role.poll_changed(epoch, context));
         match server.role.primary() {
@@ -122,22 +125,15 @@ impl Replica {
         };
         let stream = dialed.map_err(|error| {
             if error.kind() == std::io::ErrorKind::TimedOut {
-                tracing::warn!("Timeout connecting to the MASTER...");
-            } else {
-                tracing::warn!("Error condition on socket for SYNC: {}", plain(&error));
+                return timed_out();
             }
+            tracing::warn!("Error condition on socket for SYNC: {}", plain(&error));
             Failed
         })?;
         tracing::info!("Non blocking connect for SYNC fired the event.");
         let mut wire = Wire::new(server, stream);
         self.note(LinkState::Handshake);
-        let verdict = match tokio::time::timeout(patience(server), self.shake_hands(&mut wire)).await {
-            Ok(verdict) => verdict?,
-            Err(_) => {
-                tracing::warn!("Timeout connecting to the MASTER...");
-                return Err(Failed);
-            }
-        };
+        let verdict = self.shake_hands(&mut wire).await?;
         // If this was about FAILOVER, it has come to its end.
         failover::conclude(server, matches!(verdict, Verdict::Continue(_) | Verdict::Full { .. }));
         match verdict {

@@ -43,10 +43,14 @@ impl Replica {
     /// Applies what comes until the link ends.
     pub async fn stream(&mut self, wire: &mut Wire) {
         let mut link = self.open_session(wire);
+        self.worker.follows = Some(self.epoch);
+        self.worker.renew_settings();
         let end = self.run_stream(wire, &mut link.session).await;
         // A transaction whose end did not come has changed nothing; its bytes are asked for again.
         dispatch::close_session(&mut self.worker, &mut link.session);
         self.worker.stream.clear();
+        self.worker.follows = None;
+        self.worker.renew_settings();
         if let End::Nonsense = end {
             self.server.role.update_link(self.epoch, |link| link.may_continue = false);
         }
@@ -69,10 +73,6 @@ impl Replica {
         let mut follower = Follower::default();
         let (mut parser, mut batch, mut reply) = (RequestParser::default(), Batch::default(), Reply::new(false));
         let client = Arc::clone(&session.client);
-        self.worker.refresh();
-        if self.worker.role_epoch != self.epoch {
-            return End::RoleChanged;
-        }
         let mut ack_due_ms = 0;
         let mut tick = tokio::time::interval(Duration::from_millis(100));
         loop {

@@ -7,6 +7,7 @@ use std::future::poll_fn;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
+use std::time::Duration;
 
 /// Bytes read at once.
 const PIECE: usize = 128 * 1024;
@@ -81,14 +82,18 @@ impl Wire {
         Ok(Some(line))
     }
 
-    /// The next line.
+    /// The next line, if it comes within repl-timeout.
     pub async fn line(&mut self) -> io::Result<String> {
-        loop {
-            if let Some(line) = self.take_line()? {
-                return Ok(line);
+        let patience = Duration::from_secs(u64::from(self.server.config.current().repl_timeout));
+        let line = async {
+            loop {
+                if let Some(line) = self.take_line()? {
+                    return Ok(line);
+                }
+                self.read_some().await?;
             }
-            self.read_some().await?;
-        }
+        };
+        tokio::time::timeout(patience, line).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Sends a command.

@@ -163,7 +163,7 @@ impl Server {
 
     /// Disconnects the clients of a user that listen to what its new version may not hear.
     fn disconnect_listeners(&self, user: &User, caller: u64) -> bool {
-        let rules = || user.all_selectors().flat_map(|selector| &selector.channels);
+        let rules = || user.all_selectors().flat_map(|selector| &selector.channels).map(|rule| &**rule);
         let listeners = self.pubsub.listeners_if(|kind, name| !allows_channel(rules(), name, kind == Kind::Pattern));
         let of_user = listeners.into_iter().filter(|client| client.user.load(Ordering::Acquire) == user.id);
         self.disconnect(of_user, caller)

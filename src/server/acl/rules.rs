@@ -223,7 +223,8 @@ impl Rules<'_> {
         if entry.parent.is_some() {
             return Err(RuleError::FirstArgOfSubcommand);
         }
-        if part.is_empty() {
+        // A line of the ACL file must not be broken by it.
+        if part.is_empty() || has_spaces(part) {
             return Err(RuleError::Syntax);
         }
         if !entry.subcommands.is_empty() {

@@ -162,11 +162,11 @@ impl Selector {
     }
 
     pub fn allows_channel(&self, name: &[u8], is_pattern: bool) -> bool {
-        self.all_channels || allows_channel(self.channels.iter(), name, is_pattern)
+        self.all_channels || allows_channel(self.channels.iter().map(|rule| &**rule), name, is_pattern)
     }
 }
 
 /// A pattern that a client listens to must be among the rules to the letter: what it would match cannot be told beforehand.
-pub fn allows_channel<'a>(mut rules: impl Iterator<Item = &'a Box<[u8]>>, name: &[u8], is_pattern: bool) -> bool {
-    rules.any(|rule| if is_pattern { **rule == *name } else { glob::matches(rule, name) })
+pub fn allows_channel<'a>(mut rules: impl Iterator<Item = &'a [u8]>, name: &[u8], is_pattern: bool) -> bool {
+    rules.any(|rule| if is_pattern { rule == name } else { glob::matches(rule, name) })
 }

@@ -18,6 +18,8 @@ pub fn info(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, Co
 
 pub fn list(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, CommandError> {
     let server = ctx.worker.server;
+    // Whoever is over the limit by what is shown below is not shown any more.
+    server.recount_clients(&ctx.worker.config);
     let clients = if args.len() == 2 {
         server.clients.all()
     } else if args.len() == 4 && args.is(2, "TYPE") {

@@ -60,7 +60,8 @@ fn set(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, Comm
     let pairs: Vec<(&[u8], &[u8])> =
         words.chunks_exact(2).filter_map(|pair| Some((*pair.first()?, *pair.last()?))).collect();
     let server = ctx.worker.server;
-    let caller = Caller { is_local: ctx.session.client.is_local(), loading: server.loading.load(Ordering::Relaxed) };
+    let loading = server.loading.load(Ordering::Relaxed) || server.async_loading.load(Ordering::Relaxed);
+    let caller = Caller { is_local: ctx.session.client.is_local(), loading };
     server.config.set(&pairs, caller).map_err(|error| CommandError::new(error.to_string()))?;
     // The next command of this very batch must see the change.
     ctx.worker.renew_settings();

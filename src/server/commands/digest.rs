@@ -1,132 +1,121 @@
-//! A fingerprint of what a key, or the whole data set, holds: the same whatever the order of insertion, the encoding, the
-//! number of shards and the process, so that primary and replica, or before and after a reload, can be compared.
+//! DEBUG DIGEST: a fingerprint of what a key, or the whole data set, holds: the same whatever the order of insertion, the encoding
+//! and the number of shards, and the same as that of a Redis server with this data, so that primary and replica can be compared.
 //!
 //! ```text
-//!   word   = three 64-bit lanes of a byte string, each mixed with a multiplier of its own
-//!   list   = words chained in their order            set, hash, zset = sum of the members' words
-//!   stream = words of its entries chained
-//!   key    = chain(name, type, value, expiry)        data set        = sum over keys of chain(database, key)
+//!   xor(d, x) = d ^ SHA1(x)        order does not count        mix(d, x) = SHA1(d ^ SHA1(x))        it does
+//!
+//!   data set   per database that has keys: mix its number; then xor each key's digest
+//!   key        mix the name, then the number of the type, then what the value holds; xor a mark if it expires
+//!   list, stream: mix the parts in order        set: xor the members        hash, zset: xor a digest per member
 //! ```
 
+use crate::base::number::{IntText, text_g17};
 use crate::engine::keyspace::{Locked, SHARDS};
-use crate::engine::listpack::Element;
 use crate::engine::record::Record;
 use crate::engine::stream::StreamId;
 use crate::engine::table::Entry as _;
-use crate::engine::value::{StringRef, ValueRef};
+use crate::engine::value::{Kind, StringRef, ValueRef};
+use sha1::{Digest as _, Sha1};
 
-/// 192 bits, of which 160 are shown. Nothing is zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Digest([u64; 3]);
-
-const MULTIPLIERS: [u64; 3] = [0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f, 0xd6e8_feb8_6659_fd93];
+pub struct Digest([u8; 20]);
 
 impl Digest {
-    /// Appends bytes; their length counts, so that ("ab", "c") differs from ("a", "bc").
-    pub fn chain(&mut self, bytes: &[u8]) {
-        self.chain_word(bytes.len() as u64);
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            for (target, byte) in word.iter_mut().zip(chunk) {
-                *target = *byte;
-            }
-            self.chain_word(u64::from_le_bytes(word));
-        }
-    }
-
-    fn chain_word(&mut self, word: u64) {
-        for (lane, multiplier) in self.0.iter_mut().zip(MULTIPLIERS) {
-            // The finalizer of splitmix64 over the running state.
-            let mut mixed = lane.rotate_left(23).wrapping_mul(multiplier) ^ word.wrapping_add(multiplier);
-            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            *lane = mixed ^ (mixed >> 31);
-        }
-    }
-
-    fn chain_element(&mut self, element: Element<'_>) {
-        element.with_bytes(|bytes| self.chain(bytes));
-    }
-
-    fn chain_digest(&mut self, other: Digest) {
-        other.0.into_iter().for_each(|word| self.chain_word(word));
-    }
-
     /// Adds something whose place among the others does not count.
-    pub fn add(&mut self, other: Digest) {
-        for (lane, word) in self.0.iter_mut().zip(other.0) {
-            *lane = lane.wrapping_add(word);
-        }
+    fn xor(&mut self, bytes: &[u8]) {
+        let hash = Sha1::digest(bytes);
+        self.0.iter_mut().zip(hash).for_each(|(byte, other)| *byte ^= other);
+    }
+
+    /// Appends something.
+    fn mix(&mut self, bytes: &[u8]) {
+        self.xor(bytes);
+        self.0 = Sha1::digest(self.0).into();
     }
 
     /// 40 hexadecimal digits; all zeros for nothing at all.
     pub fn text(self) -> String {
-        let [first, second, third] = self.0;
-        format!("{first:016x}{second:016x}{:08x}", third as u32)
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
-/// Of one key's type, value and expiry.
+/// Of one key's type, value and whether it expires.
 pub fn of_record(record: &Record) -> Digest {
     let mut digest = Digest::default();
-    digest.chain(record.kind().name().as_bytes());
-    digest.chain_digest(of_value(record.value()));
-    if let Some(at) = record.expiry() {
-        digest.chain_word(at as u64);
-    }
+    mix_record(&mut digest, record);
     digest
 }
 
-fn of_value(value: ValueRef<'_>) -> Digest {
-    let mut digest = Digest::default();
+fn mix_record(digest: &mut Digest, record: &Record) {
+    digest.mix(&type_number(record.kind()).to_be_bytes());
+    mix_value(digest, record.value());
+    if record.expiry().is_some() {
+        digest.xor(b"!!expire!!");
+    }
+}
+
+/// Redis's numbers of the types.
+fn type_number(kind: Kind) -> u32 {
+    match kind {
+        Kind::String => 0,
+        Kind::List => 1,
+        Kind::Set => 2,
+        Kind::ZSet => 3,
+        Kind::Hash => 4,
+        Kind::Stream => 6,
+    }
+}
+
+fn mix_value(digest: &mut Digest, value: ValueRef<'_>) {
     match value {
-        ValueRef::String(StringRef::Int(value)) => digest.chain_element(Element::Int(value)),
-        ValueRef::String(StringRef::Bytes(bytes)) => digest.chain(bytes),
-        ValueRef::List(list) => list.for_each(|element| digest.chain_element(element)),
-        ValueRef::Set(set) => set.iter().for_each(|member| digest.add(of_member(member, &[], None))),
+        ValueRef::String(StringRef::Int(value)) => digest.mix(&IntText::new(value)),
+        ValueRef::String(StringRef::Bytes(bytes)) => digest.mix(bytes),
+        ValueRef::List(list) => list.for_each(|element| element.with_bytes(|bytes| digest.mix(bytes))),
+        ValueRef::Set(set) => set.iter().for_each(|member| member.with_bytes(|bytes| digest.xor(bytes))),
         ValueRef::ZSet(zset) => zset.iter().for_each(|(member, score)| {
-            digest.add(of_member(member, &score.to_bits().to_le_bytes(), None));
+            let mut pair = Digest::default();
+            member.with_bytes(|bytes| pair.mix(bytes));
+            pair.mix(text_g17(score).as_bytes());
+            digest.xor(&pair.0);
         }),
         ValueRef::Hash(hash) => hash.iter().for_each(|entry| {
-            entry.value.with_bytes(|value| digest.add(of_member(entry.field, value, entry.expires_at)));
+            let mut pair = Digest::default();
+            entry.field.with_bytes(|bytes| pair.mix(bytes));
+            entry.value.with_bytes(|bytes| pair.mix(bytes));
+            if entry.expires_at.is_some() {
+                pair.xor(b"!!hexpire!!");
+            }
+            digest.xor(&pair.0);
         }),
-        // Groups do not count, as in Redis: reading by NOACK need not leave the same ones everywhere.
+        // Groups do not count: reading by NOACK need not leave the same ones everywhere.
         ValueRef::Stream(stream) => stream.range(StreamId::MIN, StreamId::MAX).for_each(|entry| {
-            digest.chain(&entry.id().to_bytes());
+            let id = entry.id();
+            digest.mix(format!("{}.{}", id.ms, id.seq).as_bytes());
             for (field, value) in entry.fields() {
-                digest.chain_element(field);
-                digest.chain_element(value);
+                field.with_bytes(|bytes| digest.mix(bytes));
+                value.with_bytes(|bytes| digest.mix(bytes));
             }
         }),
     }
-    digest
-}
-
-fn of_member(member: Element<'_>, value: &[u8], expires_at: Option<i64>) -> Digest {
-    let mut digest = Digest::default();
-    digest.chain_element(member);
-    digest.chain(value);
-    if let Some(at) = expires_at {
-        digest.chain_word(at as u64);
-    }
-    digest
 }
 
 /// Of every key of every database.
 pub fn of_keyspace(locked: &Locked, databases: usize) -> Digest {
-    let mut sum = Digest::default();
-    for shard in 0..SHARDS {
-        for (db, part) in locked.shard(shard).dbs().iter().enumerate().take(databases) {
-            for record in part.table().iter() {
-                let mut digest = Digest::default();
-                digest.chain_word(db as u64);
-                digest.chain(record.key());
-                digest.chain_digest(of_record(record));
-                sum.add(digest);
-            }
+    let mut all = Digest::default();
+    for db in 0..databases {
+        let parts = || (0..SHARDS).filter_map(|shard| locked.shard(shard).db(db));
+        if parts().all(|part| part.len() == 0) {
+            continue;
+        }
+        all.mix(&(db as u32).to_be_bytes());
+        for record in parts().flat_map(|part| part.table().iter()) {
+            let mut digest = Digest::default();
+            digest.mix(record.key());
+            mix_record(&mut digest, record);
+            all.xor(&digest.0);
         }
     }
-    sum
+    all
 }
 
 #[cfg(test)]
@@ -168,11 +157,19 @@ mod tests {
         };
         assert_ne!(list(&["a", "b"]), list(&["b", "a"]));
         assert_ne!(list(&["ab", "c"]), list(&["a", "bc"]));
+        assert_ne!(list(&[]), list(&[""]));
     }
 
     #[test]
     fn integers_are_their_text_and_expiry_counts() {
         assert_eq!(of_record(&Record::integer(b"k", 12, None)), of_record(&Record::string(b"k", b"12", None)));
         assert_ne!(of_record(&Record::integer(b"k", 12, Some(5))), of_record(&Record::integer(b"k", 12, None)));
+    }
+
+    /// What Redis 7.0.15 answers for `SET k v`.
+    #[test]
+    fn a_string_has_redis_digest() {
+        let text = of_record(&Record::string(b"k", b"v", None)).text();
+        assert_eq!(text, "d79ee9fe5d5ad902d7f6620efc3b07b75ddd742f");
     }
 }

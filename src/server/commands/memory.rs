@@ -94,7 +94,7 @@ fn stats(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, Comma
         ("total.allocated", bytes(used)),
         ("startup.allocated", bytes(view.startup())),
         ("replication.backlog", bytes(memory.backlog)),
-        ("clients.slaves", bytes(clients.replica_bytes)),
+        ("clients.slaves", bytes(view.replica_bytes())),
         ("clients.normal", bytes(clients.normal_bytes)),
         ("cluster.links", bytes(0)),
         ("aof.buffer", bytes(0)),
@@ -180,7 +180,7 @@ fn diagnose(view: &View<'_>) -> String {
             "Clients hold more than 200 KB each: look at CLIENT LIST for slow readers and long pipelines.".into(),
         );
     }
-    if clients.replicas > 0 && clients.replica_bytes / clients.replicas > 10 << 20 {
+    if clients.replicas > 0 && view.replica_bytes() / clients.replicas > 10 << 20 {
         findings.push("Replicas lag: more than 10 MB wait for each.".into());
     }
     if findings.is_empty() {

@@ -67,6 +67,8 @@ choices! {
     Appendfsync { Everysec = "everysec", Always = "always", No = "no" }
     ReplDisklessLoad { Disabled = "disabled", OnEmptyDb = "on-empty-db", Swapdb = "swapdb" }
     TlsAuthClients { No = "no", Yes = "yes", Optional = "optional" }
+    /// What of a client's certificate names the user that it is.
+    TlsAuthClientsUser { Off = "off", CommonName = "CN" }
     OomScoreAdj { No = "no", Relative = "yes" | "relative", Absolute = "absolute" }
     AclPubsubDefault { Allchannels = "allchannels", Resetchannels = "resetchannels" }
     SanitizeDumpPayload { No = "no", Yes = "yes", Clients = "clients" }

@@ -35,13 +35,14 @@ pub use load::{Checks, Declared, Includes, Loaded, Loader, Place, Problem, UserF
 pub use param::{Flags, Param};
 pub use rewrite::{Extra, rewrite};
 pub use special::{
-    BindAddresses, KeyspaceEvents, MemoryLimit, OomScoreAdjValues, OutputBufferLimit, OutputBufferLimits, Percentiles,
-    PrimaryAddress, SavePoint, ShutdownFlags,
+    BindAddresses, MemoryLimit, OomScoreAdjValues, OutputBufferLimit, OutputBufferLimits, Percentiles, PrimaryAddress,
+    SavePoint, ShutdownFlags,
 };
 pub use store::{ApplyHook, Caller, ChangedHook, ConfigStore, Rewriter, SetError};
 use value::Value;
 pub use value::{Kind, print_memory, read_memory};
 
+use crate::commands::effects::EventClasses;
 use crate::engine::limits::Limits;
 
 /// The version of Redis that is reported to clients and tools.

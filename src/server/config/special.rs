@@ -1,5 +1,7 @@
 //! Values with a syntax of their own: save points, buffer limits, event classes, addresses, percentiles.
 
+use crate::commands::effects::EventClasses;
+
 use super::value::{Kind, Value, WRONG_NUMBER, not_among, print_memory, read_memory, read_text};
 
 /// `save <seconds> <changes>`: a snapshot when that many changes are that old.
@@ -110,80 +112,16 @@ impl Value for OutputBufferLimits {
     }
 }
 
-/// The classes of keyspace events that are published, as bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KeyspaceEvents(pub u32);
-
-impl KeyspaceEvents {
-    pub const KEYSPACE: u32 = 1 << 0;
-    pub const KEYEVENT: u32 = 1 << 1;
-    pub const GENERIC: u32 = 1 << 2;
-    pub const STRING: u32 = 1 << 3;
-    pub const LIST: u32 = 1 << 4;
-    pub const SET: u32 = 1 << 5;
-    pub const HASH: u32 = 1 << 6;
-    pub const ZSET: u32 = 1 << 7;
-    pub const EXPIRED: u32 = 1 << 8;
-    pub const EVICTED: u32 = 1 << 9;
-    pub const STREAM: u32 = 1 << 10;
-    pub const KEY_MISS: u32 = 1 << 11;
-    pub const MODULE: u32 = 1 << 13;
-    pub const NEW: u32 = 1 << 14;
-    /// `A`: all of them but key misses and new keys.
-    pub const ALL: u32 = Self::GENERIC
-        | Self::STRING
-        | Self::LIST
-        | Self::SET
-        | Self::HASH
-        | Self::ZSET
-        | Self::EXPIRED
-        | Self::EVICTED
-        | Self::STREAM
-        | Self::MODULE;
-
-    pub fn contains(self, class: u32) -> bool {
-        self.0 & class != 0
-    }
-
-    fn bits(letter: u8) -> Option<u32> {
-        if letter == b'A' {
-            return Some(Self::ALL);
-        }
-        EVENT_LETTERS.iter().find(|(known, _)| *known == letter).map(|(_, bits)| *bits)
-    }
-}
-
-/// In the order in which Redis prints them; K, E and m come last, after `A` or the single classes.
-const EVENT_LETTERS: [(u8, u32); 14] = [
-    (b'g', KeyspaceEvents::GENERIC),
-    (b'$', KeyspaceEvents::STRING),
-    (b'l', KeyspaceEvents::LIST),
-    (b's', KeyspaceEvents::SET),
-    (b'h', KeyspaceEvents::HASH),
-    (b'z', KeyspaceEvents::ZSET),
-    (b'x', KeyspaceEvents::EXPIRED),
-    (b'e', KeyspaceEvents::EVICTED),
-    (b't', KeyspaceEvents::STREAM),
-    (b'd', KeyspaceEvents::MODULE),
-    (b'n', KeyspaceEvents::NEW),
-    (b'K', KeyspaceEvents::KEYSPACE),
-    (b'E', KeyspaceEvents::KEYEVENT),
-    (b'm', KeyspaceEvents::KEY_MISS),
-];
-
-impl Value for KeyspaceEvents {
+impl Value for EventClasses {
     fn assign(&mut self, words: &[Vec<u8>], _: &Kind) -> Result<(), String> {
         let [letters] = words else { return Err(WRONG_NUMBER.into()) };
-        let bits = letters.iter().try_fold(0, |bits, letter| Some(bits | Self::bits(*letter)?));
-        self.0 = bits.ok_or("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")?;
+        let classes = std::str::from_utf8(letters).ok().and_then(EventClasses::parse);
+        *self = classes.ok_or("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")?;
         Ok(())
     }
 
     fn print(&self, _: &Kind) -> Vec<u8> {
-        let all = self.0 & Self::ALL == Self::ALL;
-        let shown = |bits: u32| self.contains(bits) && !(all && bits & Self::ALL != 0);
-        let letters = EVENT_LETTERS.iter().filter(|(_, bits)| shown(*bits)).map(|(letter, _)| *letter);
-        all.then_some(b'A').into_iter().chain(letters).collect()
+        self.letters().into_bytes()
     }
 
     fn rewrite_lines(&self, kind: &Kind) -> Vec<Vec<u8>> {

@@ -5,6 +5,7 @@ use super::{Field, Figure};
 use crate::server::acl::log::Reason;
 use crate::server::pubsub::Kind;
 use crate::server::stats::rates::Rate;
+use std::sync::atomic::Ordering;
 
 pub const FIELDS: &[Field] = &[
     Field::new("total_connections_received", |view| load_u64(&view.server.stats.connections_received).into()),
@@ -26,7 +27,7 @@ pub const FIELDS: &[Field] = &[
     Field::new("sync_full", |view| load_u64(&view.server.replicas.sync_full).into()),
     Field::new("sync_partial_ok", |view| load_u64(&view.server.replicas.sync_partial_ok).into()),
     Field::new("sync_partial_err", |view| load_u64(&view.server.replicas.sync_partial_err).into()),
-    Field::new("expired_subkeys", |_| 0u64.into()),
+    Field::new("expired_subkeys", |view| view.sum(|stats| stats.keys.expired_fields.value()).into()),
     Field::new("expired_keys", |view| view.sum(|stats| stats.keys.expired.value()).into()),
     Field::new("expired_stale_perc", |view| Figure::Ratio(view.server.expire_cycle.stale_perc())),
     Field::new("expired_time_cap_reached_count", |view| load_u64(&view.server.expire_cycle.time_cap_reached).into()),
@@ -45,8 +46,8 @@ pub const FIELDS: &[Field] = &[
     Field::new("latest_fork_usec", |_| 0u64.into()),
     // Nothing forks here: snapshots begun.
     Field::new("total_forks", |view| load_u64(&view.server.save_status.snapshots).into()),
-    Field::new("migrate_cached_sockets", |_| 0u64.into()),
-    Field::new("slave_expires_tracked_keys", |_| 0u64.into()),
+    Field::new("migrate_cached_sockets", |view| view.server.migrations.cached_sockets.load(Ordering::Relaxed).into()),
+    Field::new("slave_expires_tracked_keys", |view| view.server.own_expiries.len().into()),
     Field::new("active_defrag_hits", |_| 0u64.into()),
     Field::new("active_defrag_misses", |_| 0u64.into()),
     Field::new("active_defrag_key_hits", |_| 0u64.into()),

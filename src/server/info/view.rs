@@ -43,6 +43,8 @@ pub struct ClientsView {
 pub struct MemoryView {
     pub keys: usize,
     pub tables: Vec<DbMemory>,
+    /// What replicas read, which all of them share, and what of it is kept whether anybody needs it or not.
+    pub replication_buffers: usize,
     pub backlog: usize,
     pub overhead: usize,
 }
@@ -112,7 +114,12 @@ impl<'a> View<'a> {
 
     pub fn memory(&self) -> &MemoryView {
         self.memory.get_or_init(|| {
-            let mut view = MemoryView { backlog: self.server.journal.memory(), ..MemoryView::default() };
+            let replication_buffers = match self.server.journal.backlog() {
+                Some(_) => self.server.journal.memory(),
+                None => 0,
+            };
+            let backlog = replication_buffers.min(self.config.repl_backlog_size as usize);
+            let mut view = MemoryView { replication_buffers, backlog, ..MemoryView::default() };
             for db in 0..self.server.keyspace.databases() {
                 let mut part = DbMemory { db, keys: 0, volatile: 0, bytes: 0 };
                 for shard in (0..SHARDS).filter_map(|shard| self.locked.shard(shard).db(db)) {
@@ -127,9 +134,16 @@ impl<'a> View<'a> {
             }
             let clients = self.clients();
             let tables: usize = view.tables.iter().map(|table| table.bytes).sum();
-            view.overhead = self.startup() + tables + view.backlog + clients.normal_bytes + clients.replica_bytes;
+            let replicas = view.replication_buffers + clients.replica_bytes;
+            view.overhead = self.startup() + tables + replicas + clients.normal_bytes;
             view
         })
+    }
+
+    /// What replicas cost: their connections, and what they hold back beyond the backlog.
+    pub fn replica_bytes(&self) -> usize {
+        let memory = self.memory();
+        self.clients().replica_bytes + memory.replication_buffers - memory.backlog
     }
 
     pub fn allocator(&self) -> AllocatorView {
@@ -145,7 +159,7 @@ impl ClientsView {
         let bytes = client.memory();
         if client.has(flag::REPLICA) {
             self.replicas += 1;
-            self.replica_bytes += bytes;
+            self.replica_bytes += bytes - load(&client.feed_bytes).min(bytes);
         } else {
             self.normal += 1;
             self.normal_bytes += bytes;

@@ -2,6 +2,7 @@
 
 pub mod latency_histogram;
 pub mod rates;
+pub mod running;
 
 use super::state::Server;
 use crate::base::counter::Counter;
@@ -41,6 +42,7 @@ pub struct WorkerStats {
     /// Error replies by prefix.
     pub errors: Mutex<BTreeMap<String, u64>>,
     pub error_replies: Counter,
+    pub running: running::Running,
 }
 
 impl WorkerStats {
@@ -55,6 +57,7 @@ impl WorkerStats {
             output_bytes: Counter::new(),
             errors: Mutex::default(),
             error_replies: Counter::new(),
+            running: running::Running::default(),
         }
     }
 
@@ -146,6 +149,7 @@ impl Server {
         self.acl.log.reset_counts();
         self.expire_cycle.reset_stats();
         self.eviction.reset_stats();
+        self.replicas.reset_stats();
         self.lazyfree.freed.store(0, Ordering::Relaxed);
     }
 }

@@ -3,6 +3,7 @@
 use super::{DebugCommand, switch};
 use crate::commands::args;
 use crate::commands::error::CommandError;
+use crate::engine::memory;
 use crate::resp::Args;
 use crate::server::commands::config;
 use crate::server::config::read_memory;
@@ -48,6 +49,7 @@ pub const SUBCOMMANDS: &[DebugCommand] = &[
         "How long a client's reply buffer is remembered as large, and whether it shrinks.",
         replybuffer,
     ),
+    DebugCommand::new("MALLCTL", (1, 1), "<key>", "Shows a number among the allocator's settings.", mallctl),
     DebugCommand::new(
         "CONFIG-REWRITE-FORCE-ALL",
         (0, 0),
@@ -56,6 +58,12 @@ pub const SUBCOMMANDS: &[DebugCommand] = &[
         rewrite_all,
     ),
 ];
+
+fn mallctl(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, CommandError> {
+    let figure = memory::allocator_figure(&args[2]).ok_or(CommandError::fixed("ERR No such file or directory"))?;
+    ctx.reply.integer(figure as i64);
+    Ok(SessionFlow::Done)
+}
 
 fn done(ctx: &mut SessionContext<'_>) -> Result<SessionFlow, CommandError> {
     ctx.reply.ok();

@@ -27,6 +27,6 @@ group! { $ data_params {
         "Entries of a node of a stream; 0 for no limit.";
     encoding_names: EncodingNames = EncodingNames::Redis70, "encoding-names", EncodingNames::KIND, [],
         "Names of OBJECT ENCODING: redis-7.0 calls every list quicklist and every set without numbers hashtable, as 7.0 does; redis-7.2 names the packed forms, too.";
-    notify_keyspace_events: KeyspaceEvents = KeyspaceEvents(0), "notify-keyspace-events", Kind::Special("letters of KEg$lshzxetdnmA"), [],
+    notify_keyspace_events: EventClasses = EventClasses::NONE, "notify-keyspace-events", Kind::Special("letters of KEg$lshzxetdnmA"), [],
         "Events that are published: K and/or E, and classes; A is g$lshzxetd.";
 } }

@@ -40,8 +40,8 @@ group! { $ general_params {
         "There is no memory test after a crash here.";
     use_exit_on_panic: bool = false, "use-exit-on-panic", Kind::Bool, [HIDDEN],
         "For tests: exit instead of abort on a broken invariant.";
-    watchdog_period: u32 = 0, "watchdog-period", Kind::integer(0, INT_MAX), [HIDDEN NO_EFFECT],
-        "For debugging in Redis: milliseconds after which a slow event is logged.";
+    watchdog_period: u32 = 0, "watchdog-period", Kind::integer(0, INT_MAX), [HIDDEN],
+        "For debugging: a batch of commands that takes more milliseconds is told to the log while it runs; 0 for never.";
     hz: u32 = 10, "hz", Kind::integer(0, INT_MAX), [],
         "How often per second background work runs, from 1 to 500; values beyond are cut to that.";
     dynamic_hz: bool = true, "dynamic-hz", Kind::Bool, [NO_EFFECT],

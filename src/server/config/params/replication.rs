@@ -32,7 +32,7 @@ group! { $ replication_params {
     repl_diskless_sync: bool = true, "repl-diskless-sync", Kind::Bool, [],
         "Send snapshots to replicas without a file.";
     repl_diskless_sync_delay: u32 = 5, "repl-diskless-sync-delay", Kind::integer(0, INT_MAX), [],
-        "Seconds to wait for more replicas before such a snapshot.";
+        "Seconds to wait for more replicas before such a snapshot, if this is not the default or repl-diskless-sync-max-replicas is set.";
     repl_diskless_sync_max_replicas: u32 = 0, "repl-diskless-sync-max-replicas", Kind::integer(0, INT_MAX), [],
         "Start at once when so many replicas wait; 0 for no such number.";
     repl_diskless_load: ReplDisklessLoad = ReplDisklessLoad::Disabled, "repl-diskless-load", ReplDisklessLoad::KIND, [DENY_LOADING],

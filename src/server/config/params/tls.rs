@@ -23,6 +23,8 @@ group! { $ tls_params {
         "There is no finite-field Diffie-Hellman here.";
     tls_auth_clients: TlsAuthClients = TlsAuthClients::Yes, "tls-auth-clients", TlsAuthClients::KIND, [],
         "Whether clients must show a certificate: yes, no, optional.";
+    tls_auth_clients_user: TlsAuthClientsUser = TlsAuthClientsUser::Off, "tls-auth-clients-user", TlsAuthClientsUser::KIND, [],
+        "CN: who shows a certificate is the ACL user of its common name, without a password; off: the default user.";
     tls_replication: bool = false, "tls-replication", Kind::Bool, [],
         "Use TLS towards the primary.";
     tls_cluster: bool = false, "tls-cluster", Kind::Bool, [],

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Runs the tests of the rooms with unsafe code under Miri, which sees undefined behaviour: scripts/miri.sh [FILTER…]
+# Miri interprets, a hundred times slower than the machine: property tests take few cases there (cfg!(miri)), and CI leaves it out.
+# It needs a nightly toolchain: rustup toolchain install nightly --component miri,rust-src
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cargo +nightly miri --version >/dev/null 2>&1 || {
+    echo "miri: not installed; rustup toolchain install nightly --component miri,rust-src" >&2
+    exit 1
+}
+# Tests leak the keyspace on purpose; the hash seed comes from the system.
+export MIRIFLAGS="-Zmiri-ignore-leaks -Zmiri-disable-isolation ${MIRIFLAGS:-}"
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/miri
+[ $# -gt 0 ] || set -- engine::
+for filter in "$@"; do
+    cargo +nightly miri test --quiet --lib "$filter"
+done

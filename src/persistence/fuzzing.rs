@@ -1,0 +1,137 @@
+//! The bodies of the fuzz targets for files: here, so that a bounded run of the same can be an ordinary test
+//! (`tests/fuzz_files.rs`), for the fuzzer itself needs a nightly compiler.
+
+use super::aof_load::{self, Place};
+use super::aof_manifest::{Manifest, Part};
+use super::rdb_load::{self, Rules};
+use super::storage::{Output, Storage};
+use crate::engine::limits::Limits;
+use crate::rdb::dump::Verify;
+use crate::rdb::{Item, Reader, Writer, dump, encode, value};
+use crate::server::Server;
+use crate::server::config::{Config, ConfigStore};
+use crate::server::session::SessionCommand;
+use crate::server::table::CommandTable;
+use std::io::{self, Cursor, Read};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+/// Reads an RDB file in two pieces; every value that is accepted must be writable and readable again.
+pub fn rdb(bytes: &[u8]) {
+    let limits = Limits::default();
+    let mut reader = Reader::new(false);
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    for piece in [first, second] {
+        reader.feed(piece);
+        loop {
+            let key = match reader.next_item() {
+                Ok(Some(Item::Key(key))) => key,
+                Ok(Some(Item::End)) | Err(_) => return,
+                Ok(Some(_)) => continue,
+                Ok(None) => break,
+            };
+            let Ok(decoded) = value::decode(key.kind, key.lineage, key.body, &limits) else { continue };
+            let record = decoded.into_record(&key.key, key.expiry);
+            let mut again = Writer::new(12, false, encode::Options::default());
+            again.record(0, &record);
+            let mut whole = Vec::new();
+            encode::value(&mut whole, &record);
+            let (kind, body) = whole.split_first().expect("a type byte");
+            let same = value::decode(*kind, crate::rdb::format::Lineage::Redis, body, &limits);
+            assert!(same.is_ok(), "type {kind} is refused when it comes back");
+        }
+    }
+}
+
+/// A payload of RESTORE, its checksum taken for right.
+pub fn restore(bytes: &[u8]) {
+    if let Ok((kind, lineage, body)) = dump::open(bytes, Verify::No) {
+        let _ = value::decode(kind, lineage, body, &Limits::default());
+    }
+}
+
+/// Loads a file into a server as at its start: an RDB file, or an append-only file with or without RDB preamble.
+pub fn load(bytes: &[u8]) {
+    let server = server();
+    rdb_load::empty_all(&mut server.keyspace.lock_all());
+    if bytes.starts_with(b"REDIS") {
+        let rules = Rules { keep_expired: true, replace: true, name_expired: false };
+        let _ = rdb_load::load(server, &mut Cursor::new(bytes), rules);
+        rdb_load::empty_all(&mut server.keyspace.lock_all());
+    }
+    let manifest =
+        Manifest { base: Some(Part { name: "file".to_owned(), seq: 1 }), base_seq: 1, ..Manifest::default() };
+    let file = OneFile(bytes.to_vec());
+    let _ = aof_load::load_all(server, Place { storage: &file, dir: Path::new("") }, &manifest);
+}
+
+/// A manifest: what is accepted is read back the same.
+pub fn manifest(bytes: &[u8]) {
+    if let Ok(manifest) = Manifest::parse(&String::from_utf8_lossy(bytes)) {
+        let again = Manifest::parse(&manifest.text());
+        assert!(again.is_ok_and(|again| again.text() == manifest.text()) || manifest.text().is_empty());
+    }
+}
+
+/// One server for all runs. Of the session's commands it has only those that belong into a file: others would end the
+/// process or write files of their own.
+fn server() -> &'static Server {
+    static SERVER: OnceLock<&'static Server> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        let wanted = ["multi", "exec", "discard", "select", "flushall", "flushdb", "swapdb", "publish"];
+        let commands: Vec<SessionCommand> = crate::server::commands::FAMILIES
+            .iter()
+            .copied()
+            .flatten()
+            .filter(|command| wanted.contains(&command.spec.name))
+            .copied()
+            .collect();
+        let table = CommandTable::leak(crate::commands::FAMILIES, &[&commands.leak()[..]]);
+        Server::leak(ConfigStore::new(Config::default()), table, None, 0)
+    })
+}
+
+/// A disk that holds one file, whatever it is called.
+struct OneFile(Vec<u8>);
+
+impl Storage for OneFile {
+    fn create(&self, _: &Path) -> io::Result<Arc<dyn Output>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn append(&self, _: &Path) -> io::Result<Arc<dyn Output>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn open(&self, _: &Path) -> io::Result<Box<dyn Read + Send>> {
+        Ok(Box::new(Cursor::new(self.0.clone())))
+    }
+
+    fn len(&self, _: &Path) -> io::Result<u64> {
+        Ok(self.0.len() as u64)
+    }
+
+    fn truncate(&self, _: &Path, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn remove(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn create_dir(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn is_dir(&self, _: &Path) -> bool {
+        true
+    }
+
+    fn sync_dir_of(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+}

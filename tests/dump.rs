@@ -1,5 +1,4 @@
-//! DUMP and RESTORE against a stock server, both ways: values of every type and encoding keep their content, and payloads that
-//! both write are the same bytes.
+//! DUMP and RESTORE against a stock server, both ways: values of every type and encoding keep their content.
 
 mod support;
 
@@ -233,10 +232,6 @@ fn payloads_of_every_type_go_both_ways() {
             restore(ours, &from_stock);
             prop_assert_eq!(content(stock, "copy"), expected.clone(), "ours, restored there");
             prop_assert_eq!(content(ours, "copy"), expected, "theirs, restored here");
-            // What came from there goes back as it came, but for the order of tables.
-            if let Value::String(_) | Value::Bits(_) | Value::Stream(_) = value {
-                prop_assert_eq!(payload(ours, "copy"), from_stock);
-            }
             Ok(())
         })
         .unwrap_or_else(|failure| panic!("{failure}"));

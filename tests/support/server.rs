@@ -85,7 +85,9 @@ impl Server {
     pub fn start_in(dir: &Path, args: &[&str]) -> Server {
         let args: Vec<String> = args.iter().map(|word| word.to_string()).collect();
         let port = free_port();
-        let mut server = Server { child: spawn(dir, port, &args), port, dir: dir.to_owned(), args };
+        let binary = binary();
+        let child = spawn(&binary, dir, port, &args);
+        let mut server = Server { child, binary, port, dir: dir.to_owned(), args };
         if server.await_ready().is_err() {
             panic!("the server did not start: {}", server.log());
         }

@@ -13,7 +13,7 @@ use super::target::{Answer, Target};
 use crate::base::clock;
 use crate::base::number::{IntText, parse_i64};
 use crate::commands::error::{self, CommandError};
-use crate::commands::keyspec::KeySpec;
+use crate::commands::keyspec::{Find, KeySpec};
 use crate::commands::spec::Group;
 use crate::engine::keyspace::{Locked, ShardSet, shard_of};
 use crate::net::dial::{self, Dial};
@@ -30,13 +30,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// Everything behind the word.
+const KEYS: KeySpec = KeySpec::after("KEYS", -2).find(Find::Range { last: -1, step: 1, limit: 0 });
+
 pub const COMMANDS: &[SessionCommand] = &[SessionCommand::new("migrate", -6, migrate)
     .group(Group::Generic)
     .since("2.6.0")
     .write()
     .categories(&["keyspace", "dangerous"])
     .tips(&["nondeterministic_output"])
-    .keys(&[KeySpec::at(3).rw().access().delete(), KeySpec::after("KEYS", -2).rw().access().delete().incomplete()])
+    .keys(&[KeySpec::at(3).rw().access().delete(), KEYS.rw().access().delete().incomplete()])
     .syntax(
         "host port <key | \"\"> destination-db timeout [COPY] [REPLACE] [AUTH password | AUTH2 username password] \
          [KEYS key [key ...]]",

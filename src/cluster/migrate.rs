@@ -30,21 +30,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// Everything behind the word.
+const KEYS: KeySpec = KeySpec::after("KEYS", -2).find(Find::Range { last: -1, step: 1, limit: 0 });
+
 pub const COMMANDS: &[SessionCommand] = &[SessionCommand::new("migrate", -6, migrate)
     .group(Group::Generic)
     .since("2.6.0")
     .write()
     .categories(&["keyspace", "dangerous"])
     .tips(&["nondeterministic_output"])
-    .keys(&[
-        KeySpec::at(3).rw().access().delete(),
-        KeySpec::after("KEYS", -2)
-            .find(Find::Range { last: -1, step: 1, limit: 0 })
-            .rw()
-            .access()
-            .delete()
-            .incomplete(),
-    ])
+    .keys(&[KeySpec::at(3).rw().access().delete(), KEYS.rw().access().delete().incomplete()])
     .syntax(
         "host port <key | \"\"> destination-db timeout [COPY] [REPLACE] [AUTH password | AUTH2 username password] \
          [KEYS key [key ...]]",

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures rsredis and the installed redis-server side by side, interleaved, and prints Markdown tables with ratios.
 
-usage: bench.py --server BINARY --loadgen BINARY [--full] [--only hot,mix,mem,snap,aof,repl,bench] [--rounds N]
+usage: bench.py --server BINARY --loadgen BINARY [--full] [--only hot,mix,mem,snap,aof,persistence,repl,bench] [--rounds N]
                 [--seconds S] [--other NAME=BINARY]…
 
 CPU us/op is user and system time of the server process per operation: client and servers share the machine, so that
@@ -225,6 +225,10 @@ class Bench:
                     line["everysec: CPU us/op at P1"] = got and got["cpu_us_op"]
                 server.stop()
         self.by_line("AOF", numbers)
+
+    def persistence(self):
+        self.snap()
+        self.aof()
 
     def repl(self):
         numbers = {}

@@ -26,7 +26,7 @@ fn push(port: u16, key: &str, log: &mut Log, stop: &AtomicBool) {
         let number = log.sent.to_string();
         log.sent += 1;
         // Transactions too: a half of one must never be seen.
-        let replies: &[&[&str]] = if log.sent % 5 == 0 {
+        let replies: &[&[&str]] = if log.sent.is_multiple_of(5) {
             &[
                 &["MULTI"],
                 &["RPUSH", key, &number],
@@ -92,7 +92,7 @@ fn check(server: &Server, logs: &mut [Log], deadline: Option<Instant>) {
 fn moments(count: u64) -> impl Iterator<Item = (Duration, bool)> {
     (1..=count).map(|n| {
         let noise = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-        (Duration::from_millis(10 + noise % 120), noise % 3 == 0)
+        (Duration::from_millis(10 + noise % 120), noise.is_multiple_of(3))
     })
 }
 

@@ -146,7 +146,7 @@ fn damaged_files_do_no_harm() {
                 fuzzing::rdb(&file);
                 fuzzing::restore(&payload);
                 fuzzing::manifest(&manifest);
-                if runs % 10 == 0 {
+                if runs.is_multiple_of(10) {
                     fuzzing::load(&file);
                 }
             });

@@ -48,6 +48,7 @@ mod stream_group;
 mod stream_id;
 mod stream_info;
 mod stream_pending;
+mod stream_producer;
 mod stream_read;
 mod stream_trim;
 mod string;
@@ -96,6 +97,7 @@ pub const FAMILIES: &[&[KeyCommand]] = &[
     stream_delete::COMMANDS,
     stream_group::COMMANDS,
     stream_info::COMMANDS,
+    stream_producer::COMMANDS,
     stream_read::COMMANDS,
     stream_trim::COMMANDS,
     string::COMMANDS,

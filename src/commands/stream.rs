@@ -8,6 +8,7 @@ use super::error::{self, CommandError};
 use super::keyspec::KeySpec;
 use super::spec::{Group, KeyCommand, KeyHandler};
 use super::stream_id::{self, NewId, reply_id};
+use super::stream_producer::Message;
 use super::stream_trim::TrimOptions;
 use crate::engine::stream::{Deletion, Entry, References, Refused, Stream, StreamId, Totals};
 use crate::resp::{Args, Reply};
@@ -21,7 +22,7 @@ pub const COMMANDS: &[KeyCommand] = &[
         .fast()
         .tips(&["nondeterministic_output"])
         .keys(&[KeySpec::at(1).rw().update().notes("UPDATE instead of INSERT because of the optional trimming feature")])
-        .syntax("key [NOMKSTREAM] [KEEPREF | DELREF | ACKED] [<MAXLEN | MINID> [= | ~] threshold [LIMIT count]] <* | id> field value [field value ...]")
+        .syntax("key [NOMKSTREAM] [KEEPREF | DELREF | ACKED] [IDMPAUTO producer-id | IDMP producer-id idempotent-id] [<MAXLEN | MINID> [= | ~] threshold [LIMIT count]] <* | id> field value [field value ...]")
         .summary("Appends an entry to a stream.")
         .complexity("O(1) when adding a new entry, O(N) when trimming where N being the number of entries evicted."),
     KeyCommand::new("xlen", 2, xlen)
@@ -83,7 +84,7 @@ pub fn reply_entry(reply: &mut Reply, entry: &Entry<'_>) {
 fn xadd(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandError> {
     let key = &args[1];
     let mut options = TrimOptions::default();
-    let (mut index, mut is_new_allowed) = (2, true);
+    let (mut index, mut is_new_allowed, mut message) = (2, true, None);
     // What is no option is the id; a name of an option at the very end is an id that will be refused.
     while &args[index] != b"*" {
         match options.read(args, index)? {
@@ -92,9 +93,17 @@ fn xadd(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandErro
                 is_new_allowed = false;
                 index += 1;
             }
+            None if Message::is_option(args, index) => {
+                if message.is_some() {
+                    return Err(error::SYNTAX);
+                }
+                let found = Message::read(args, index)?;
+                index = found.behind;
+                message = Some(found);
+            }
             None => break,
         }
-        if index == args.len() {
+        if index >= args.len() {
             return Err(CommandError::wrong_arity("xadd"));
         }
     }
@@ -111,6 +120,13 @@ fn xadd(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandErro
         ctx.reply.null();
         return Ok(KeyFlow::Done);
     }
+    if let Some(message) = &mut message {
+        message.complete(pairs);
+        if let Some(id) = message.sent_before(&mut ctx.keys, key)? {
+            reply_id(ctx.reply, id);
+            return Ok(KeyFlow::Done);
+        }
+    }
     let (now_ms, limits) = (ctx.keys.now_ms, &ctx.keys.settings.limits);
     let stream = ctx.keys.stream_or_new(key, |_| Stream::new())?;
     if stream.last_id() == StreamId::MAX {
@@ -124,6 +140,9 @@ fn xadd(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandErro
         Refused::NotAboveLast => NOT_ABOVE,
         Refused::TooLarge => CommandError::fixed("ERR Elements are too large to be stored"),
     })?;
+    if let Some(message) = &message {
+        message.record(stream, id, now_ms);
+    }
     let text = id.text();
     ctx.reply.bulk(&text);
     ctx.keys.touch(key, EventClasses::STREAM, "xadd");
@@ -133,6 +152,12 @@ fn xadd(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandErro
         exact = ctx.keys.write_stream(key)?.and_then(|stream| wish.exact(stream));
     }
     match exact {
+        _ if message.as_ref().is_some_and(Message::is_automatic) => {
+            let threshold = exact.as_ref().map(|(at, threshold)| (*at, threshold.as_slice()));
+            if let Some(message) = &message {
+                message.propagate(&mut ctx.keys, args, threshold, (index, &text));
+            }
+        }
         Some((at, threshold)) => {
             ctx.keys.propagate_replacing(args, &[(at - 1, b"="), (at, &threshold), (index, &text)]);
         }

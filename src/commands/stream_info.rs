@@ -127,7 +127,8 @@ fn xinfo_stream(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, Com
     let (reply, stream) = stream(ctx, &args[2])?;
     let full = full_count(args)?;
     let totals = stream.totals();
-    reply.map(if full.is_some() { 9 } else { 10 });
+    let producers = stream.producers();
+    reply.map(if full.is_some() { 9 } else { 10 } + if producers.is_some() { 6 } else { 0 });
     field(reply, "length", stream.len());
     field(reply, "radix-tree-keys", stream.nodes().len());
     field(reply, "radix-tree-nodes", stream.radix_nodes());
@@ -138,6 +139,14 @@ fn xinfo_stream(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, Com
     field(reply, "entries-added", totals.entries_added as usize);
     reply.bulk(b"recorded-first-entry-id");
     reply_id(reply, stream.first_id());
+    if let Some(producers) = producers {
+        field(reply, "idmp-duration", producers.duration_s as usize);
+        field(reply, "idmp-maxsize", producers.keys_max);
+        field(reply, "pids-tracked", producers.producers_len());
+        field(reply, "iids-tracked", producers.keys_len());
+        field(reply, "iids-added", producers.added as usize);
+        field(reply, "iids-duplicates", producers.duplicates as usize);
+    }
     match full {
         None => {
             field(reply, "groups", stream.groups_len());

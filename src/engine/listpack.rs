@@ -227,8 +227,14 @@ impl Listpack {
     }
 
     /// Bytes that `text` takes as an entry.
+    #[inline]
     pub fn entry_size(text: &[u8]) -> usize {
         Draft::new(text).total()
+    }
+
+    #[inline]
+    pub fn int_size(value: i64) -> usize {
+        Draft::int(value).total()
     }
 }
 
@@ -244,22 +250,13 @@ impl Listpack {
         self.splice(self.byte_len() - 1, 0, &Draft::int(value));
     }
 
-    /// Appends several elements with one change of the block.
+    /// Appends several elements with one change of the block: `fill` writes exactly `count` of them, `bytes` in all.
     #[inline]
-    pub fn extend<'a>(&mut self, elements: impl Iterator<Item = Element<'a>> + Clone) {
-        let draft = |element| match element {
-            Element::Int(value) => Draft::int(value),
-            Element::Bytes(text) => Draft::new(text),
-        };
-        let (total, count) =
-            elements.clone().map(draft).fold((0, 0), |(total, count), draft| (total + draft.total(), count + 1));
-        let mut place = self.make_room(self.byte_len() - 1, 0, total);
-        for draft in elements.map(draft) {
-            let (here, rest) = place.split_at_mut(draft.total());
-            draft.write(here);
-            place = rest;
-        }
+    pub fn extend(&mut self, bytes: usize, count: usize, fill: impl FnOnce(&mut Filler<'_>)) {
         self.store_count(self.known_len().map(|known| known + count));
+        let mut filler = Filler { place: self.make_room(self.byte_len() - 1, 0, bytes) };
+        fill(&mut filler);
+        assert!(filler.place.is_empty(), "elements fill the room that was made for them");
     }
 
     pub fn push_front(&mut self, text: &[u8]) {
@@ -408,6 +405,30 @@ impl Drop for Listpack {
 impl std::fmt::Debug for Listpack {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+/// Room at the end of a listpack, filled in order.
+pub struct Filler<'a> {
+    place: &'a mut [u8],
+}
+
+impl Filler<'_> {
+    #[inline]
+    pub fn text(&mut self, text: &[u8]) {
+        self.draft(&Draft::new(text));
+    }
+
+    #[inline]
+    pub fn int(&mut self, value: i64) {
+        self.draft(&Draft::int(value));
+    }
+
+    #[inline]
+    fn draft(&mut self, draft: &Draft<'_>) {
+        let (here, rest) = std::mem::take(&mut self.place).split_at_mut(draft.total());
+        draft.write(here);
+        self.place = rest;
     }
 }
 

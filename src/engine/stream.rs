@@ -1,4 +1,4 @@
-//! The stream: entries in listpacks, which an ordered tree holds by the id of their first entry; and consumer groups.
+//! The stream: entries in listpacks, which an ordered tree holds by the id of their first entry; consumer groups; producers.
 //!
 //! ```text
 //!   tree    id of node 1   id of node 2   …   id of node n         entries are appended to the last node only
@@ -14,17 +14,20 @@ mod group;
 mod id;
 mod lag;
 mod node;
+mod producers;
 mod range;
 mod trim;
 
 use std::collections::{BTreeMap, btree_map};
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use entries::{Entries, Totals};
 pub use group::{Consumer, ConsumerId, Group, Pending};
 pub use id::{IdText, StreamId};
 pub use lag::Counter;
 pub use node::Entry;
+pub use producers::Producers;
 pub use range::{Range, RangeRev};
 pub use trim::{Threshold, Trim};
 
@@ -40,6 +43,8 @@ pub struct Stream(Box<Body>);
 struct Body {
     entries: Entries,
     groups: BTreeMap<Box<[u8]>, Group>,
+    /// Only where producers give keys to their messages.
+    producers: Option<Box<Producers>>,
 }
 
 /// Why an entry was not added.
@@ -94,7 +99,7 @@ impl Stream {
     }
 
     pub fn from_entries(entries: Entries) -> Self {
-        Stream(Box::new(Body { entries, groups: BTreeMap::new() }))
+        Stream(Box::new(Body { entries, ..Body::default() }))
     }
 
     pub fn encoding(&self) -> &'static str {
@@ -104,7 +109,8 @@ impl Stream {
     /// Bytes taken from the allocator, without the word itself; `samples` bounds the nodes looked at, 0 = all.
     pub fn memory_usage(&self, samples: usize) -> usize {
         let groups = self.0.groups.iter().map(|(name, group)| name.len() + size_of::<Box<[u8]>>() + group.memory());
-        size_of::<Body>() + self.0.entries.memory(samples) + groups.sum::<usize>()
+        let producers = self.producers().map_or(0, Producers::memory);
+        size_of::<Body>() + self.0.entries.memory(samples) + groups.sum::<usize>() + producers
     }
 
     /// Allocations that dropping it frees, roughly.
@@ -113,6 +119,25 @@ impl Stream {
         self.nodes().len() + groups.values().next().map_or(0, |group| groups.len() * (1 + group.pending_len()))
     }
 }
+
+/// Producers.
+impl Stream {
+    pub fn producers(&self) -> Option<&Producers> {
+        self.0.producers.as_deref()
+    }
+
+    pub fn producers_mut(&mut self) -> &mut Producers {
+        PRODUCERS_SEEN.store(true, Ordering::Relaxed);
+        self.0.producers.get_or_insert_default()
+    }
+
+    /// Whether any stream ever had producers with keys since the start: files then need a version that can say so.
+    pub fn producers_seen() -> bool {
+        PRODUCERS_SEEN.load(Ordering::Relaxed)
+    }
+}
+
+static PRODUCERS_SEEN: AtomicBool = AtomicBool::new(false);
 
 /// Consumer groups.
 impl Stream {
@@ -159,7 +184,7 @@ impl Stream {
 impl Stream {
     /// Deletes an entry by its id.
     pub fn delete(&mut self, id: StreamId, references: References) -> Deletion {
-        let Body { entries, groups } = &mut *self.0;
+        let Body { entries, groups, .. } = &mut *self.0;
         if references == References::Respect && entries.contains(id) && is_referenced(groups, id) {
             return Deletion::Referenced;
         }
@@ -171,7 +196,7 @@ impl Stream {
 
     /// Trims; how many entries went.
     pub fn trim(&mut self, trim: &Trim, references: References) -> u64 {
-        let Body { entries, groups } = &mut *self.0;
+        let Body { entries, groups, .. } = &mut *self.0;
         match references {
             References::Keep => entries.trim(trim, None),
             References::Delete => entries.trim(

@@ -4,27 +4,49 @@
 //! sleep again: at one request per read these wake-ups cost a quarter of all its time. Giving the core away once, before the
 //! kernel is asked to put the thread to sleep, lets the clients on that core write their next requests: then there is often no
 //! need to sleep at all, and more requests come per wake-up. Clients elsewhere gain nothing by it, and whoever serves a single
-//! connection has nobody to gather requests from: these two cases are left out.
+//! connection has nobody to gather requests from: these two cases are left out. So is, for a while, a machine that has more to do
+//! than to serve these clients: there the core would be gone for many time slices.
 
+use crate::base::clock::Stopwatch;
 use std::cell::Cell;
 
 /// Giving the core away is of use if so many reads came since the last sleep.
 const READS_MIN: u32 = 2;
+/// More than one time slice: others than our clients are waiting for the core.
+const CROWDED_NS: u64 = 4_000_000;
+/// Sleeps without giving the core away after that.
+const PATIENCE: u32 = 100;
+
+struct Parking {
+    /// Reads from clients on this machine since the worker's last sleep.
+    reads: Cell<u32>,
+    patience: Cell<u32>,
+    stopwatch: Stopwatch,
+}
 
 thread_local! {
-    /// Reads from clients on this machine since the worker's last sleep.
-    static READS: Cell<u32> = const { Cell::new(0) };
+    static PARKING: Parking = Parking { reads: Cell::new(0), patience: Cell::new(0), stopwatch: Stopwatch::new() };
 }
 
 /// To be called for each read from a client on this machine.
 #[inline]
 pub fn note_local_read() {
-    READS.set(READS.get() + 1);
+    PARKING.with(|parking| parking.reads.set(parking.reads.get() + 1));
 }
 
 /// To be called before a worker's thread sleeps.
 pub fn before_sleep() {
-    if READS.replace(0) >= READS_MIN {
+    PARKING.with(|parking| {
+        if parking.reads.replace(0) < READS_MIN {
+            return;
+        }
+        if let Some(left) = parking.patience.get().checked_sub(1) {
+            return parking.patience.set(left);
+        }
+        let start = parking.stopwatch.raw();
         std::thread::yield_now();
-    }
+        if parking.stopwatch.ns_between(start, parking.stopwatch.raw()) > CROWDED_NS {
+            parking.patience.set(PATIENCE);
+        }
+    });
 }

@@ -161,6 +161,15 @@ impl CommandWriter {
             b"MAXDELETEDID",
             &totals.max_deleted_id.text(),
         ]);
+        if let Some(producers) = stream.producers() {
+            let (seconds, keys) = (IntText::new(producers.duration_s as i64), IntText::new(producers.keys_max as i64));
+            self.command(&[b"XCFGSET", key, b"IDMP-DURATION", &seconds, b"IDMP-MAXSIZE", &keys]);
+            for (producer, keys) in producers.iter() {
+                for (message, id) in keys.filter(|(_, id)| stream.contains(*id)) {
+                    self.command(&[b"XIDMPRECORD", key, producer, message, &id.text()]);
+                }
+            }
+        }
         for (name, group) in stream.groups() {
             let read = group.entries_read.map_or(-1, |read| read as i64);
             let last = group.last_id.text();

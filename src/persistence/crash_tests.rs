@@ -145,10 +145,10 @@ fn live(disk: &'static CrashingDisk, random: &mut Random, policy: Appendfsync) -
 #[test]
 fn no_acknowledged_write_is_lost_whenever_the_power_fails() {
     for policy in [Appendfsync::Always, Appendfsync::No] {
-        for seed in 0..if cfg!(miri) { 1 } else { 8 } {
+        for seed in 0..if cfg!(miri) { 1 } else { 5 } {
             let mut random = Random::seeded(seed);
             let mut disk = CrashingDisk::leak();
-            for _ in 0..8 {
+            for _ in 0..6 {
                 let (survivor, acknowledged) = live(disk, &mut random, policy);
                 let found = Life::start(survivor, policy, true).written;
                 assert!(found >= acknowledged, "seed {seed}: {found} of {acknowledged} acknowledged writes");

@@ -86,7 +86,6 @@ struct Job {
     offset: u64,
 }
 
-#[derive(Default)]
 struct Batch {
     bytes: Vec<u8>,
     jobs: Vec<Job>,
@@ -246,7 +245,7 @@ fn read(
     let skip = server.save_status.skip_checksum.load(Ordering::Acquire);
     let mut reader = Reader::new(config.rdbchecksum && !skip);
     let mut piece = vec![0; PIECE];
-    let (mut batch, mut summary) = (Batch::default(), Summary::default());
+    let (mut batch, mut summary) = (Batch::new(), Summary::default());
     let mut delay = LoadDelay { setting: config.key_load_delay, keys: 0 };
     while !reader.is_done() {
         let len = match source.read(&mut piece) {
@@ -271,7 +270,7 @@ fn read(
                     batch.push(&key, offset);
                     delay.after_key();
                     if batch.bytes.len() >= BATCH {
-                        deliver(std::mem::take(&mut batch));
+                        deliver(std::mem::replace(&mut batch, Batch::new()));
                     }
                 }
                 Item::End => break,
@@ -396,6 +395,10 @@ fn load_functions(server: &'static Server, summary: &Summary, rule: Libraries) -
 }
 
 impl Batch {
+    fn new() -> Self {
+        Batch { bytes: Vec::with_capacity(BATCH + BATCH / 8), jobs: Vec::with_capacity(BATCH / 128) }
+    }
+
     fn push(&mut self, item: &KeyItem<'_>, offset: u64) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&item.key);

@@ -7,7 +7,7 @@ use crate::base::clock;
 use crate::engine::hash::Hash;
 use crate::engine::keyspace::Locked;
 use crate::engine::memory;
-use crate::engine::stream::Group as StreamGroup;
+use crate::engine::stream::{Group as StreamGroup, Stream};
 use crate::rdb::encode::{AccessData, Options};
 use crate::rdb::{Writer, format};
 use crate::server::Server;
@@ -41,6 +41,8 @@ pub fn writer(server: &Server, purpose: Purpose) -> Writer {
     let now_ms = clock::unix_ms();
     let lowest = if StreamGroup::releases_seen() {
         format::VERSION_RELEASED
+    } else if Stream::producers_seen() {
+        format::VERSION_PRODUCERS
     } else if Hash::expiring_fields_seen() {
         format::VERSION_FIELD_EXPIRY
     } else {

@@ -152,6 +152,7 @@ fn small_integer(out: &mut Vec<u8>, value: i64) -> bool {
 pub fn version_for(value: &ValueRef<'_>) -> u32 {
     match types::kind_of(value) {
         kind::HASH_METADATA | kind::HASH_LISTPACK_EX => super::format::VERSION_FIELD_EXPIRY,
+        kind::STREAM_4 => super::format::VERSION_PRODUCERS,
         kind::STREAM_5 => super::format::VERSION_RELEASED,
         _ => super::format::VERSION_PLAIN,
     }

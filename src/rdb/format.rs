@@ -19,6 +19,8 @@ pub enum Lineage {
 /// Version 10 holds everything that Redis 7.0 knows; hashes whose fields expire came with 12.
 pub const VERSION_PLAIN: u32 = 10;
 pub const VERSION_FIELD_EXPIRY: u32 = 12;
+/// Messages of streams with keys of their producers came with 13.
+pub const VERSION_PRODUCERS: u32 = 13;
 /// Entries of streams that consumers have released came with 14.
 pub const VERSION_RELEASED: u32 = 14;
 /// The newest version of Redis's that is read.

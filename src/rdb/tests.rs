@@ -49,7 +49,7 @@ fn stream_content(stream: &Stream, all: &mut Vec<String>) {
         .range(StreamId::MIN, StreamId::MAX)
         .map(|entry| format!("{:?} {:?}", entry.id(), fields(&entry)))
         .collect();
-    let backward = stream.range_rev(StreamId::MIN, StreamId::MAX).map(|entry| entry.id()).count();
+    let backward = stream.range_rev(StreamId::MIN, StreamId::MAX).count();
     assert_eq!((forward.len(), backward), (stream.len(), stream.len()));
     all.extend(forward);
     for (name, group) in stream.groups() {

@@ -18,6 +18,9 @@ use bytes::Bytes;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
+/// The same without the note, which the reference gives for scripts by text and for functions only.
+const SHA_KEYS: &[KeySpec] = &[KeySpec::counted(2).rw().access().update()];
+const SHA_RO_KEYS: &[KeySpec] = &[KeySpec::counted(2).ro().access()];
 const EVAL_KEYS: &[KeySpec] = &[KeySpec::counted(2)
     .rw()
     .access()
@@ -56,13 +59,13 @@ pub const COMMANDS: &[SessionCommand] = &[
     eval_like(SessionCommand::new("evalsha", -3, evalsha))
         .since("2.6.0")
         .flag(Flags::MAY_REPLICATE)
-        .keys(EVAL_KEYS)
+        .keys(SHA_KEYS)
         .syntax("sha1 numkeys [key [key ...]] [arg [arg ...]]")
         .summary("Runs a cached Lua script by its SHA1."),
     eval_like(SessionCommand::new("evalsha_ro", -3, evalsha_ro))
         .since("7.0.0")
         .readonly()
-        .keys(EVAL_RO_KEYS)
+        .keys(SHA_RO_KEYS)
         .syntax("sha1 numkeys [key [key ...]] [arg [arg ...]]")
         .summary("Runs a cached Lua script that must not write."),
     eval_like(SessionCommand::new("fcall", -3, fcall))
@@ -85,19 +88,25 @@ pub const COMMANDS: &[SessionCommand] = &[
                 .syntax("YES | SYNC | NO")
                 .summary("Answers that there is no script debugger here."),
             script_sub(SessionCommand::new("exists", -3, script_exists))
+                .tips(&["request_policy:all_shards", "response_policy:agg_logical_and"])
                 .syntax("sha1 [sha1 ...]")
                 .summary("Tells which scripts are cached."),
             script_sub(SessionCommand::new("flush", -2, script_flush))
+                .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
                 .syntax("[ASYNC | SYNC]")
                 .summary("Forgets all cached scripts."),
-            script_sub(SessionCommand::new("help", 2, script_help))
+            SessionCommand::new("help", 2, script_help)
+                .group(Group::Scripting)
+                .complexity("O(1)")
                 .since("5.0.0")
                 .loading_stale()
                 .summary("Explains the subcommands."),
             script_sub(SessionCommand::new("kill", 2, script_kill))
+                .tips(&["request_policy:all_shards", "response_policy:one_succeeded"])
                 .flag(Flags::ALLOW_BUSY)
                 .summary("Ends the running script if it has not written yet."),
             script_sub(SessionCommand::new("load", 3, script_load))
+                .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
                 .flag(Flags::STALE)
                 .syntax("script")
                 .summary("Caches a script for EVALSHA."),
@@ -112,35 +121,45 @@ pub const COMMANDS: &[SessionCommand] = &[
         "function",
         &[
             function_sub(SessionCommand::new("delete", 3, function_delete))
+                .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
                 .write()
                 .syntax("library-name")
                 .summary("Deletes a library and its functions."),
             function_sub(SessionCommand::new("dump", 2, function_dump))
                 .summary("Answers all libraries in one payload."),
             function_sub(SessionCommand::new("flush", -2, function_flush))
+                .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
                 .write()
                 .syntax("[ASYNC | SYNC]")
                 .summary("Deletes all libraries."),
-            function_sub(SessionCommand::new("help", 2, function_help))
+            SessionCommand::new("help", 2, function_help)
+                .group(Group::Scripting)
+                .since("7.0.0")
+                .complexity("O(1)")
                 .loading_stale()
                 .summary("Explains the subcommands."),
             function_sub(SessionCommand::new("kill", 2, function_kill))
+                .tips(&["request_policy:all_shards", "response_policy:one_succeeded"])
                 .flag(Flags::ALLOW_BUSY)
                 .summary("Ends the running function if it has not written yet."),
             function_sub(SessionCommand::new("list", -2, function_list))
+                .tips(&["nondeterministic_output_order"])
                 .syntax("[LIBRARYNAME library-name-pattern] [WITHCODE]")
                 .summary("Lists the libraries and their functions."),
             function_sub(SessionCommand::new("load", -3, function_load))
+                .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
                 .write()
                 .denyoom()
                 .syntax("[REPLACE] function-code")
                 .summary("Makes a library of functions."),
             function_sub(SessionCommand::new("restore", -3, function_restore))
+                .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
                 .write()
                 .denyoom()
                 .syntax("serialized-value [FLUSH | APPEND | REPLACE]")
                 .summary("Loads the libraries of a payload."),
             function_sub(SessionCommand::new("stats", 2, function_stats))
+                .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"])
                 .flag(Flags::ALLOW_BUSY)
                 .summary("Tells what runs, and how many functions there are."),
         ],
@@ -236,8 +255,7 @@ fn run_script(
 ) -> Flow {
     let program =
         Program { compiled: &script.compiled, read_only, is_function: false, name: &script.sha, keys, args, call };
-    run::run(ctx, interpreter, &program)?;
-    Ok(SessionFlow::Done)
+    run::run(ctx, interpreter, &program)
 }
 
 fn fcall(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
@@ -259,8 +277,7 @@ fn call_function(ctx: &mut SessionContext<'_>, args: Args<'_>, read_only: bool) 
     let (keys, rest) = split_keys(args)?;
     let program =
         Program { compiled: &compiled, read_only, is_function: true, name: &args[1], keys, args: rest, call: args };
-    run::run(ctx, &interpreter, &program)?;
-    Ok(SessionFlow::Done)
+    run::run(ctx, &interpreter, &program)
 }
 
 fn script_load(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
@@ -484,6 +501,9 @@ fn function_delete(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
 }
 
 fn function_flush(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
+    if args.len() > 3 {
+        return Err(CommandError::unknown_subcommand_arity(&args[0], &args[1]));
+    }
     sync_or_async(args, "FUNCTION FLUSH only supports")?;
     ctx.worker.server.scripts.set_libraries(Default::default());
     propagate(ctx, args);

@@ -19,6 +19,7 @@ impl Server {
     pub fn deliver(&self, client: &Client, bytes: Bytes) {
         let waiting = client.send(bytes);
         if waiting > OUTPUT_CHUNK {
+            self.clients.count_memory(client);
             self.check_output(client, &self.config.current(), clock::unix_ms());
         }
     }
@@ -89,6 +90,15 @@ impl Server {
             tracing::info!("Evicting client: id={} addr={} tot-mem={}", biggest.id, biggest.addr, biggest.memory());
             self.clients.kill(&biggest);
         }
+    }
+
+    /// The same before a command, as long as the replies of the batch are not with the connection yet. False if this very client
+    /// had to go.
+    pub fn make_room_for_client(&self, client: &Client, config: &Config, reply_bytes: usize) -> bool {
+        client.reply_bytes.store(reply_bytes, Ordering::Relaxed);
+        self.clients.count_memory(client);
+        self.evict_clients(config);
+        !client.is_killed()
     }
 }
 

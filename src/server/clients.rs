@@ -69,6 +69,10 @@ pub struct Client {
     pub argument_bytes: AtomicUsize,
     /// Replies that the connection holds because the socket has not taken them.
     pub output_bytes: AtomicUsize,
+    /// What the buffer of those replies has taken beyond them.
+    pub output_free: AtomicUsize,
+    /// Replies of the running batch; known while maxmemory-clients is set.
+    pub reply_bytes: AtomicUsize,
     /// What waits in the journal for a replica; shared with all others, so nobody's memory.
     pub feed_bytes: AtomicUsize,
     pub redirect: AtomicI64,
@@ -168,7 +172,8 @@ impl Client {
     /// Bytes that this client costs.
     pub fn memory(&self) -> usize {
         let load = |figure: &AtomicUsize| figure.load(Ordering::Relaxed);
-        let output = load(&self.output_bytes) + self.outbox_bytes() + load(&self.feed_bytes);
+        let output = load(&self.output_bytes) + load(&self.output_free) + load(&self.reply_bytes);
+        let output = output + self.outbox_bytes() + load(&self.feed_bytes);
         let buffers = load(&self.query_bytes) + load(&self.query_free) + output;
         let texts = self.addr.len() + self.laddr.len();
         CONNECTION_BYTES
@@ -288,8 +293,16 @@ impl Client {
         self.mail_bytes.load(Ordering::Relaxed)
     }
 
+    /// The connection ends when its task notices; what was meant for it goes at once.
     pub fn kill(&self) {
         self.killed.store(true, Ordering::Release);
+        let mut outbox = self.outbox.lock();
+        if !outbox.unblocked {
+            outbox.chunks = VecDeque::new();
+            outbox.bytes = 0;
+            self.mail_bytes.store(0, Ordering::Relaxed);
+        }
+        drop(outbox);
         self.waker.wake();
     }
 

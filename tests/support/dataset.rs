@@ -67,12 +67,19 @@ fn describe(client: &mut Client, key: &[u8]) -> Option<String> {
         "hash" => sorted(client.call(&[b"HGETALL".as_slice(), key]), 2),
         "stream" => Reply::Array(vec![
             client.call(&[b"XRANGE".as_slice(), key, b"-".as_slice(), b"+".as_slice()]),
-            client.call(&[b"XINFO".as_slice(), b"GROUPS".as_slice(), key]),
+            groups(&client.call(&[b"XINFO".as_slice(), b"GROUPS".as_slice(), key])),
         ]),
         _ => return None,
     };
     let expiry = client.call(&[b"PEXPIRETIME".as_slice(), key]).integer();
     (expiry != -2).then(|| format!("{kind} {expiry} {value:?}"))
+}
+
+/// The consumer groups without what a stock primary does not tell its replicas: how many entries were read.
+fn groups(reply: &Reply) -> Reply {
+    let told = |pair: &&[Reply]| !["entries-read", "lag"].contains(&pair[0].text().as_str());
+    let group = |group: &Reply| Reply::Array(group.items().chunks(2).filter(told).flatten().cloned().collect());
+    Reply::Array(reply.items().iter().map(group).collect())
 }
 
 fn sorted(reply: Reply, width: usize) -> Reply {

@@ -81,6 +81,19 @@ impl Server {
         panic!("no free port in five tries");
     }
 
+    /// Starts the server on the directory of another that has ended; the directory goes with whichever is dropped last.
+    pub fn start_in(dir: &Path, args: &[&str]) -> Server {
+        let args: Vec<String> = args.iter().map(|word| word.to_string()).collect();
+        let port = free_port();
+        let binary = binary();
+        let child = spawn(&binary, dir, port, &args);
+        let mut server = Server { child, binary, port, dir: dir.to_owned(), args };
+        if server.await_ready().is_err() {
+            panic!("the server did not start: {}", server.log());
+        }
+        server
+    }
+
     /// Starts the binary with exactly these arguments and waits for its exit: for tests of refused starts.
     pub fn run(args: &[&str], stdin: &str) -> (ExitStatus, String) {
         use std::io::Write;

@@ -96,15 +96,16 @@ impl<'a> Entry<'a> {
 }
 
 /// A node without entries, with the fields of the entry to come.
-pub(super) fn new<'a>(fields: impl Iterator<Item = &'a [u8]> + Clone) -> Listpack {
+pub(super) fn new<'a>(fields: impl ExactSizeIterator<Item = &'a [u8]>) -> Listpack {
     let mut pack = Listpack::new();
-    let count = fields.clone().count() as i64;
-    let head = [Element::Int(0), Element::Int(0), Element::Int(count)].into_iter();
-    pack.extend(head.chain(fields.map(Element::Bytes)).chain([Element::Int(0)]));
+    [0, 0, fields.len() as i64].into_iter().for_each(|number| pack.push_back_int(number));
+    fields.for_each(|field| pack.push_back(field));
+    pack.push_back_int(0);
     pack
 }
 
 /// Appends an entry; its id is greater than every other.
+#[inline]
 pub(super) fn append<'a>(
     pack: &mut Listpack,
     node: StreamId,
@@ -114,15 +115,29 @@ pub(super) fn append<'a>(
     let head = head(pack);
     let len = pairs.len();
     let (ms, seq) = id.delta(node);
-    let ids = |flags: i64| [Element::Int(flags), Element::Int(ms), Element::Int(seq)].into_iter();
-    if has_fields(pack, &head, pairs.clone().map(|(field, _)| field)) {
-        let values = pairs.map(|(_, value)| Element::Bytes(value));
-        pack.extend(ids(SAME_FIELDS).chain(values).chain([Element::Int((FIXED + len) as i64)]));
-    } else {
-        let data = pairs.flat_map(|(field, value)| [Element::Bytes(field), Element::Bytes(value)]);
-        let end = Element::Int((FIXED + 1 + 2 * len) as i64);
-        pack.extend(ids(0).chain([Element::Int(len as i64)]).chain(data).chain([end]));
+    let has_own_fields = !has_fields(pack, &head, pairs.clone().map(|(field, _)| field));
+    let elements = if has_own_fields { FIXED + 1 + 2 * len } else { FIXED + len };
+    let flags = if has_own_fields { 0 } else { SAME_FIELDS };
+    let mut bytes: usize = [flags, ms, seq, elements as i64].into_iter().map(Listpack::int_size).sum();
+    if has_own_fields {
+        bytes += Listpack::int_size(len as i64);
     }
+    for (field, value) in pairs.clone() {
+        bytes += Listpack::entry_size(value) + if has_own_fields { Listpack::entry_size(field) } else { 0 };
+    }
+    pack.extend(bytes, elements + 1, |filler| {
+        [flags, ms, seq].into_iter().for_each(|number| filler.int(number));
+        if has_own_fields {
+            filler.int(len as i64);
+        }
+        for (field, value) in pairs {
+            if has_own_fields {
+                filler.text(field);
+            }
+            filler.text(value);
+        }
+        filler.int(elements as i64);
+    });
     set_live(pack, head.live + 1);
 }
 

@@ -30,7 +30,8 @@ fn convert(blob: &[u8]) -> Option<Listpack> {
         seen += 1;
     }
     let counted = count >= BIG || usize::from(count) == seen;
-    (counted && source.rest() == 0).then_some(pack)
+    // Redis refuses an empty one, while other empty collections are only skipped.
+    (counted && seen > 0 && source.rest() == 0).then_some(pack)
 }
 
 /// `Some(None)` at the end.
@@ -56,5 +57,7 @@ mod tests {
         assert_eq!(texts.concat(), b"foobarhelloworld");
         assert!(to_listpack(b"\x02\x03foo\x03\x00bar").is_err());
         assert!(to_listpack(b"\x01\x03foo\xff").is_err());
+        assert!(to_listpack(b"\0\xff").is_err(), "empty");
+        assert!(to_listpack(b"\x01\x01k\xfe\x04\0\0\0\0val1\xff").is_err(), "a short length in five bytes");
     }
 }

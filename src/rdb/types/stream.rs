@@ -4,7 +4,7 @@
 //! 15 STREAM     nodes, length, last id, groups                                             Redis 5 and 6
 //! 19 STREAM_2   nodes, length, last id, first id, max deleted id, entries added, groups    what is written
 //! 21 STREAM_3   the same with the time at which each consumer last got something           Redis 7.2
-//! 26 STREAM_4   the same with what producers have sent already                             Redis 8.6
+//! 26 STREAM_4   the same with what producers have sent already                             Redis 8.6, written if there is any
 //! 27 STREAM_5   the same with entries that were released                                   Redis 8.8, written if there are any
 //!
 //! node      id (16 B big-endian) and listpack, as strings
@@ -16,7 +16,7 @@
 //! The pending entries of all consumers together are those of the group, but for the released ones.
 
 use crate::engine::listpack::Listpack;
-use crate::engine::stream::{ConsumerId, Entries, Group, Stream, StreamId, Totals};
+use crate::engine::stream::{ConsumerId, Entries, Group, Producers, Stream, StreamId, Totals};
 use crate::rdb::encode;
 use crate::rdb::fault::Fault;
 use crate::rdb::format::kind;
@@ -24,7 +24,13 @@ use crate::rdb::source::{Result, Source};
 
 pub fn kind_of(stream: &Stream) -> u8 {
     let is_released = |group: &Group| group.pending(..).any(|(_, pending)| pending.owner.is_none());
-    if stream.groups().any(|(_, group)| is_released(group)) { kind::STREAM_5 } else { kind::STREAM_2 }
+    if stream.groups().any(|(_, group)| is_released(group)) {
+        kind::STREAM_5
+    } else if stream.producers().is_some() {
+        kind::STREAM_4
+    } else {
+        kind::STREAM_2
+    }
 }
 
 pub fn put(out: &mut Vec<u8>, stream: &Stream, compress: bool) {
@@ -47,14 +53,28 @@ pub fn put(out: &mut Vec<u8>, stream: &Stream, compress: bool) {
         put_group(kind, out, group, compress);
     }
     if kind >= kind::STREAM_4 {
-        // Redis's defaults for producers, of which there are none.
-        [IDEMPOTENCE_S, IDEMPOTENCE_KEYS, 0, 0, 0].into_iter().for_each(|number| encode::length(out, number));
+        match stream.producers() {
+            Some(producers) => put_producers(out, producers, compress),
+            None => put_producers(out, &Producers::default(), compress),
+        }
     }
 }
 
-/// For how long Redis remembers what a producer has sent, and how much of it.
-const IDEMPOTENCE_S: u64 = 100;
-const IDEMPOTENCE_KEYS: u64 = 100;
+fn put_producers(out: &mut Vec<u8>, producers: &Producers, compress: bool) {
+    encode::length(out, producers.duration_s);
+    encode::length(out, producers.keys_max as u64);
+    encode::length(out, producers.producers_len() as u64);
+    for (name, keys) in producers.iter() {
+        encode::string(out, name, compress);
+        encode::length(out, keys.len() as u64);
+        for (key, id) in keys {
+            encode::string(out, key, compress);
+            put_id(out, id);
+        }
+    }
+    encode::length(out, producers.added);
+    encode::length(out, producers.duplicates);
+}
 
 fn put_group(kind: u8, out: &mut Vec<u8>, group: &Group, compress: bool) {
     put_id(out, group.last_id);
@@ -123,7 +143,7 @@ pub fn decode(kind: u8, source: &mut Source<'_>) -> Result<Stream> {
         }
     }
     if kind >= kind::STREAM_4 {
-        skip_producers(source)?;
+        decode_producers(&mut stream, source)?;
     }
     Ok(stream)
 }
@@ -184,17 +204,24 @@ fn decode_pending(group: &mut Group, consumer: ConsumerId, source: &mut Source<'
     Ok(())
 }
 
-/// What producers have sent already is not remembered here: XADD knows no IDMP.
-fn skip_producers(source: &mut Source<'_>) -> Result<()> {
-    id(source)?;
+/// The time of a key is that of its entry.
+fn decode_producers(stream: &mut Stream, source: &mut Source<'_>) -> Result<()> {
+    let mut producers = Producers::default();
+    let (duration_s, keys_max) = (source.number()?, source.count()?);
+    producers.configure(duration_s, keys_max);
     for _ in 0..source.count()? {
-        source.skip_string()?;
+        let name = source.string()?;
         for _ in 0..source.count()? {
-            source.skip_string()?;
-            id(source)?;
+            let (key, id) = (source.string()?, id(source)?);
+            let at_ms = i64::try_from(id.ms).unwrap_or(i64::MAX);
+            producers.record(&name, &key, id, at_ms, i64::MIN);
         }
     }
-    id(source).map(drop)
+    (producers.added, producers.duplicates) = (source.number()?, source.number()?);
+    if producers.producers_len() > 0 || producers.added > 0 {
+        *stream.producers_mut() = producers;
+    }
+    Ok(())
 }
 
 fn id(source: &mut Source<'_>) -> Result<StreamId> {

@@ -95,6 +95,11 @@ pub fn try_start(server: &'static Server, now_ms: i64) {
     {
         return;
     }
+    if server.loading.load(Ordering::Acquire) || server.async_loading.load(Ordering::Acquire) {
+        // What is here is about to go. Looked at behind the claim, for which the loader waits in turn.
+        server.save_status.end();
+        return;
+    }
     let (chosen, rest) = std::mem::take(&mut state.waiting).into_iter().partition(|(link, _)| is_same(link));
     state.waiting = rest;
     let chosen: Vec<(Arc<Link>, i64)> = chosen;
@@ -293,10 +298,15 @@ pub fn detach(server: &Server, link: &Arc<Link>) {
             match running.target {
                 Target::Sockets => {
                     tracing::warn!("Diskless rdb transfer, last replica dropped, killing fork child.");
+                    server.save_status.cancel();
                 }
-                Target::Disk => tracing::info!("Nobody waits for the snapshot any more. Stopping it."),
+                Target::Disk if server.config.current().save.is_empty() => {
+                    tracing::info!("Nobody waits for the snapshot any more. Stopping it.");
+                    server.save_status.cancel();
+                }
+                // As good as any other BGSAVE.
+                Target::Disk => {}
             }
-            server.save_status.cancel();
         }
     }
     server.journal.remove_reader(&link.replica.reader);

@@ -49,6 +49,18 @@ pub const FIELDS: &[Field] = &[
     Field::new("loading_total_bytes", |view| loading_only(view, |loading| load_u64(&loading.total_bytes))),
     Field::new("loading_rdb_used_mem", |view| loading_only(view, |loading| load_u64(&loading.file_used_memory))),
     Field::new("loading_loaded_bytes", |view| loading_only(view, |loading| load_u64(&loading.loaded_bytes))),
+    Field::new("loading_loaded_perc", |view| {
+        if view.is_loading() { Figure::Ratio(loaded_share(&view.save().loading) * 100.0) } else { Figure::Absent }
+    }),
+    Field::new("loading_eta_seconds", |view| {
+        let elapsed_s = view.now_us / 1_000_000 - load_i64(&view.save().loading.started_s);
+        match loaded_share(&view.save().loading) {
+            _ if !view.is_loading() => Figure::Absent,
+            // Nothing is known yet.
+            0.0 => 1u64.into(),
+            share => ((elapsed_s.max(0) as f64 * (1.0 - share) / share) as u64).into(),
+        }
+    }),
     Field::new("module_fork_in_progress", |_| false.into()),
     Field::new("module_fork_last_cow_size", |_| 0u64.into()),
 ];
@@ -91,6 +103,12 @@ fn saved_percent(view: &View<'_>) -> f64 {
         return 0.0;
     }
     load_u64(&view.save().keys_processed) as f64 * 100.0 / total as f64
+}
+
+/// How much of the data set is loaded, from 0 to 1.
+fn loaded_share(loading: &Loading) -> f64 {
+    let total = load_u64(&loading.total_bytes).max(1);
+    (load_u64(&loading.loaded_bytes) as f64 / total as f64).min(1.0)
 }
 
 /// Lines that are there only with an append-only file.

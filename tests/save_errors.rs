@@ -1,0 +1,106 @@
+//! When a save cannot be written: Redis's refusals, nothing half-written left behind, and recovery.
+
+mod support;
+
+use std::fs;
+use std::time::Duration;
+use support::{Reply, Server, wait_until};
+
+fn temporary_files(server: &Server) -> Vec<String> {
+    let entries = fs::read_dir(server.dir()).expect("the server's directory");
+    let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with("temp-")).collect()
+}
+
+#[test]
+fn a_failed_bgsave_refuses_writes_until_one_succeeds() {
+    let server = Server::start(&["--save", "3600", "1"]);
+    let mut client = server.client();
+    client.line("SET x 1");
+    // A directory in the way of the file: the rename fails, whoever runs the test.
+    fs::create_dir(server.dir().join("dump.rdb")).expect("a directory");
+    client.line("BGSAVE");
+    wait_until("the save has failed", || server.info("rdb_last_bgsave_status") == "err");
+    let refused = client.line("SET x 2");
+    assert!(refused.is_error("MISCONF Redis is configured to save RDB snapshots"), "{refused:?}");
+    let in_script = client.call(&["EVAL", "return redis.call('set', 'x', 2)", "1", "x"]);
+    assert!(in_script.is_error("MISCONF"), "{in_script:?}");
+    assert_eq!(client.line("GET x"), Reply::Bulk(b"1".to_vec()));
+    assert_eq!(temporary_files(&server), [] as [String; 0]);
+    client.line("CONFIG SET stop-writes-on-bgsave-error no");
+    assert!(client.line("SET x 3").is_ok());
+    client.line("CONFIG SET stop-writes-on-bgsave-error yes");
+    assert!(client.line("SET x 4").is_error("MISCONF"));
+    fs::remove_dir(server.dir().join("dump.rdb")).expect("empty");
+    client.line("BGSAVE");
+    wait_until("the save has succeeded", || server.info("rdb_last_bgsave_status") == "ok");
+    assert!(client.line("SET x 5").is_ok());
+}
+
+#[test]
+fn a_shutdown_leaves_no_temporary_file_of_a_running_save() {
+    let mut server = Server::start(&["--rdb-key-save-delay", "100000"]);
+    let mut client = server.client();
+    (0..50).for_each(|n| drop(client.line(&format!("SET key:{n} {n}"))));
+    client.line("BGSAVE");
+    wait_until("the temporary file is there", || !temporary_files(&server).is_empty());
+    client.send(&["SHUTDOWN", "NOSAVE"]).expect("sent");
+    server.await_exit();
+    assert_eq!(temporary_files(&server), [] as [String; 0]);
+}
+
+/// Rewrites that are given up leave their INCR files in the manifest: together they still hold everything.
+#[test]
+fn rewrites_that_fail_add_up_to_the_same_data() {
+    let mut server = Server::start(&["--appendonly", "yes", "--auto-aof-rewrite-percentage", "0"]);
+    let mut client = server.client();
+    (0..20).for_each(|n| drop(client.line(&format!("SET key:{n} {n}"))));
+    // In the way of the new base's temporary file.
+    let obstacle = server.dir().join(format!("temp-rewriteaof-bg-{}.aof", server.pid()));
+    fs::create_dir(&obstacle).expect("a directory");
+    for n in 0..3 {
+        client.line("BGREWRITEAOF");
+        wait_until("the rewrite is over", || server.info("aof_rewrite_in_progress") == "0");
+        assert_eq!(server.info("aof_last_bgrewrite_status"), "err");
+        assert_eq!(server.info("aof_rewrites_consecutive_failures"), (n + 1).to_string());
+        client.line("INCR counter");
+    }
+    let manifest = || fs::read_to_string(server.dir().join("appendonlydir/appendonly.aof.manifest")).expect("manifest");
+    assert_eq!(manifest().matches("type i").count(), 4, "{}", manifest());
+    fs::remove_dir(&obstacle).expect("empty");
+    client.line("BGREWRITEAOF");
+    wait_until("the rewrite is over", || server.info("aof_last_bgrewrite_status") == "ok");
+    wait_until("the old files are gone", || manifest().lines().count() == 2);
+    client.line("INCR counter");
+    std::thread::sleep(Duration::from_millis(100));
+    server.restart();
+    let mut client = server.client();
+    assert_eq!(client.line("GET counter"), Reply::Bulk(b"4".to_vec()));
+    assert_eq!(client.line("DBSIZE"), Reply::Integer(21));
+}
+
+#[test]
+fn the_file_can_be_turned_off_and_on_while_writes_go_on() {
+    let mut server = Server::start(&["--appendfsync", "always"]);
+    let mut client = server.client();
+    client.line("SET before 1");
+    for round in 0..3 {
+        assert!(client.line("CONFIG SET appendonly yes").is_ok());
+        (0..50).for_each(|n| drop(client.line(&format!("SET key:{round}:{n} {n}"))));
+        wait_until("the first base is there", || {
+            server.info("aof_rewrite_in_progress") == "0" && server.info("aof_rewrite_scheduled") == "0"
+        });
+        client.line("INCR rounds");
+        if round < 2 {
+            assert!(client.line("CONFIG SET appendonly no").is_ok());
+            assert_eq!(server.info("aof_enabled"), "0");
+            client.line("INCR rounds");
+        }
+    }
+    server.kill();
+    let args = ["--appendonly", "yes"];
+    let again = Server::start_in(server.dir(), &args);
+    let mut client = again.client();
+    assert_eq!(client.line("GET rounds"), Reply::Bulk(b"5".to_vec()));
+    assert_eq!(client.line("DBSIZE"), Reply::Integer(152));
+}

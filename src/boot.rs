@@ -5,7 +5,7 @@ use crate::cli::{self, Invocation};
 use crate::cluster::migrate;
 use crate::front::pool::Pool;
 use crate::front::ports::Ports;
-use crate::front::{crash, cron, listener, log, process, signals, title, tls, watchdog};
+use crate::front::{busy, crash, cron, listener, log, process, signals, title, tls, watchdog};
 use crate::persistence::{self, config_file};
 use crate::replication;
 use crate::replication::primary;
@@ -90,6 +90,7 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     log::follow(server);
     primary::start(server);
     crash::watch(server).map_err(|error| error.to_string())?;
+    let _ = server.busy_hook.set(busy::serve_others);
     follow_oom_score(server);
     process::follow_maxclients(server);
     process::write_pidfile(&server.config.current());

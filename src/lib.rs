@@ -15,7 +15,7 @@
 //! | 8 | `front` |
 //! | 9 | `boot`, `cli` |
 //!
-//! Lock order: shards ascending → journal → pub/sub registry → client outbox. No lock is held across an `.await`.
+//! Lock order: shards ascending → journal → changes of users → pub/sub registry → client outbox. No lock is held across an `.await`.
 
 pub mod base;
 pub mod boot;

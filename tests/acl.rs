@@ -364,3 +364,23 @@ fn strangers_get_nothing_but_the_door() {
     assert!(admin.line("GET k") == Reply::Bulk(b"v".to_vec()), "who is in stays in");
     assert!(stranger.frame_within(Duration::from_millis(50)).is_ok_and(|frame| frame.is_none()));
 }
+
+/// Client-side caching by prefix tells nobody of keys that he may not read.
+#[test]
+fn broadcasts_name_only_keys_that_may_be_read() {
+    if server::is_stock() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut admin = server.client();
+    assert!(admin.line("ACL SETUSER u on >pw ~mine:* %W~written:* +@all").is_ok());
+    let mut client = server.client3();
+    assert!(client.line("AUTH u pw").is_ok());
+    assert!(client.line("CLIENT TRACKING on BCAST").is_ok());
+    assert!(admin.line("MSET secret:1 a written:1 b mine:1 c").is_ok());
+    assert!(admin.line("SET secret:2 x").is_ok());
+    assert!(admin.line("SET mine:2 x").is_ok());
+    let named: Vec<String> = (0..2).flat_map(|_| lines(&client.frame().expect("a message").items()[1])).collect();
+    assert_eq!(named, ["mine:1", "mine:2"]);
+    assert!(client.frame_within(Duration::from_millis(50)).is_ok_and(|frame| frame.is_none()));
+}

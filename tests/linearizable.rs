@@ -203,6 +203,85 @@ fn transactions_are_seen_whole() {
     println!("{} consistent reads", reads.load(Ordering::Relaxed));
 }
 
+/// Several keys on different shards that only transactions write, all to the same value: for everybody they are one register.
+/// Transactions, MGET and scripts read it; the history must fit in one order, and never show two values.
+#[test]
+fn transactions_make_many_keys_one_register() {
+    const KEYS: [&str; 4] = ["part:a", "part:b", "part:c", "part:d"];
+    let server = Server::start(&["--io-threads", "4"]);
+    let history: Mutex<Vec<Event>> = Mutex::default();
+    let (clients, rounds) = (6u64, 80u64);
+    let barrier = Barrier::new(clients as usize);
+    std::thread::scope(|scope| {
+        for id in 0..clients {
+            let (server, history, barrier) = (&server, &history, &barrier);
+            scope.spawn(move || {
+                let mut client = server.client();
+                let mut events = Vec::new();
+                for round in 0..rounds {
+                    barrier.wait();
+                    let value = format!("{id}.{round}");
+                    let op = if (id + round) % 3 == 0 { Op::Set(value.clone()) } else { Op::Get };
+                    let began = Instant::now();
+                    let reply = match (&op, (id * 5 + round) % 3) {
+                        (Op::Set(_), _) => {
+                            client.line("MULTI");
+                            KEYS.iter().for_each(|key| _ = client.call(&["SET", key, &value]));
+                            client.line("EXEC")
+                        }
+                        (_, 0) => client.call(&[&["MGET"], &KEYS[..]].concat()),
+                        (_, 1) => {
+                            let script = "return redis.call('MGET', unpack(KEYS))";
+                            client.call(&[&["EVAL", script, "4"], &KEYS[..]].concat())
+                        }
+                        _ => {
+                            client.line("MULTI");
+                            KEYS.iter().for_each(|key| _ = client.call(&["GET", key]));
+                            client.line("EXEC")
+                        }
+                    };
+                    let ended = Instant::now();
+                    let parts = reply.items();
+                    assert!(parts.iter().all(|part| *part == parts[0]), "torn: {parts:?}");
+                    events.push(Event { op, reply: parts[0].clone(), began, ended });
+                }
+                history.lock().expect("no panic holds it").extend(events);
+            });
+        }
+    });
+    let mut history = history.into_inner().expect("all clients are done");
+    history.sort_by_key(|event| event.began);
+    assert!(has_an_order(&history), "no order explains the history");
+}
+
+/// Commands over the whole keyspace see transactions whole as well.
+#[test]
+fn whole_keyspace_commands_see_transactions_whole() {
+    let server = Server::start(&["--io-threads", "4"]);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut client = server.client();
+            for round in 0..400 {
+                client.line("MULTI");
+                for key in ["one", "two", "three", "four"] {
+                    client.call(&[if round % 2 == 0 { "SET" } else { "GETDEL" }, key, "v"][..3 - round % 2]);
+                }
+                assert!(matches!(client.line("EXEC"), Reply::Array(_)));
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        let mut torn = 0;
+        let mut client = server.client();
+        while !stop.load(Ordering::Relaxed) && !writer.is_finished() {
+            torn += usize::from(!matches!(client.line("DBSIZE").integer(), 0 | 4));
+            torn += usize::from(!matches!(client.line("KEYS *").items().len(), 0 | 4));
+            torn += usize::from(!matches!(client.line("EXISTS one two three four").integer(), 0 | 4));
+        }
+        assert_eq!(torn, 0);
+    });
+}
+
 /// WATCH: of several clients that read, compute and write back, none overwrites another.
 #[test]
 fn watched_keys_stop_lost_updates() {

@@ -139,7 +139,7 @@ fn a_silent_primary_is_given_up_and_found_again() {
 
 #[test]
 fn with_swapdb_the_old_data_outlives_a_primary_that_dies_midway() {
-    let primary = stock_primary(&["--rdb-key-save-delay", "300"]);
+    let primary = stock_primary(&["--rdb-key-save-delay", "100"]);
     let proxy = Proxy::start(primary.port());
     let mut client = primary.client();
     for n in 0..10_000 {
@@ -148,7 +148,7 @@ fn with_swapdb_the_old_data_outlives_a_primary_that_dies_midway() {
     let replica = Server::start(&["--repl-diskless-load", "swapdb"]);
     let mut reader = replica.client();
     assert!(reader.call(&["SET", "of", "old"]).is_ok());
-    proxy.cut_after(200_000);
+    proxy.cut_after(100_000);
     replicaof(&replica, proxy.port());
     wait_until("the load was broken off", || replica.log().contains("Discarding temporary DB in background"));
     proxy.refuse();
@@ -162,7 +162,7 @@ fn with_swapdb_the_old_data_outlives_a_primary_that_dies_midway() {
 
 #[test]
 fn a_snapshot_for_the_disk_that_breaks_off_costs_nothing() {
-    let primary = stock_primary(&["--rdb-key-save-delay", "300"]);
+    let primary = stock_primary(&["--rdb-key-save-delay", "100"]);
     let proxy = Proxy::start(primary.port());
     let mut client = primary.client();
     for n in 0..10_000 {
@@ -171,7 +171,7 @@ fn a_snapshot_for_the_disk_that_breaks_off_costs_nothing() {
     let replica = Server::start(&[]);
     let mut reader = replica.client();
     assert!(reader.call(&["SET", "of", "old"]).is_ok());
-    proxy.cut_after(200_000);
+    proxy.cut_after(100_000);
     replicaof(&replica, proxy.port());
     wait_until("the transfer was broken off", || replica.log().contains("I/O error trying to sync with MASTER"));
     proxy.refuse();

@@ -8,14 +8,14 @@ use support::{Client, Reply, Server, wait_until};
 
 const ARGS: &[&str] = &["--appendonly", "yes", "--appendfsync", "always", "--stream-node-max-entries", "3"];
 
-/// A line `B:` is sent by a second client, which may block; `?` stands for the rest of the line failing on purpose.
+/// A line with `B:` is sent by a second client, which blocks.
 const LINES: &[&str] = &[
     "XADD s 1-1 f v",
     "XADD s 1-* f v",
     "XADD s 2 f v",
     "XADD s NOMKSTREAM 3-1 f v",
     "XADD nokey NOMKSTREAM 3-1 f v",
-    "XADD s 3-1 f v",
+    "XADD s 3-2 f v",
     "XADD s 4-1 f v g w",
     "XADD s MAXLEN = 4 5-1 f v",
     "XADD s MAXLEN ~ 2 6-1 f v",

@@ -13,7 +13,7 @@ use super::target::{Answer, Target};
 use crate::base::clock;
 use crate::base::number::{IntText, parse_i64};
 use crate::commands::error::{self, CommandError};
-use crate::commands::keyspec::KeySpec;
+use crate::commands::keyspec::{Find, KeySpec};
 use crate::commands::spec::Group;
 use crate::engine::keyspace::{Locked, ShardSet, shard_of};
 use crate::net::dial::{self, Dial};
@@ -30,13 +30,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// Everything behind the word.
+const KEYS: KeySpec = KeySpec::after("KEYS", -2).find(Find::Range { last: -1, step: 1, limit: 0 });
+
 pub const COMMANDS: &[SessionCommand] = &[SessionCommand::new("migrate", -6, migrate)
     .group(Group::Generic)
     .since("2.6.0")
     .write()
     .categories(&["keyspace", "dangerous"])
     .tips(&["nondeterministic_output"])
-    .keys(&[KeySpec::at(3).rw().access().delete(), KeySpec::after("KEYS", -2).rw().access().delete().incomplete()])
+    .keys(&[KeySpec::at(3).rw().access().delete(), KEYS.rw().access().delete().incomplete()])
     .syntax(
         "host port <key | \"\"> destination-db timeout [COPY] [REPLACE] [AUTH password | AUTH2 username password] \
          [KEYS key [key ...]]",
@@ -50,6 +53,8 @@ const SOCKET_TTL_MS: i64 = 10_000;
 const DEFAULT_TIMEOUT_MS: u64 = 1000;
 /// A key that others change all the time is sent so often before MIGRATE gives up on it.
 const ROUNDS_MAX: usize = 100;
+/// Between two looks at a key that a busy script keeps.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 fn migrate(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, CommandError> {
     let request = parse(args)?;
@@ -168,7 +173,7 @@ impl Migrator {
 
     /// False if there is none of the keys.
     async fn migrate(&self, request: &Request, db: usize) -> Result<bool, Failure> {
-        let mut todo = self.read(db, &request.keys);
+        let mut todo = self.read(db, &request.keys).await;
         if todo.is_empty() {
             return Ok(false);
         }
@@ -190,26 +195,34 @@ impl Migrator {
             if changed.is_empty() {
                 break;
             }
-            todo = self.read(db, &changed);
+            todo = self.read(db, &changed).await;
             // What the target has is an older state of the same key.
             replace = true;
         }
         refusal.map_or(Ok(true), |text| Err(Failure::Refused(text)))
     }
 
-    /// The keys that exist now.
-    fn read(&self, db: usize, keys: &[Box<[u8]>]) -> Vec<Sent> {
-        let now_ms = clock::unix_ms();
+    /// The keys that exist now. One that a busy script keeps is waited for.
+    async fn read(&self, db: usize, keys: &[Box<[u8]>]) -> Vec<Sent> {
         let mut found = Vec::with_capacity(keys.len());
         for key in keys {
-            let hash = Locked::hash(key);
-            let locked = self.server.keyspace.lock(ShardSet::one(shard_of(hash)));
-            let record = locked.db(hash, db).and_then(|part| part.find(hash, key));
-            if let Some(record) = record.filter(|record| record.expiry().is_none_or(|at| at > now_ms)) {
-                found.push(Sent { key: key.clone(), payload: dump::payload(record), expiry: record.expiry() });
+            loop {
+                match self.read_one(db, key) {
+                    Some(sent) => break found.extend(sent),
+                    None => tokio::time::sleep(BUSY_PAUSE).await,
+                }
             }
         }
         found
+    }
+
+    fn read_one(&self, db: usize, key: &[u8]) -> Option<Option<Sent>> {
+        let hash = Locked::hash(key);
+        let locked = self.server.lock(ShardSet::one(shard_of(hash)))?;
+        let now_ms = clock::unix_ms();
+        let record = locked.db(hash, db).and_then(|part| part.find(hash, key));
+        let record = record.filter(|record| record.expiry().is_none_or(|at| at > now_ms));
+        Some(record.map(|record| Sent { key: key.into(), payload: dump::payload(record), expiry: record.expiry() }))
     }
 
     /// Sends the keys; the answers that came, and what went wrong then. A kept connection that turns out to be dead is replaced once.
@@ -293,7 +306,11 @@ impl Migrator {
                 continue;
             };
             let caller = Caller::internal(db);
-            let (mut locked, shards) = call::lock(&mut worker, caller, entry, args.as_args(), None);
+            let Some((mut locked, shards)) = call::lock(&mut worker, caller, entry, args.as_args(), None) else {
+                // A busy script keeps it, and may change it.
+                changed.push(sent.key);
+                continue;
+            };
             let hash = Locked::hash(&sent.key);
             let is_same = locked
                 .db(hash, db)

@@ -25,6 +25,8 @@ pub struct Moved {
     owner: Box<[u8]>,
     delivered_ms: i64,
     deliveries: u64,
+    /// How far the group was by then.
+    last_id: StreamId,
 }
 
 impl Moved {
@@ -32,7 +34,7 @@ impl Moved {
         let pending = group.find_pending(id).copied();
         let owner = pending.map_or(Box::default(), |pending| group.owner_name(&pending).into());
         let (delivered_ms, deliveries) = pending.map_or((0, 0), |pending| (pending.delivered_ms, pending.deliveries));
-        Moved { id, owner, delivered_ms, deliveries }
+        Moved { id, owner, delivered_ms, deliveries, last_id: group.last_id }
     }
 }
 
@@ -81,7 +83,7 @@ impl Keys<'_> {
             b"FORCE",
             b"JUSTID",
             b"LASTID",
-            &place.last_id.text(),
+            &moved.last_id.text(),
         ]);
     }
 

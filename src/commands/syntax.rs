@@ -124,7 +124,12 @@ fn gather(mut items: Vec<Argument>) -> Argument {
 /// A token takes the argument behind it: `EX seconds` is one argument with a token.
 fn adopt_token(items: &mut Vec<Argument>) {
     let [.., token, value] = items.as_slice() else { return };
-    if token.kind == "pure-token" && value.kind != "pure-token" && value.token.is_none() && !value.optional {
+    if token.kind == "pure-token"
+        && !token.optional
+        && value.kind != "pure-token"
+        && value.token.is_none()
+        && !value.optional
+    {
         let token = token.token.clone();
         if let Some(mut value) = items.pop() {
             items.pop();
@@ -180,6 +185,15 @@ mod tests {
         assert_eq!(shapes[4].1, "oneof");
         let seconds = &arguments[4].parts[0];
         assert_eq!((seconds.token.as_deref(), seconds.kind), (Some("EX"), "integer"));
+    }
+
+    #[test]
+    fn an_optional_token_adopts_nothing() {
+        let arguments = parse("key [CH] [INCR] score member [score member ...]");
+        let shapes: Vec<(&str, Option<&str>)> =
+            arguments.iter().map(|argument| (argument.name.as_str(), argument.token.as_deref())).collect();
+        assert_eq!(shapes, [("key", None), ("ch", Some("CH")), ("incr", Some("INCR")), ("score", None)]);
+        assert!(arguments[3].multiple && arguments[3].parts.len() == 2);
     }
 
     #[test]

@@ -183,9 +183,13 @@ unsafe extern "C-unwind" fn guard(state: *mut ffi::lua_State) -> c_int {
 unsafe fn push_fault(state: *mut ffi::lua_State) {
     // SAFETY: as in `guard`; the string is dropped before anybody raises.
     unsafe {
-        let text = FAULT.take().unwrap_or_else(|| "bad argument".to_owned());
+        let text = FAULT.take();
         ffi::luaL_where(state, 1);
-        ffi::lua_pushlstring_(state, text.as_ptr().cast(), text.len());
+        match &text {
+            Some(text) => ffi::lua_pushlstring_(state, text.as_ptr().cast(), text.len()),
+            // An error that mlua has made by itself; it stands below the place.
+            None => drop(ffi::luaL_tolstring(state, -2, std::ptr::null_mut())),
+        }
         ffi::lua_concat(state, 2);
     }
 }
@@ -510,6 +514,15 @@ impl Stack {
         let place = self.place(index);
         // SAFETY: the place lies within the stack.
         unsafe { ffi::lua_insert(self.state, place) };
+    }
+
+    /// Pops the value on top into a place.
+    pub fn replace(&mut self, index: usize) {
+        let place = self.place(index);
+        assert!(index < self.len, "nothing above");
+        // SAFETY: the place lies within the stack, below the top.
+        unsafe { ffi::lua_replace(self.state, place) };
+        self.len -= 1;
     }
 
     /// Calls the function below its arguments with an error handler at a place; leaves one result, or the error if false.

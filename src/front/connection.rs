@@ -13,24 +13,27 @@
 use super::handshake::Handshakes;
 use super::parking;
 use super::pool::Accepted;
+use crate::net::direct::Direct;
 use crate::net::stream::Stream;
 use crate::replication::primary::feed::{Feed, Next};
 use crate::resp::{Batch, Limits, Reply, RequestParser};
 use crate::server::blocking::{self, Release};
-use crate::server::clients::{OUTPUT_CHUNK, flag};
+use crate::server::clients::{Client, OUTPUT_CHUNK, flag};
 use crate::server::commands::client_list;
 use crate::server::config::{MemoryLimit, TlsAuthClientsUser};
 use crate::server::dispatch::{self, BATCH_MAX, BatchEnd};
 use crate::server::{Server, Session, Worker};
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
+use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 /// Size of the worker's read buffer: what one connection may run before others get their turn.
 const READ_BUFFER: usize = 64 * 1024;
@@ -42,12 +45,19 @@ const REPLY_FLUSH: usize = 256 * 1024;
 const UNAUTHENTICATED_QUERY_MAX: usize = 1 << 20;
 /// A postponed command looks at least so often whether the pause is over.
 const PAUSE_LOOK_MS: i64 = 1000;
+/// How often what a busy script prevents is tried again.
+const RETRY: Duration = Duration::from_millis(20);
 /// Reads of one connection before it lets others run.
 const READS_MAX: usize = 8;
 
 /// What the connections of one worker share; borrowed for one batch at a time, never across an await.
 pub struct Shared {
+    server: &'static Server,
     lent: RefCell<Lent>,
+    /// Takes the place of `lent` while a busy script has that (`front::busy`); made when it is first needed.
+    spare: RefCell<Option<Lent>>,
+    arrivals: RefCell<UnboundedReceiver<Accepted>>,
+    connections: RefCell<HashMap<u64, Weak<RefCell<Connection>>>>,
     handshakes: Handshakes,
 }
 
@@ -58,15 +68,50 @@ struct Lent {
     reply: Reply,
 }
 
+impl Lent {
+    fn new(worker: Worker) -> Self {
+        Lent { worker, buffer: vec![0; READ_BUFFER], batch: Batch::default(), reply: Reply::default() }
+    }
+}
+
 impl Shared {
-    pub fn new(worker: Worker) -> Self {
-        let lent = Lent { worker, buffer: vec![0; READ_BUFFER], batch: Batch::default(), reply: Reply::default() };
-        Shared { lent: RefCell::new(lent), handshakes: Handshakes::default() }
+    pub fn new(worker: Worker, arrivals: UnboundedReceiver<Accepted>) -> Self {
+        Shared {
+            server: worker.server,
+            lent: RefCell::new(Lent::new(worker)),
+            spare: RefCell::default(),
+            arrivals: RefCell::new(arrivals),
+            connections: RefCell::default(),
+            handshakes: Handshakes::default(),
+        }
     }
 
-    /// The worker, for its periodic work between batches.
-    pub fn with_worker<T>(&self, work: impl FnOnce(&mut Worker) -> T) -> T {
-        work(&mut self.lent.borrow_mut().worker)
+    /// The next socket that was dealt to this worker.
+    pub async fn next_arrival(&self) -> Option<Accepted> {
+        poll_fn(|context| self.arrivals.borrow_mut().poll_recv(context)).await
+    }
+
+    #[inline]
+    fn lend(&self) -> RefMut<'_, Lent> {
+        self.lent.try_borrow_mut().unwrap_or_else(|_| {
+            RefMut::map(self.spare.borrow_mut(), |spare| {
+                spare.get_or_insert_with(|| Lent::new(Worker::new(self.server)))
+            })
+        })
+    }
+
+    /// One round of what the event loop would do if a script did not keep it from running.
+    pub fn serve_others(self: &Rc<Self>) {
+        while let Ok(accepted) = self.arrivals.borrow_mut().try_recv() {
+            start(self, accepted);
+        }
+        let connections: Vec<_> = self.connections.borrow().values().filter_map(Weak::upgrade).collect();
+        for connection in connections {
+            // All but the one that runs the script.
+            if let Ok(mut connection) = connection.try_borrow_mut() {
+                connection.poll_outside();
+            }
+        }
     }
 }
 
@@ -90,22 +135,41 @@ struct Connection {
     /// Wakes the task at the deadline of a blocked command.
     deadline: Option<Pin<Box<tokio::time::Sleep>>>,
     peer_closed: bool,
+    /// Of its task, so that others can poll it in between.
+    waker: Waker,
+    is_over: bool,
     /// The client runs on this machine.
     is_local: bool,
     /// The other end is a replica: what it gets whenever the output is empty.
     feed: Option<Feed>,
 }
 
-/// Serves one client until it leaves.
-pub async fn serve(shared: Rc<Shared>, accepted: Accepted) {
+/// Begins to serve a client. Its connection is known at once, but for TLS, which has its handshake before it.
+pub fn start(shared: &Rc<Shared>, accepted: Accepted) {
+    let shared = Rc::clone(shared);
     let (stream, client) = match accepted {
-        Accepted::Tcp(stream, client) => (tokio::net::TcpStream::from_std(stream).map(Stream::Tcp), client),
-        Accepted::Unix(stream, client) => (tokio::net::UnixStream::from_std(stream).map(Stream::Unix), client),
+        Accepted::Tcp(stream, client) => {
+            (tokio::net::TcpStream::from_std(stream).map(|stream| Stream::Tcp(Direct(stream))), client)
+        }
+        Accepted::Unix(stream, client) => {
+            (tokio::net::UnixStream::from_std(stream).map(|stream| Stream::Unix(Direct(stream))), client)
+        }
         Accepted::Tls(stream, client) => {
-            let server = shared.with_worker(|worker| worker.server);
-            (shared.handshakes.run(server, stream, &client).await, client)
+            tokio::task::spawn_local(async move {
+                let stream = shared.handshakes.run(shared.server, stream, &client).await;
+                if let Some(connection) = open(&shared, stream, client) {
+                    serve(connection).await;
+                }
+            });
+            return;
         }
     };
+    if let Some(connection) = open(&shared, stream, client) {
+        tokio::task::spawn_local(serve(connection));
+    }
+}
+
+fn open(shared: &Rc<Shared>, stream: io::Result<Stream>, client: Arc<Client>) -> Option<Rc<RefCell<Connection>>> {
     let stream = match stream {
         Ok(stream) => stream,
         Err(error) => {
@@ -114,22 +178,23 @@ pub async fn serve(shared: Rc<Shared>, accepted: Accepted) {
                 client.addr,
                 client.laddr
             );
-            shared.with_worker(|worker| worker.server.clients.remove(client.id));
-            return;
+            shared.server.clients.remove(client.id);
+            return None;
         }
     };
-    let mut session = Session::new(Arc::clone(&client), false);
-    shared.with_worker(|worker| {
-        worker.server.become_default_user(&mut session);
-        if worker.server.config.current().tls_auth_clients_user == TlsAuthClientsUser::CommonName
-            && let Some(name) = stream.peer_common_name()
-        {
-            worker.server.become_certified_user(&mut session, name.as_bytes());
-        }
-    });
-    let mut connection = Connection {
-        shared: Rc::clone(&shared),
-        server: shared.with_worker(|worker| worker.server),
+    let id = client.id;
+    let is_local = client.is_local();
+    let mut session = Session::new(client, false);
+    let server = shared.server;
+    server.become_default_user(&mut session);
+    if server.config.current().tls_auth_clients_user == TlsAuthClientsUser::CommonName
+        && let Some(name) = stream.peer_common_name()
+    {
+        server.become_certified_user(&mut session, name.as_bytes());
+    }
+    let connection = Rc::new(RefCell::new(Connection {
+        shared: Rc::clone(shared),
+        server,
         durable_mark: None,
         journal_before: 0,
         stream,
@@ -141,20 +206,61 @@ pub async fn serve(shared: Rc<Shared>, accepted: Accepted) {
         unflushed: false,
         deadline: None,
         peer_closed: false,
-        is_local: client.is_local(),
+        waker: Waker::noop().clone(),
+        is_over: false,
+        is_local,
         feed: None,
-    };
+    }));
+    shared.connections.borrow_mut().insert(id, Rc::downgrade(&connection));
+    Some(connection)
+}
+
+/// Serves one client until it leaves.
+async fn serve(connection: Rc<RefCell<Connection>>) {
     // An error of the socket means that the client is gone, which is all there is to know.
-    let _ = poll_fn(|context| connection.poll(context)).await;
-    if connection.feed.is_none() && client.has(flag::REPLICA) {
-        // Gone before the first byte was sent: the link must know all the same.
-        connection.feed = Feed::attach(connection.server, client.id);
+    let _ = poll_fn(|context| connection.borrow_mut().poll_inside(context)).await;
+    {
+        let connection = &mut *connection.borrow_mut();
+        if connection.feed.is_none() && connection.session.client.has(flag::REPLICA) {
+            // Gone before the first byte was sent: the link must know all the same.
+            connection.feed = Feed::attach(connection.server, connection.session.client.id);
+        }
     }
-    let mut lent = shared.lent.borrow_mut();
-    dispatch::close_session(&mut lent.worker, &mut connection.session);
+    let shared = Rc::clone(&connection.borrow().shared);
+    while !close(&shared, &mut connection.borrow_mut().session) {
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Takes a session out of every registry; false if a busy script does not let it.
+fn close(shared: &Shared, session: &mut Session) -> bool {
+    let is_closed = dispatch::close_session(&mut shared.lend().worker, session);
+    shared.connections.borrow_mut().remove(&session.client.id);
+    is_closed
 }
 
 impl Connection {
+    /// As a task of the event loop.
+    fn poll_inside(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_over {
+            return Poll::Ready(Ok(()));
+        }
+        if !self.waker.will_wake(context.waker()) {
+            self.waker.clone_from(context.waker());
+        }
+        self.poll(context)
+    }
+
+    /// While the event loop stands still. What is left to do its task does when it runs again.
+    fn poll_outside(&mut self) {
+        let waker = self.waker.clone();
+        if !self.is_over && self.poll(&mut Context::from_waker(&waker)).is_ready() {
+            self.is_over = true;
+            self.stream.hang_up();
+        }
+        waker.wake();
+    }
+
     /// Does all that can be done now; ready when the connection is over.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.session.client.register(context.waker());
@@ -265,7 +371,7 @@ impl Connection {
     /// Reads once and runs what came.
     fn read(&mut self, context: &mut Context<'_>) -> io::Result<Poll<usize>> {
         let shared = Rc::clone(&self.shared);
-        let lent = &mut *shared.lent.borrow_mut();
+        let lent = &mut *shared.lend();
         if !self.input.is_empty() {
             return self.read_more(context, lent);
         }
@@ -329,7 +435,7 @@ impl Connection {
     /// Runs what waited behind a blocked command.
     fn run_input(&mut self) {
         let shared = Rc::clone(&self.shared);
-        self.run_own(&mut shared.lent.borrow_mut());
+        self.run_own(&mut shared.lend());
     }
 
     fn run_own(&mut self, lent: &mut Lent) {
@@ -363,6 +469,9 @@ impl Connection {
     fn run(&mut self, lent: &mut Lent, buffer: &mut [u8]) -> usize {
         let mut start = 0;
         self.journal_before = self.server.journal.end();
+        if let Some(feed) = &self.feed {
+            feed.heard();
+        }
         lent.worker.renew_if_changed();
         while start < buffer.len() && !self.session.is_waiting() && !self.session.closing {
             let limits =
@@ -441,7 +550,7 @@ impl Connection {
         client.output_bytes.store(waiting, Ordering::Relaxed);
         client.output_free.store(self.output.capacity() - waiting, Ordering::Relaxed);
         client.reply_bytes.store(0, Ordering::Relaxed);
-        let lent = self.shared.lent.borrow();
+        let lent = self.shared.lend();
         let clients = &lent.worker.server.clients;
         clients.count_memory(client);
         if lent.worker.config.maxmemory_clients != MemoryLimit::Bytes(0) {
@@ -455,7 +564,7 @@ impl Connection {
             return;
         }
         let shared = Rc::clone(&self.shared);
-        let lent = &mut *shared.lent.borrow_mut();
+        let lent = &mut *shared.lend();
         if dispatch::resume(&mut lent.worker, &mut self.session, &mut lent.reply) {
             self.take_replies(lent);
             self.deadline = None;
@@ -537,7 +646,7 @@ impl Connection {
         }
         if self.written > 0 {
             self.unflushed = self.stream.is_buffered();
-            let mut lent = self.shared.lent.borrow_mut();
+            let mut lent = self.shared.lend();
             lent.worker.stats.output_bytes.add(self.written as u64);
             lent.worker.stats.writes_processed.add(1);
             self.written = 0;
@@ -576,12 +685,17 @@ impl Connection {
         let Some(deadline_ms) = blocked.deadline_ms else { return false };
         let shared = Rc::clone(&self.shared);
         let deadline = self.deadline.get_or_insert_with(|| {
-            let left = deadline_ms - shared.with_worker(|worker| worker.now_ms);
+            let left = deadline_ms - shared.lend().worker.now_ms;
             Box::pin(tokio::time::sleep(Duration::from_millis(left.max(0) as u64)))
         });
         if deadline.as_mut().poll(context).is_ready() {
-            let server = shared.with_worker(|worker| worker.server);
-            blocking::release(server, &blocked.ticket, Release::Timeout);
+            if blocking::release(self.server, &blocked.ticket, Release::Timeout).is_none() {
+                // A busy script keeps its keys.
+                let mut retry = Box::pin(tokio::time::sleep(RETRY));
+                let _ = retry.as_mut().poll(context);
+                self.deadline = Some(retry);
+                return false;
+            }
             self.take_outbox();
         }
         self.session.blocked.is_none()

@@ -5,6 +5,7 @@
 //! ```
 //! A step takes the only turn there is and gives it back after everything else that was ready has run.
 
+use crate::net::direct::Direct;
 use crate::net::stream::Stream;
 use crate::server::Server;
 use crate::server::clients::Client;
@@ -38,7 +39,7 @@ impl Handshakes {
         client: &Client,
     ) -> io::Result<Stream> {
         let context = server.tls.server().ok_or_else(|| io::Error::other("TLS is not configured"))?;
-        let stream = TcpStream::from_std(stream)?;
+        let stream = Direct(TcpStream::from_std(stream)?);
         let handshake = self.in_turns(TlsAcceptor::from(context).accept(stream));
         let killed = poll_fn(|context| {
             client.register(context.waker());

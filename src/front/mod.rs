@@ -1,5 +1,6 @@
 //! Level 8: accepting connections, the connection loop, periodic work, signals. No rules of Redis.
 
+pub mod busy;
 pub mod connection;
 pub mod crash;
 pub mod cron;

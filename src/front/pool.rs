@@ -1,6 +1,7 @@
 //! The workers: one thread and one current-thread runtime each. Accepted sockets are dealt out in turn, so that
 //! connections spread evenly (SO_REUSEPORT alone does not).
 
+use super::busy;
 use super::connection::{self, Shared};
 use super::parking;
 use crate::server::clients::Client;
@@ -42,7 +43,7 @@ impl Pool {
     }
 }
 
-fn run(server: &'static Server, mut receiver: mpsc::UnboundedReceiver<Accepted>) {
+fn run(server: &'static Server, receiver: mpsc::UnboundedReceiver<Accepted>) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = match builder.enable_all().event_interval(61).on_thread_park(parking::before_sleep).build() {
         Ok(runtime) => runtime,
@@ -51,10 +52,11 @@ fn run(server: &'static Server, mut receiver: mpsc::UnboundedReceiver<Accepted>)
             std::process::exit(1);
         }
     };
-    let shared = Rc::new(Shared::new(Worker::new(server)));
+    let shared = Rc::new(Shared::new(Worker::new(server), receiver));
+    busy::remember(&shared);
     tokio::task::LocalSet::new().block_on(&runtime, async move {
-        while let Some(accepted) = receiver.recv().await {
-            tokio::task::spawn_local(connection::serve(Rc::clone(&shared), accepted));
+        while let Some(accepted) = shared.next_arrival().await {
+            connection::start(&shared, accepted);
         }
     });
 }

@@ -1,5 +1,6 @@
 //! Links that this server opens itself.
 
+use super::direct::Direct;
 use super::stream::Stream;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -24,7 +25,7 @@ pub async fn tcp(host: &str, port: u16, dial: &Dial) -> io::Result<Stream> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in lookup_host((host, port)).await? {
             match connect(address, dial.source).await {
-                Ok(stream) => return Ok(Stream::Tcp(stream)),
+                Ok(stream) => return Ok(Stream::Tcp(Direct(stream))),
                 Err(error) => last = error,
             }
         }

@@ -1,5 +1,6 @@
 //! One type for the kinds of socket a client may come through.
 
+use super::direct::Direct;
 use super::tls::CertFacts;
 use std::io;
 use std::net::SocketAddr;
@@ -10,9 +11,9 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
 pub enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tcp(Direct<TcpStream>),
+    Unix(Direct<UnixStream>),
+    Tls(Box<TlsStream<Direct<TcpStream>>>),
 }
 
 impl Stream {
@@ -44,6 +45,15 @@ impl Stream {
         }
     }
 
+    /// Ends the conversation at once.
+    pub fn hang_up(&self) {
+        match self {
+            Stream::Tcp(stream) => stream.hang_up(),
+            Stream::Unix(stream) => stream.hang_up(),
+            Stream::Tls(stream) => stream.get_ref().0.hang_up(),
+        }
+    }
+
     /// The peer's address and ours, of a socket that has such.
     pub fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
         let Some(stream) = self.tcp() else { return (None, None) };
@@ -59,8 +69,8 @@ impl Stream {
 
     fn tcp(&self) -> Option<&TcpStream> {
         match self {
-            Stream::Tcp(stream) => Some(stream),
-            Stream::Tls(stream) => Some(stream.get_ref().0),
+            Stream::Tcp(stream) => Some(&stream.0),
+            Stream::Tls(stream) => Some(&stream.get_ref().0.0),
             Stream::Unix(_) => None,
         }
     }

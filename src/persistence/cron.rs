@@ -2,6 +2,7 @@
 
 use super::{aof_rewrite, aof_writer, rdb_save};
 use crate::base::clock;
+use crate::engine::keyspace::{Locked, ShardSet};
 use crate::server::Server;
 use crate::server::save_status::Activity;
 use std::sync::atomic::Ordering;
@@ -21,12 +22,14 @@ pub fn run(server: &'static Server) {
         return;
     }
     if status.aof.rewrite_scheduled.load(Ordering::Acquire) && may_rewrite(server) {
-        aof_rewrite::start(server, None);
+        unless_busy(server, |locked| aof_rewrite::start(server, Some(locked)));
         return;
     }
     if status.bgsave_scheduled.load(Ordering::Acquire) && may_try(server) {
-        status.bgsave_scheduled.store(false, Ordering::Release);
-        rdb_save::start(server, None);
+        unless_busy(server, |locked| {
+            status.bgsave_scheduled.store(false, Ordering::Release);
+            rdb_save::start(server, Some(locked))
+        });
         return;
     }
     let (dirty, now_s) = (server.dirty.load(Ordering::Acquire), clock::unix_ms() / 1000);
@@ -35,7 +38,7 @@ pub fn run(server: &'static Server) {
     let due = config.save.iter().find(|point| dirty >= point.changes as i64 && elapsed > point.seconds as i64);
     if let Some(point) = due.filter(|_| may_try(server)) {
         tracing::info!("{} changes in {} seconds. Saving...", point.changes, point.seconds);
-        rdb_save::start(server, None);
+        unless_busy(server, |locked| rdb_save::start(server, Some(locked)));
         return;
     }
     if status.aof.enabled.load(Ordering::Acquire)
@@ -43,7 +46,15 @@ pub fn run(server: &'static Server) {
         && may_rewrite(server)
     {
         tracing::info!("Starting automatic rewriting of AOF on {growth}% growth");
-        aof_rewrite::start(server, None);
+        unless_busy(server, |locked| aof_rewrite::start(server, Some(locked)));
+    }
+}
+
+/// Starts a snapshot with everything locked. This thread accepts connections, too: while a busy script keeps the shards it must not
+/// wait for them.
+fn unless_busy(server: &'static Server, start: impl FnOnce(&mut Locked) -> bool) {
+    if let Some(mut locked) = server.lock(ShardSet::ALL) {
+        start(&mut locked);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::aof::{self, Aof};
 use super::rdb_save;
+use crate::engine::keyspace::ShardSet;
 use crate::server::Server;
 use crate::server::intents::ShutdownWish;
 use crate::server::save_status::Activity;
@@ -27,7 +28,9 @@ fn save(server: &'static Server, wish: ShutdownWish) -> bool {
         return false;
     }
     let wanted = wish.save.unwrap_or(!server.config.current().save.is_empty());
-    let locked = server.keyspace.lock_all();
+    // What a busy script has done so far is lost, and it goes on until the process ends.
+    let given_up = || !wanted && server.scripts.running.is_busy();
+    let locked = server.keyspace.lock_unless(ShardSet::ALL, given_up);
     if let Some(aof) = aof::get().filter(|aof| aof.is_enabled()) {
         tracing::info!("Calling fsync() on the AOF file.");
         if !aof.flush(Duration::from_secs(10)) {
@@ -37,9 +40,9 @@ fn save(server: &'static Server, wish: ShutdownWish) -> bool {
             }
         }
     }
-    if wanted {
+    if let Some(locked) = locked.as_ref().filter(|_| wanted) {
         tracing::info!("Saving the final RDB snapshot before exiting.");
-        if rdb_save::save(server, &locked).is_err() {
+        if rdb_save::save(server, locked).is_err() {
             if !wish.force {
                 tracing::warn!("Error trying to save the DB, can't exit.");
                 return false;

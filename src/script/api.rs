@@ -161,7 +161,7 @@ fn locate(stack: &mut Stack) -> Outcome {
     let mut place = raiser;
     for level in first..8 {
         place = stack.caller(level);
-        if !place.as_ref().is_some_and(|place| place.source == b"=prelude") {
+        if place.as_ref().is_none_or(|place| place.source != b"=prelude") {
             break;
         }
     }

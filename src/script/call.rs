@@ -35,7 +35,6 @@ pub struct Caller<'a> {
     scratch: &'a mut Scratch,
     run: &'a Run,
     program: &'a Program<'a>,
-    random: &'a Cell<u64>,
     refuses_writes: bool,
     resp3: &'a Cell<bool>,
     /// Bits of redis.set_repl.
@@ -73,7 +72,6 @@ impl<'a> Caller<'a> {
             scratch,
             run,
             program,
-            random: &interpreter.random,
             refuses_writes: program.read_only || program.compiled.flags.no_writes,
             resp3: &interpreter.resp3,
             replicates_to: api::REPL_ALL,
@@ -177,7 +175,8 @@ impl<'a> Caller<'a> {
         // From now on this script is given everything at once.
         self.program.compiled.roams.set(true);
         let server = self.worker.server;
-        if self.locked.extend(needed, || server.scripts.running.is_busy() && !self.run.is_busy()) {
+        let (scripts, run) = (&server.scripts.running, self.run);
+        if self.locked.extend(needed, || scripts.is_busy() && !run.is_busy()) {
             return Ok(());
         }
         let text = "ERR The script has touched a key that it has not declared after it had written, while another did the same";
@@ -281,8 +280,8 @@ impl Host for Caller<'_> {
             Question::SetResp => self.set_resp(stack),
             Question::SetRepl => self.set_repl(stack),
             Question::MayCall => self.may_call(stack),
-            Question::Random => libraries::random(stack, self.random),
-            Question::RandomSeed => libraries::random_seed(stack, self.random),
+            Question::Random => libraries::random(stack),
+            Question::RandomSeed => libraries::random_seed(stack),
             Question::Register => raise(stack, "redis.register_function can only be called on FUNCTION LOAD command"),
         }
     }

@@ -1,60 +1,69 @@
 //! `cmsgpack`: MessagePack for scripts, with the choices of lua-cmsgpack (msgpack.org, "MessagePack specification").
+//!
+//! Values stay on Lua's stack: a table may have a million of them.
 
-use super::api::{guard_all, library_fault as raise};
-use mlua::{Lua, MultiValue, Result, Table, Value};
+use super::api::{bad_argument, fault};
+use crate::engine::lua::{self, Builtin, Kind, Outcome, Stack};
+use mlua::{Lua, Result, Table};
 
 /// Deeper tables are packed as nil.
 const DEPTH_MAX: usize = 16;
+/// Deeper arrays and maps are not unpacked: every level takes a part of our own stack.
+const UNPACK_DEPTH_MAX: usize = 1000;
+/// Places on Lua's stack that one level takes.
+const PLACES: usize = 8;
+
+const FUNCTIONS: &[(&str, Builtin)] =
+    &[("pack", pack_all), ("unpack", unpack), ("unpack_one", unpack_one), ("unpack_limit", unpack_limit)];
 
 pub fn table(lua: &Lua) -> Result<Table> {
     let table = lua.create_table()?;
-    table.raw_set(
-        "pack",
-        lua.create_function(|lua, args: MultiValue| {
-            if args.is_empty() {
-                return Err(raise("bad argument #0 to 'pack' (MessagePack pack needs input.)"));
-            }
-            let mut bytes = Vec::new();
-            for value in &args {
-                pack(&mut bytes, value, 0)?;
-            }
-            lua.create_string(bytes)
-        })?,
-    )?;
-    table.raw_set(
-        "unpack",
-        lua.create_function(|lua, data: mlua::LuaString| unpack_some(lua, &data, i64::MAX, 0, false))?,
-    )?;
-    table.raw_set(
-        "unpack_one",
-        lua.create_function(|lua, (data, offset): (mlua::LuaString, Option<i64>)| {
-            unpack_some(lua, &data, 1, offset.unwrap_or(0), true)
-        })?,
-    )?;
-    table.raw_set(
-        "unpack_limit",
-        lua.create_function(|lua, (data, limit, offset): (mlua::LuaString, i64, Option<i64>)| {
-            unpack_some(lua, &data, limit, offset.unwrap_or(0), true)
-        })?,
-    )?;
-    guard_all(lua, &table)?;
+    for (name, builtin) in FUNCTIONS {
+        table.raw_set(*name, lua::function(lua, *builtin)?)?;
+    }
     table.raw_set("_NAME", "cmsgpack")?;
     table.raw_set("_VERSION", "lua-cmsgpack 0.4.0")?;
     Ok(table)
 }
 
-fn pack(out: &mut Vec<u8>, value: &Value, depth: usize) -> Result<()> {
-    match value {
-        Value::Boolean(value) => out.push(if *value { 0xc3 } else { 0xc2 }),
-        Value::Integer(value) => pack_integer(out, *value),
-        Value::Number(value) if value.fract() == 0.0 && value.abs() < 9.2e18 => pack_integer(out, *value as i64),
-        Value::Number(value) => pack_double(out, *value),
-        Value::String(text) => pack_string(out, &text.as_bytes()),
-        Value::Table(_) if depth >= DEPTH_MAX => out.push(0xc0),
-        Value::Table(table) => pack_table(out, table, depth)?,
+fn pack_all(stack: &mut Stack) -> Outcome {
+    let args = stack.top();
+    if args == 0 {
+        return fault(stack, "bad argument #0 to 'pack' (MessagePack pack needs input.)");
+    }
+    let mut bytes = Vec::new();
+    for index in 1..=args {
+        if !pack(stack, index, &mut bytes, 0) {
+            return fault(stack, "in function pack: out of stack");
+        }
+    }
+    stack.truncate(0);
+    stack.push_string(&bytes);
+    Outcome::Return(1)
+}
+
+/// Appends the value at a place; false if Lua's stack is full.
+fn pack(stack: &mut Stack, index: usize, out: &mut Vec<u8>, depth: usize) -> bool {
+    match stack.kind(index) {
+        Kind::Boolean => out.push(if stack.truth(index) { 0xc3 } else { 0xc2 }),
+        Kind::Number => pack_number(out, stack.number(index).unwrap_or_default()),
+        Kind::String => pack_string(out, stack.string(index).unwrap_or_default()),
+        Kind::Table if depth < DEPTH_MAX => return pack_table(stack, index, out, depth + 1),
         _ => out.push(0xc0),
     }
-    Ok(())
+    true
+}
+
+fn pack_number(out: &mut Vec<u8>, value: f64) {
+    if value.fract() == 0.0 && value.abs() < 9.2e18 {
+        return pack_integer(out, value as i64);
+    }
+    let single = value as f32;
+    if f64::from(single) == value {
+        tagged(out, 0xca, &single.to_be_bytes())
+    } else {
+        tagged(out, 0xcb, &value.to_be_bytes())
+    }
 }
 
 fn pack_integer(out: &mut Vec<u8>, value: i64) {
@@ -69,15 +78,6 @@ fn pack_integer(out: &mut Vec<u8>, value: i64) {
         -32768..=-129 => tagged(out, 0xd1, &(value as i16).to_be_bytes()),
         -2_147_483_648..=-32769 => tagged(out, 0xd2, &(value as i32).to_be_bytes()),
         _ => tagged(out, 0xd3, &value.to_be_bytes()),
-    }
-}
-
-fn pack_double(out: &mut Vec<u8>, value: f64) {
-    let single = value as f32;
-    if f64::from(single) == value {
-        tagged(out, 0xca, &single.to_be_bytes())
-    } else {
-        tagged(out, 0xcb, &value.to_be_bytes())
     }
 }
 
@@ -104,59 +104,106 @@ fn header(out: &mut Vec<u8>, len: usize, fix: u8, tag16: u8) {
     }
 }
 
-fn pack_table(out: &mut Vec<u8>, table: &Table, depth: usize) -> Result<()> {
-    if let Some(len) = array_len(table)? {
+fn pack_table(stack: &mut Stack, table: usize, out: &mut Vec<u8>, depth: usize) -> bool {
+    if !stack.reserve(PLACES) {
+        return false;
+    }
+    let top = stack.top();
+    let (is_array, len) = shape(stack, table);
+    if is_array {
         header(out, len, 0x90, 0xdc);
-        for index in 1..=len {
-            pack(out, &table.raw_get(index)?, depth + 1)?;
+        for item in 1..=len {
+            stack.push_item(table, item);
+            if !pack(stack, top + 1, out, depth) {
+                return false;
+            }
+            stack.truncate(top);
         }
-        return Ok(());
+        return true;
     }
-    let pairs: Vec<(Value, Value)> = table.pairs().collect::<Result<_>>()?;
-    header(out, pairs.len(), 0x80, 0xde);
-    for (key, value) in &pairs {
-        pack(out, key, depth + 1)?;
-        pack(out, value, depth + 1)?;
+    header(out, len, 0x80, 0xde);
+    stack.push_nil();
+    while stack.next(table) {
+        if !pack(stack, top + 1, out, depth) || !pack(stack, top + 2, out, depth) {
+            return false;
+        }
+        stack.truncate(top + 1);
     }
-    Ok(())
+    true
 }
 
-/// The length, if the keys are exactly 1 to n.
-fn array_len(table: &Table) -> Result<Option<usize>> {
-    let (mut max, mut items) = (0, 0);
-    for pair in table.pairs::<Value, Value>() {
-        let key = match pair?.0 {
-            Value::Integer(key) if key > 0 => key as usize,
-            Value::Number(key) if key > 0.0 && key.fract() == 0.0 => key as usize,
-            _ => return Ok(None),
-        };
-        max = max.max(key);
+/// Whether the keys of a table are exactly 1 to n, and how many it has.
+fn shape(stack: &mut Stack, table: usize) -> (bool, usize) {
+    let key = stack.top() + 1;
+    let (mut max, mut items, mut is_array) = (0.0, 0, true);
+    stack.push_nil();
+    while stack.next(table) {
         items += 1;
+        match stack.number(key).filter(|_| stack.kind(key) == Kind::Number) {
+            Some(number) if number > 0.0 && number.fract() == 0.0 => max = f64::max(max, number),
+            _ => is_array = false,
+        }
+        stack.truncate(key);
     }
-    Ok((items > 0 && max == items).then_some(items))
+    (is_array && items > 0 && max == items as f64, items)
 }
 
-/// Up to `limit` values from `offset` on; before them the offset that follows (−1 at the end) where that was asked for.
-fn unpack_some(lua: &Lua, data: &mlua::LuaString, limit: i64, offset: i64, with_offset: bool) -> Result<MultiValue> {
-    let data = data.as_bytes();
+fn unpack(stack: &mut Stack) -> Outcome {
+    unpack_some(stack, "unpack", 0, 0, false)
+}
+
+fn unpack_one(stack: &mut Stack) -> Outcome {
+    let Some(offset) = integer_or(stack, 2, Some(0)) else { return bad_argument(stack, 2, "unpack_one", "number") };
+    unpack_some(stack, "unpack_one", 1, offset, true)
+}
+
+fn unpack_limit(stack: &mut Stack) -> Outcome {
+    let Some(limit) = integer_or(stack, 2, None) else { return bad_argument(stack, 2, "unpack_limit", "number") };
+    let Some(offset) = integer_or(stack, 3, Some(0)) else { return bad_argument(stack, 3, "unpack_limit", "number") };
+    unpack_some(stack, "unpack_limit", limit, offset, true)
+}
+
+fn integer_or(stack: &Stack, index: usize, default: Option<i64>) -> Option<i64> {
+    if index > stack.top() || stack.kind(index) == Kind::Nil {
+        return default;
+    }
+    stack.number(index).map(|value| value as i64)
+}
+
+/// Up to `limit` values (0: all) from `offset` on; before them the offset that follows (−1 at the end) where that was asked for.
+fn unpack_some(stack: &mut Stack, name: &str, limit: i64, offset: i64, with_offset: bool) -> Outcome {
+    let data = if stack.top() == 0 { None } else { stack.string(1).map(<[u8]>::to_vec) };
+    let Some(data) = data else { return bad_argument(stack, 1, name, "string") };
     if limit < 0 || offset < 0 {
-        return Err(raise(&format!("Invalid request to unpack with offset of {offset} and limit of {}.", data.len())));
+        let text = format!("Invalid request to unpack with offset of {offset} and limit of {}.", data.len());
+        return fault(stack, &text);
     }
     if offset as usize > data.len() {
-        return Err(raise(&format!("Start offset {offset} greater than input length {}.", data.len())));
+        return fault(stack, &format!("Start offset {offset} greater than input length {}.", data.len()));
     }
-    let limit = if limit == 0 { i64::MAX } else { limit };
+    stack.truncate(0);
+    if with_offset {
+        // Its place is in front; the value comes when it is known.
+        stack.push_nil();
+    }
+    let first = stack.top();
     let mut cursor = Cursor { data: &data, at: offset as usize };
-    let mut values = Vec::new();
-    while cursor.at < data.len() && (values.len() as i64) < limit {
-        values.push(cursor.value(lua, 0)?);
+    while cursor.at < data.len() && (limit == 0 || ((stack.top() - first) as i64) < limit) {
+        if let Err(text) = cursor.push_value(stack, 0) {
+            return fault(stack, text);
+        }
     }
     if with_offset {
-        let next = if cursor.at == data.len() { -1 } else { cursor.at as i64 };
-        values.insert(0, Value::Number(next as f64));
+        stack.push_number(if cursor.at == data.len() { -1.0 } else { cursor.at as f64 });
+        stack.replace(1);
     }
-    Ok(MultiValue::from_vec(values))
+    Outcome::Return(stack.top())
 }
+
+const SHORT: &str = "Missing bytes in input.";
+const BAD: &str = "Bad data format in input.";
+
+type Read<T> = std::result::Result<T, &'static str>;
 
 struct Cursor<'a> {
     data: &'a [u8],
@@ -164,77 +211,83 @@ struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    fn take(&mut self, len: usize) -> Result<&'a [u8]> {
-        let end = self.at.checked_add(len).filter(|end| *end <= self.data.len());
-        let end = end.ok_or_else(|| raise("Missing bytes in input."))?;
+    fn take(&mut self, len: usize) -> Read<&'a [u8]> {
+        let end = self.at.checked_add(len).filter(|end| *end <= self.data.len()).ok_or(SHORT)?;
         let part = &self.data[self.at..end];
         self.at = end;
         Ok(part)
     }
 
-    fn unsigned(&mut self, size: usize) -> Result<u64> {
+    fn unsigned(&mut self, size: usize) -> Read<u64> {
         Ok(self.take(size)?.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
     }
 
-    fn signed(&mut self, size: usize) -> Result<i64> {
+    fn signed(&mut self, size: usize) -> Read<i64> {
         let unused = 64 - 8 * size as u32;
         Ok((self.unsigned(size)? << unused) as i64 >> unused)
     }
 
-    fn value(&mut self, lua: &Lua, depth: usize) -> Result<Value> {
-        if depth > 1000 {
-            return Err(raise("Bad data format in input."));
+    fn len(&mut self, size: usize) -> Read<usize> {
+        Ok(self.unsigned(size)? as usize)
+    }
+
+    fn push_value(&mut self, stack: &mut Stack, depth: usize) -> Read<()> {
+        if depth > UNPACK_DEPTH_MAX || !stack.reserve(PLACES) {
+            return Err(BAD);
         }
         let tag = self.take(1)?[0];
-        Ok(match tag {
-            0x00..=0x7f => Value::Number(f64::from(tag)),
-            0xe0..=0xff => Value::Number(f64::from(tag as i8)),
-            0x80..=0x8f => self.map(lua, usize::from(tag & 15), depth)?,
-            0x90..=0x9f => self.array(lua, usize::from(tag & 15), depth)?,
-            0xa0..=0xbf => self.string(lua, usize::from(tag & 31))?,
-            0xc0 => Value::Nil,
-            0xc2 | 0xc3 => Value::Boolean(tag == 0xc3),
-            0xca => Value::Number(f64::from(f32::from_bits(self.unsigned(4)? as u32))),
-            0xcb => Value::Number(f64::from_bits(self.unsigned(8)?)),
-            0xcc..=0xcf => Value::Number(self.unsigned(1 << (tag - 0xcc))? as f64),
-            0xd0..=0xd3 => Value::Number(self.signed(1 << (tag - 0xd0))? as f64),
-            0xc4 | 0xd9 => self.sized(1, |cursor, len| cursor.string(lua, len))?,
-            0xc5 | 0xda => self.sized(2, |cursor, len| cursor.string(lua, len))?,
-            0xc6 | 0xdb => self.sized(4, |cursor, len| cursor.string(lua, len))?,
-            0xdc => self.sized(2, |cursor, len| cursor.array(lua, len, depth))?,
-            0xdd => self.sized(4, |cursor, len| cursor.array(lua, len, depth))?,
-            0xde => self.sized(2, |cursor, len| cursor.map(lua, len, depth))?,
-            0xdf => self.sized(4, |cursor, len| cursor.map(lua, len, depth))?,
-            _ => return Err(raise("Bad data format in input.")),
-        })
-    }
-
-    fn sized(&mut self, size: usize, read: impl FnOnce(&mut Self, usize) -> Result<Value>) -> Result<Value> {
-        let len = self.unsigned(size)? as usize;
-        read(self, len)
-    }
-
-    fn string(&mut self, lua: &Lua, len: usize) -> Result<Value> {
-        Ok(Value::String(lua.create_string(self.take(len)?)?))
-    }
-
-    fn array(&mut self, lua: &Lua, len: usize, depth: usize) -> Result<Value> {
-        let table = lua.create_table()?;
-        for index in 1..=len {
-            table.raw_set(index, self.value(lua, depth + 1)?)?;
-        }
-        Ok(Value::Table(table))
-    }
-
-    fn map(&mut self, lua: &Lua, len: usize, depth: usize) -> Result<Value> {
-        let table = lua.create_table()?;
-        for _ in 0..len {
-            let key = self.value(lua, depth + 1)?;
-            let value = self.value(lua, depth + 1)?;
-            if !key.is_nil() {
-                table.raw_set(key, value)?;
+        match tag {
+            0x00..=0x7f => stack.push_number(f64::from(tag)),
+            0xe0..=0xff => stack.push_number(f64::from(tag as i8)),
+            0x80..=0x8f => self.push_map(stack, usize::from(tag & 15), depth)?,
+            0x90..=0x9f => self.push_array(stack, usize::from(tag & 15), depth)?,
+            0xa0..=0xbf => stack.push_string(self.take(usize::from(tag & 31))?),
+            0xc0 => stack.push_nil(),
+            0xc2 | 0xc3 => stack.push_boolean(tag == 0xc3),
+            0xca => stack.push_number(f64::from(f32::from_bits(self.unsigned(4)? as u32))),
+            0xcb => stack.push_number(f64::from_bits(self.unsigned(8)?)),
+            0xcc..=0xcf => stack.push_number(self.unsigned(1 << (tag - 0xcc))? as f64),
+            0xd0..=0xd3 => stack.push_number(self.signed(1 << (tag - 0xd0))? as f64),
+            0xc4..=0xc6 => self.push_string(stack, 1 << (tag - 0xc4))?,
+            0xd9..=0xdb => self.push_string(stack, 1 << (tag - 0xd9))?,
+            0xdc | 0xdd => {
+                let len = self.len(if tag == 0xdc { 2 } else { 4 })?;
+                self.push_array(stack, len, depth)?;
             }
+            0xde | 0xdf => {
+                let len = self.len(if tag == 0xde { 2 } else { 4 })?;
+                self.push_map(stack, len, depth)?;
+            }
+            _ => return Err(BAD),
         }
-        Ok(Value::Table(table))
+        Ok(())
+    }
+
+    fn push_string(&mut self, stack: &mut Stack, size: usize) -> Read<()> {
+        let len = self.len(size)?;
+        stack.push_string(self.take(len)?);
+        Ok(())
+    }
+
+    fn push_array(&mut self, stack: &mut Stack, len: usize, depth: usize) -> Read<()> {
+        stack.push_table(len.min(self.data.len() - self.at), 0);
+        let table = stack.top();
+        for item in 1..=len {
+            self.push_value(stack, depth + 1)?;
+            stack.set_item(table, item);
+        }
+        Ok(())
+    }
+
+    fn push_map(&mut self, stack: &mut Stack, len: usize, depth: usize) -> Read<()> {
+        stack.push_table(0, len.min(self.data.len() - self.at));
+        let table = stack.top();
+        for _ in 0..len {
+            self.push_value(stack, depth + 1)?;
+            self.push_value(stack, depth + 1)?;
+            // A key that can be none is left out with its value.
+            stack.set_pair(table);
+        }
+        Ok(())
     }
 }

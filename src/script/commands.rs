@@ -255,8 +255,7 @@ fn run_script(
 ) -> Flow {
     let program =
         Program { compiled: &script.compiled, read_only, is_function: false, name: &script.sha, keys, args, call };
-    run::run(ctx, interpreter, &program)?;
-    Ok(SessionFlow::Done)
+    run::run(ctx, interpreter, &program)
 }
 
 fn fcall(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
@@ -278,8 +277,7 @@ fn call_function(ctx: &mut SessionContext<'_>, args: Args<'_>, read_only: bool) 
     let (keys, rest) = split_keys(args)?;
     let program =
         Program { compiled: &compiled, read_only, is_function: true, name: &args[1], keys, args: rest, call: args };
-    run::run(ctx, &interpreter, &program)?;
-    Ok(SessionFlow::Done)
+    run::run(ctx, &interpreter, &program)
 }
 
 fn script_load(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
@@ -503,6 +501,9 @@ fn function_delete(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
 }
 
 fn function_flush(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
+    if args.len() > 3 {
+        return Err(CommandError::unknown_subcommand_arity(&args[0], &args[1]));
+    }
     sync_or_async(args, "FUNCTION FLUSH only supports")?;
     ctx.worker.server.scripts.set_libraries(Default::default());
     propagate(ctx, args);

@@ -43,6 +43,15 @@ pub fn push_reply(stack: &mut Stack, bytes: &[u8], at: &mut usize, is_resp3: boo
         b'$' | b'*' if is_resp3 => stack.push_nil(),
         b'$' | b'*' => stack.push_boolean(false),
         b'_' => stack.push_nil(),
+        // Scripts do not get to see attributes.
+        b'|' => {
+            let below = stack.top();
+            for _ in 0..number().max(0) * 2 {
+                push_reply(stack, bytes, at, is_resp3);
+                stack.truncate(below);
+            }
+            push_reply(stack, bytes, at, is_resp3);
+        }
         b'#' => stack.push_boolean(line == b"t"),
         b',' => {
             let text = String::from_utf8_lossy(line);

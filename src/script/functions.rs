@@ -4,7 +4,7 @@
 use super::api::raise;
 use super::flags::{self, ScriptFlags};
 use super::interpreter::{Compiled, Interpreter, Purpose};
-use crate::base::clock;
+use crate::base::{clock, quoting};
 use crate::commands::error::CommandError;
 use crate::engine::lua::{Anchor, Host, Kind, Outcome, Question, Stack};
 use crate::server::Server;
@@ -64,9 +64,10 @@ fn name_of(code: &[u8]) -> Result<String, CommandError> {
         return Err(CommandError::fixed("ERR Missing library metadata"));
     }
     let end = code.iter().position(|byte| *byte == b'\n').ok_or(CommandError::fixed("ERR Invalid library metadata"))?;
-    let line = String::from_utf8_lossy(&code[2..end]).into_owned();
-    let mut words = line.split_whitespace();
-    let engine = words.next().unwrap_or_default();
+    let words = quoting::split_args(&code[..end]).filter(|words| !words.is_empty());
+    let words = words.ok_or(CommandError::fixed("ERR Invalid library metadata"))?;
+    let mut words = words.iter().map(|word| String::from_utf8_lossy(word).into_owned());
+    let engine = words.next().unwrap_or_default().split_off(2);
     let mut name = None;
     for word in words {
         let prefix = word.get(..5).filter(|prefix| prefix.eq_ignore_ascii_case("name="));

@@ -23,8 +23,8 @@ use std::sync::atomic::Ordering;
 const TICK_INSTRUCTIONS: u32 = 20_000;
 /// Scripts between two reckonings of the interpreter's memory.
 const REPORT_EVERY: u32 = 64;
-/// Most of an interpreter is its libraries, which stay: looking through them again and again is what costs. Garbage is one MB at most.
-const COLLECT_AT_PERCENT: u32 = 600;
+/// Garbage is collected when it is a third of what is in use: an interpreter stays small, and small scripts leave little.
+const COLLECT_AT_PERCENT: u32 = 130;
 /// Compiled scripts that an interpreter keeps before it looks which of them are still cached.
 const COMPILED_MAX: usize = 1000;
 
@@ -74,8 +74,6 @@ pub struct Interpreter {
     generation: Cell<u64>,
     runs: Cell<u32>,
     pub scratch: RefCell<Scratch>,
-    /// State of math.random.
-    pub random: Cell<u64>,
     /// redis.setresp of the running script.
     pub resp3: Cell<bool>,
     server: &'static Server,
@@ -159,7 +157,6 @@ impl Interpreter {
             generation: Cell::new(0),
             runs: Cell::new(0),
             scratch: RefCell::default(),
-            random: Cell::new(libraries::RANDOM_START),
             resp3: Cell::new(false),
             server,
             purpose,
@@ -291,7 +288,7 @@ impl Interpreter {
         let ok = lua::with_host(host, || stack.call(given, base + 1));
         let result = finish(&mut stack, ok);
         stack.truncate(base);
-        if self.runs.replace(self.runs.get().wrapping_add(1)) % REPORT_EVERY == 0 {
+        if self.runs.replace(self.runs.get().wrapping_add(1)).is_multiple_of(REPORT_EVERY) {
             self.tell(stack.memory());
         }
         result

@@ -77,8 +77,8 @@ fn bit_table(lua: &Lua) -> Result<Table> {
 }
 
 /// math.random, the same on every machine: drand48, from its well-known start or from a script's seed.
-pub fn random(stack: &mut Stack, state: &Cell<u64>) -> Outcome {
-    let unit = f64::from(next(state) % RANDOM_MAX) / f64::from(RANDOM_MAX);
+pub fn random(stack: &mut Stack) -> Outcome {
+    let unit = f64::from(STATE.with(next) % RANDOM_MAX) / f64::from(RANDOM_MAX);
     for index in 1..=stack.top().min(2) {
         if stack.number(index).is_none() {
             return bad_argument(stack, index, "random", "number");
@@ -108,15 +108,17 @@ pub fn random(stack: &mut Stack, state: &Cell<u64>) -> Outcome {
 }
 
 /// math.randomseed.
-pub fn random_seed(stack: &mut Stack, state: &Cell<u64>) -> Outcome {
+pub fn random_seed(stack: &mut Stack) -> Outcome {
     let seed = if stack.top() == 0 { None } else { stack.number(1) };
     let Some(seed) = seed else { return bad_argument(stack, 1, "randomseed", "number") };
-    state.set(u64::from(seed as i64 as i32 as u32) << 16 | 0x330e);
+    STATE.set(u64::from(seed as i64 as i32 as u32) << 16 | 0x330e);
     Outcome::Return(0)
 }
 
-/// Where drand48 begins when nobody has seeded it.
-pub const RANDOM_START: u64 = 0x1234_abcd_330e;
+thread_local! {
+    /// Goes on from script to script, whichever interpreter runs it; this is where drand48 begins when nobody has seeded it.
+    static STATE: Cell<u64> = const { Cell::new(0x1234_abcd_330e) };
+}
 
 const RANDOM_MAX: u32 = i32::MAX as u32;
 

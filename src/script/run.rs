@@ -19,7 +19,7 @@ use crate::engine::keyspace::{Locked, ShardSet, shard_of};
 use crate::engine::lua::{Kind, Stack};
 use crate::resp::{Args, Reply};
 use crate::server::monitor::Source;
-use crate::server::session::{Session, SessionContext};
+use crate::server::session::{Session, SessionContext, SessionFlow};
 use crate::server::{Server, Worker, dispatch, propagation};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -51,20 +51,29 @@ enum Ending {
 }
 
 /// Runs a program and writes its reply.
-pub fn run(ctx: &mut SessionContext<'_>, interpreter: &Interpreter, program: &Program<'_>) -> Result<(), CommandError> {
+pub fn run(
+    ctx: &mut SessionContext<'_>,
+    interpreter: &Interpreter,
+    program: &Program<'_>,
+) -> Result<SessionFlow, CommandError> {
     check_flags(ctx, program)?;
     let server = ctx.worker.server;
-    if ctx.worker.has_monitors {
-        // Ahead of the commands that it runs.
-        server.feed_monitors(ctx.session.db, Source::Client(&ctx.session.client), ctx.entry, program.call);
-    }
     if let Some(locked) = ctx.locked.as_deref_mut() {
+        // Ahead of the commands that it runs.
+        if ctx.worker.has_monitors {
+            server.feed_monitors(ctx.session.db, Source::Client(&ctx.session.client), ctx.entry, program.call);
+        }
         let ending = run_locked(ctx.worker, ctx.session, ctx.reply, locked, interpreter, program);
         return finish(ctx, program, ending);
     }
-    let mut shards = wanted_shards(program);
+    let (mut shards, mut is_shown) = (wanted_shards(program), false);
     loop {
-        let mut locked = lock(server, shards)?;
+        // A script that has become busy, or CLIENT PAUSE, came in between.
+        let locked = lock(server, shards).filter(|_| !ctx.worker.is_outdated());
+        let Some(mut locked) = locked else { return Ok(SessionFlow::Again) };
+        if ctx.worker.has_monitors && !std::mem::replace(&mut is_shown, true) {
+            server.feed_monitors(ctx.session.db, Source::Client(&ctx.session.client), ctx.entry, program.call);
+        }
         let ending = run_locked(ctx.worker, ctx.session, ctx.reply, &mut locked, interpreter, program);
         if let Ending::StartOver = ending {
             program.compiled.roams.set(true);
@@ -87,14 +96,13 @@ fn wanted_shards(program: &Program<'_>) -> ShardSet {
 }
 
 /// Locks what a script needs; everything if somebody waits for a key there, for serving him may need any shard.
-fn lock(server: &'static Server, shards: ShardSet) -> Result<Locked, CommandError> {
-    let busy = || server.scripts.running.busy_error();
-    let locked = server.lock(shards).ok_or_else(busy)?;
+fn lock(server: &'static Server, shards: ShardSet) -> Option<Locked> {
+    let locked = server.lock(shards)?;
     if shards == ShardSet::ALL || shards.iter().all(|shard| locked.shard(shard).waiters.is_empty()) {
-        return Ok(locked);
+        return Some(locked);
     }
     drop(locked);
-    server.lock(ShardSet::ALL).ok_or_else(busy)
+    server.lock(ShardSet::ALL)
 }
 
 fn run_locked(
@@ -125,7 +133,7 @@ fn run_locked(
     if let StartOver::Yes = starts_over { Ending::StartOver } else { result }
 }
 
-fn finish(ctx: &mut SessionContext<'_>, program: &Program<'_>, ending: Ending) -> Result<(), CommandError> {
+fn finish(ctx: &mut SessionContext<'_>, program: &Program<'_>, ending: Ending) -> Result<SessionFlow, CommandError> {
     if std::mem::take(&mut ctx.session.script_has_read) {
         // The keys that the script has declared stand for those that it has read.
         ctx.worker.server.remember_reads(ctx.session.client.id, ctx.entry, program.call);
@@ -135,7 +143,7 @@ fn finish(ctx: &mut SessionContext<'_>, program: &Program<'_>, ending: Ending) -
         Ending::FailedBefore(error) => ctx.reply.error(&error.0),
         Ending::Replied | Ending::StartOver => {}
     }
-    Ok(())
+    Ok(SessionFlow::Done)
 }
 
 /// Writes what a script has returned.

@@ -255,9 +255,15 @@ fn serve(worker: &mut Worker, locked: &mut Locked, ticket: &Arc<Ticket>, kind: O
 /// (MOVE to another database) come here.
 pub fn serve_overdue(worker: &mut Worker) {
     while let Some((db, key)) = worker.overdue.pop() {
-        let keyspace = worker.server.keyspace;
-        let locked = keyspace.lock(ShardSet::one(shard_of(Locked::hash(&key))));
-        let mut locked = plan::widen(keyspace, locked, |locked| plan::needed_by_waiters(locked, db, vec![&key]));
+        let server = worker.server;
+        let locked = server.lock(ShardSet::one(shard_of(Locked::hash(&key))));
+        let locked = locked
+            .and_then(|locked| plan::widen(server, locked, |locked| plan::needed_by_waiters(locked, db, vec![&key])));
+        let Some(mut locked) = locked else {
+            // A busy script keeps them: this worker's next command tries again.
+            worker.overdue.push((db, key));
+            return;
+        };
         worker.ready.push((db, key));
         serve_ready(worker, &mut locked);
     }
@@ -272,14 +278,15 @@ pub fn databases_changed(worker: &mut Worker, locked: &Locked, dbs: impl Iterato
     }
 }
 
-/// Ends a wait with the reply of a time-out, or an error; false if the client was served meanwhile. The caller holds no shard.
-pub fn release(server: &'static Server, ticket: &Arc<Ticket>, how: Release) -> bool {
+/// Ends a wait with the reply of a time-out, or an error; false if the client was served meanwhile, nothing if a busy script keeps
+/// the shards: to be tried again. The caller holds no shard.
+pub fn release(server: &'static Server, ticket: &Arc<Ticket>, how: Release) -> Option<bool> {
     if let Some(released) = ack_wait::release(server, ticket, how) {
-        return released;
+        return Some(released);
     }
-    let Some(waiting) = ticket.payload.downcast_ref::<Waiting>() else { return false };
-    let mut locked = server.keyspace.lock(ticket.shards);
-    release_locked(server, &mut locked, ticket, waiting, how)
+    let Some(waiting) = ticket.payload.downcast_ref::<Waiting>() else { return Some(false) };
+    let mut locked = server.lock(ticket.shards)?;
+    Some(release_locked(server, &mut locked, ticket, waiting, how))
 }
 
 /// The same for a caller that may hold shards itself (CLIENT UNBLOCK inside EXEC). Those that it lacks are not taken out of order:
@@ -289,7 +296,13 @@ pub fn release_from(worker: &mut Worker, held: Option<&mut Locked>, ticket: &Arc
         return released;
     }
     match held {
-        None => count_release(worker, ticket, how, release(worker.server, ticket, how)),
+        None => match release(worker.server, ticket, how) {
+            Some(released) => count_release(worker, ticket, how, released),
+            None => {
+                worker.releases.push((Arc::clone(ticket), how));
+                !ticket.is_claimed()
+            }
+        },
         Some(locked) if locked.set().covers(ticket.shards) => {
             let Some(waiting) = ticket.payload.downcast_ref::<Waiting>() else { return false };
             let released = release_locked(worker.server, locked, ticket, waiting, how);
@@ -316,8 +329,12 @@ fn count_release(worker: &Worker, ticket: &Ticket, how: Release, released: bool)
 #[cold]
 pub fn finish_deferred(worker: &mut Worker) {
     for (ticket, how) in std::mem::take(&mut worker.releases) {
-        let released = release(worker.server, &ticket, how);
-        count_release(worker, &ticket, how, released);
+        match release(worker.server, &ticket, how) {
+            Some(released) => {
+                count_release(worker, &ticket, how, released);
+            }
+            None => worker.releases.push((ticket, how)),
+        }
     }
     serve_overdue(worker);
 }
@@ -353,17 +370,18 @@ fn release_locked(server: &Server, locked: &mut Locked, ticket: &Arc<Ticket>, wa
     true
 }
 
-/// The connection is gone: its ticket must not take anything any more.
-pub fn forget(server: &'static Server, ticket: &Arc<Ticket>) {
+/// The connection is gone: its ticket must not take anything any more. False if a busy script keeps the shards.
+pub fn forget(server: &'static Server, ticket: &Arc<Ticket>) -> bool {
     if ack_wait::forget(server, ticket) || intents::forget(server, ticket) {
-        return;
+        return true;
     }
-    let Some(waiting) = ticket.payload.downcast_ref::<Waiting>() else { return };
-    let mut locked = server.keyspace.lock(ticket.shards);
+    let Some(waiting) = ticket.payload.downcast_ref::<Waiting>() else { return true };
+    let Some(mut locked) = server.lock(ticket.shards) else { return false };
     if ticket.claim() {
         leave_queues(&mut locked, ticket, waiting);
         server.clients.blocked.fetch_sub(1, Ordering::Relaxed);
     }
+    true
 }
 
 fn leave_queues(locked: &mut Locked, ticket: &Arc<Ticket>, waiting: &Waiting) {

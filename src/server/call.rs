@@ -76,7 +76,7 @@ impl Caller {
 }
 
 /// Locks what one command needs. `hash` is that of its single key, if that is known already. The second part is what the command
-/// itself needs, without the shards of those blocked on its keys.
+/// itself needs, without the shards of those blocked on its keys. Nothing if a busy script keeps one of them.
 #[inline]
 pub fn lock(
     worker: &mut Worker,
@@ -84,7 +84,7 @@ pub fn lock(
     entry: &Entry,
     args: Args<'_>,
     hash: Option<u64>,
-) -> (Locked, ShardSet) {
+) -> Option<(Locked, ShardSet)> {
     worker.planned.clear();
     let shards = match (hash, entry.single_key) {
         (Some(hash), Some(key)) => {
@@ -93,7 +93,7 @@ pub fn lock(
         }
         _ => plan::shards(entry, args, &mut worker.planned),
     };
-    (plan::lock(worker.server.keyspace, shards, caller.db, entry, args), shards)
+    Some((plan::lock(worker.server, shards, caller.db, entry, args)?, shards))
 }
 
 /// After a command that is a unit of its own.

@@ -17,7 +17,7 @@ use crate::commands::error::{self, CommandError};
 use crate::commands::flags::Flags;
 use crate::commands::spec::KeyHandler;
 use crate::engine::keyspace::Locked;
-use crate::engine::keyspace::shard_of;
+use crate::engine::keyspace::{ShardSet, shard_of};
 use crate::engine::value::Ahead;
 use crate::resp::{Args, Batch, Reply};
 use crate::server::config::MemoryLimit;
@@ -264,7 +264,8 @@ fn run_replying(worker: &mut Worker, session: &mut Session, args: Args<'_>, know
 /// What became of a request.
 enum Ran {
     Done,
-    /// Nothing was done: settings changed after it was let in and before its locks were held (CLIENT PAUSE takes all of them).
+    /// Nothing was done: settings changed after it was let in and before its locks were held (CLIENT PAUSE takes all of them), or a
+    /// script has become busy that keeps what it needs.
     Outdated,
 }
 
@@ -325,8 +326,9 @@ fn try_run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Re
         }
         Handler::Session(handler) => {
             let db = session.db;
-            let mut locked = entry.spec.flags.has(Flags::ALL_SHARDS).then(|| worker.server.keyspace.lock_all());
-            if worker.is_outdated() {
+            let needs_all = entry.spec.flags.has(Flags::ALL_SHARDS);
+            let mut locked = needs_all.then(|| worker.server.lock(ShardSet::ALL)).flatten();
+            if worker.is_outdated() || (needs_all && locked.is_none()) {
                 return Ran::Outdated;
             }
             if entry.writes && locked.is_some() && !call::may_still_run(worker, session.is_primary_link, reply) {
@@ -364,7 +366,7 @@ fn run_on_keys(
     hash: Option<u64>,
     reply: &mut Reply,
 ) -> Ran {
-    let (mut locked, shards) = call::lock(worker, caller, entry, args, hash);
+    let Some((mut locked, shards)) = call::lock(worker, caller, entry, args, hash) else { return Ran::Outdated };
     if worker.is_outdated() {
         return Ran::Outdated;
     }
@@ -634,10 +636,18 @@ fn queue(session: &mut Session, entry: &'static Entry, args: Args<'_>, reply: &m
     reply.raw(b"+QUEUED\r\n");
 }
 
-/// The end of a connection: nothing of it may stay in any registry.
-pub fn close_session(worker: &mut Worker, session: &mut Session) {
-    if let Some(blocked) = session.blocked.take() {
-        blocking::forget(worker.server, &blocked.ticket);
+/// The end of a connection: nothing of it may stay in any registry. False if a busy script keeps what it would have to be taken out
+/// of: to be tried again.
+pub fn close_session(worker: &mut Worker, session: &mut Session) -> bool {
+    if let Some(blocked) = &session.blocked
+        && !blocking::forget(worker.server, &blocked.ticket)
+    {
+        return false;
+    }
+    session.blocked = None;
+    multi::forget_watches(worker, session, None);
+    if !session.stale_watches.is_empty() {
+        return false;
     }
     if session.postponed.take().is_some() {
         end_postponement(worker, session);
@@ -648,4 +658,5 @@ pub fn close_session(worker: &mut Worker, session: &mut Session) {
     worker.server.remove_monitor(&session.client);
     worker.server.clients.remove(session.client.id);
     worker.server.clients.uncount(&session.client);
+    true
 }

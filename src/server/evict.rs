@@ -310,7 +310,7 @@ fn sample(worker: &mut Worker, policy: MaxmemoryPolicy, pool: &mut Pool) -> bool
     let mut seen = 0;
     for step in 0..SHARDS {
         let shard = (first + step) % SHARDS;
-        let locked = worker.server.keyspace.lock(ShardSet::one(shard));
+        let Some(locked) = worker.server.lock(ShardSet::one(shard)) else { return false };
         for (db, part) in locked.shard(shard).dbs().iter().enumerate() {
             part.sample(&mut place, wanted, policy.is_volatile(), |record| {
                 seen += 1;
@@ -343,7 +343,7 @@ fn score(worker: &Worker, policy: MaxmemoryPolicy, record: &Record) -> u64 {
 fn delete(worker: &mut Worker, policy: MaxmemoryPolicy, candidate: &Candidate) -> Option<usize> {
     let key = &*candidate.key;
     let hash = Locked::hash(key);
-    let mut locked = plan::lock_to_delete(worker.server.keyspace, shard_of(hash), candidate.db, &[key]);
+    let mut locked = plan::lock_to_delete(worker.server, shard_of(hash), candidate.db, &[key])?;
     let record = locked.db(hash, candidate.db)?.find(hash, key)?;
     if policy.is_volatile() && record.expiry().is_none() {
         return None;

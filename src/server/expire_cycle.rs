@@ -127,7 +127,7 @@ fn sweep_shard(worker: &mut Worker, shard: usize, effort: &Effort, start: u64, t
 /// One slice of one database in one shard; nothing when the shard has no such database.
 fn sweep_slice(worker: &mut Worker, shard: usize, db: usize, keys: usize) -> Option<Tally> {
     let now_ms = worker.now_ms;
-    let mut locked = worker.server.keyspace.lock(ShardSet::one(shard));
+    let mut locked = worker.server.lock(ShardSet::one(shard))?;
     let part = locked.shard_mut(shard).dbs_mut().get_mut(db)?;
     let mut tally = Tally::default();
     let mut stale: Vec<Box<[u8]>> = Vec::new();
@@ -147,7 +147,7 @@ fn sweep_slice(worker: &mut Worker, shard: usize, db: usize, keys: usize) -> Opt
     // Whoever waits for the end of a key (XREADGROUP) may need other shards to be served.
     if !locked.shard(shard).waiters.is_empty() {
         drop(locked);
-        locked = plan::lock_to_delete(worker.server.keyspace, shard, db, &stale);
+        locked = plan::lock_to_delete(worker.server, shard, db, &stale)?;
     }
     for key in stale {
         expire(worker, &mut locked, db, &key);

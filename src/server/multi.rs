@@ -11,7 +11,6 @@ use crate::commands::error::CommandError;
 use crate::commands::flags::Flags;
 use crate::commands::keyspec::KeySpec;
 use crate::commands::spec::Group;
-use crate::engine::keyspace::watch::WatchFlag;
 use crate::engine::keyspace::{Locked, ShardSet, shard_of};
 use crate::resp::{Args, OwnedArgs, Reply};
 use std::sync::atomic::Ordering;
@@ -118,7 +117,9 @@ fn watch(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, Co
             continue;
         }
         let hash = Locked::hash(key);
-        let mut locked = ctx.worker.server.keyspace.lock(ShardSet::one(shard_of(hash)));
+        let server = ctx.worker.server;
+        let locked = server.lock(ShardSet::one(shard_of(hash)));
+        let mut locked = locked.ok_or_else(|| server.scripts.running.busy_error())?;
         // A key that has expired goes now, so that its removal later is no change of what is watched.
         call::outside_commands(ctx.worker, &mut locked, db, &mut |keys| {
             keys.exists(key);
@@ -142,22 +143,24 @@ fn unwatch(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, Com
 
 /// Takes the session's flag out of every shard and starts with a clean one.
 pub fn forget_watches(worker: &Worker, session: &mut Session, held: Option<&mut Locked>) {
+    let flag = std::mem::take(&mut session.watch_flag);
+    let client = &session.client;
+    session.stale_watches.extend(session.watched.drain(..).map(|watched| {
+        client.let_go(&watched.key);
+        (watched.db, watched.key, flag.clone())
+    }));
     let mut held = held;
-    for watched in session.watched.drain(..) {
-        session.client.let_go(&watched.key);
-        let shard = shard_of(Locked::hash(&watched.key));
-        match held.as_deref_mut() {
-            Some(locked) if locked.set().contains(shard) => {
-                locked.shard_mut(shard).watches.remove(watched.db, &watched.key, &session.watch_flag);
-            }
-            // Inside EXEC its own watches were already forgotten, so nothing is locked out of order here.
-            _ => {
-                let mut locked = worker.server.keyspace.lock(ShardSet::one(shard));
-                locked.shard_mut(shard).watches.remove(watched.db, &watched.key, &session.watch_flag);
-            }
+    session.stale_watches.retain(|(db, key, flag)| {
+        let shard = shard_of(Locked::hash(key));
+        if let Some(locked) = held.as_deref_mut().filter(|locked| locked.set().contains(shard)) {
+            locked.shard_mut(shard).watches.remove(*db, key, flag);
+            return false;
         }
-    }
-    session.watch_flag = WatchFlag::default();
+        // Inside EXEC its own watches were already forgotten, so nothing is locked out of order here.
+        let Some(mut locked) = worker.server.lock(ShardSet::one(shard)) else { return true };
+        locked.shard_mut(shard).watches.remove(*db, key, flag);
+        false
+    });
     session.client.watched.store(0, Ordering::Relaxed);
     session.client.set(flag::DIRTY_CAS, false);
 }
@@ -170,13 +173,12 @@ fn exec(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, Comman
         end(ctx.worker, ctx.session);
         return Err(CommandError::fixed("EXECABORT Transaction discarded because of previous errors."));
     }
-    let mut locked = lock_union(ctx.worker, ctx.session, &transaction);
-    if ctx.worker.is_outdated() {
-        // Clients may have been paused between the start of this command and its locks.
-        drop(locked);
+    let locked = lock_union(ctx.worker, ctx.session, &transaction);
+    // Clients may have been paused between the start of this command and its locks, or a script may have become busy.
+    let Some(mut locked) = locked.filter(|_| !ctx.worker.is_outdated()) else {
         ctx.session.transaction = Some(transaction);
         return Ok(SessionFlow::Again);
-    }
+    };
     let writes = transaction.queue.iter().any(|(entry, _)| entry.writes);
     if writes && !call::may_still_run(ctx.worker, ctx.session.is_primary_link, ctx.reply) {
         drop(locked);
@@ -209,7 +211,7 @@ fn exec(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, Comman
 }
 
 /// Locks what the queued commands, the watched keys and the clients blocked on written keys need.
-fn lock_union(worker: &mut Worker, session: &Session, transaction: &Transaction) -> Locked {
+fn lock_union(worker: &mut Worker, session: &Session, transaction: &Transaction) -> Option<Locked> {
     let mut set = ShardSet::EMPTY;
     let mut writes = false;
     for (entry, args) in &transaction.queue {
@@ -222,9 +224,9 @@ fn lock_union(worker: &mut Worker, session: &Session, transaction: &Transaction)
     for watched in &session.watched {
         set.insert(shard_of(Locked::hash(&watched.key)));
     }
-    let locked = worker.server.keyspace.lock(set);
+    let locked = worker.server.lock(set)?;
     // A gift to a blocked client may need any shard; with anybody blocked on the shards written, take them all.
-    plan::widen(worker.server.keyspace, locked, |locked| {
+    plan::widen(worker.server, locked, |locked| {
         let blocked = writes && locked.set().iter().any(|shard| !locked.shard(shard).waiters.is_empty());
         if blocked { ShardSet::ALL } else { ShardSet::EMPTY }
     })

@@ -61,7 +61,8 @@ pub fn run(worker: &mut Worker) {
     let before = std::mem::replace(&mut worker.settings.on_expired, OnExpired::Remove);
     for (db, key) in keys {
         let hash = Locked::hash(&key);
-        let mut locked = plan::lock_to_delete(server.keyspace, shard_of(hash), db, &[&key]);
+        // A busy script keeps the shard: the next run sees to it.
+        let Some(mut locked) = plan::lock_to_delete(server, shard_of(hash), db, &[&key]) else { break };
         call::outside_commands(worker, &mut locked, db, &mut |keys| {
             keys.exists(&key);
         });

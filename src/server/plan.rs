@@ -3,10 +3,11 @@
 //! Locks widen only before a handler runs: if somebody is blocked on a key that is about to be written, the shards that
 //! serving him needs are added first, so that he is served under the same locks as the gift.
 
+use super::state::Server;
 use super::table::Entry;
 use crate::commands::flags::Flags;
 use crate::commands::keyspec::KeyFlags;
-use crate::engine::keyspace::{Keyspace, Locked, ShardSet, shard_of};
+use crate::engine::keyspace::{Locked, ShardSet, shard_of};
 use crate::resp::Args;
 
 /// Calls `visit` with the argument index of each key of a request; false if the arguments do not fit the declaration.
@@ -59,14 +60,14 @@ pub fn shards(entry: &Entry, args: Args<'_>, planned: &mut Vec<(usize, u64)>) ->
     set
 }
 
-/// Locks the shards of one command, and if it may write, those of whoever is blocked on its keys.
+/// Locks the shards of one command, and if it may write, those of whoever is blocked on its keys. Nothing if a busy script keeps one.
 #[inline]
-pub fn lock(keyspace: &'static Keyspace, set: ShardSet, db: usize, entry: &Entry, args: Args<'_>) -> Locked {
-    let locked = keyspace.lock(set);
+pub fn lock(server: &'static Server, set: ShardSet, db: usize, entry: &Entry, args: Args<'_>) -> Option<Locked> {
+    let locked = server.lock(set)?;
     if !entry.writes || set == ShardSet::ALL || set.iter().all(|shard| locked.shard(shard).waiters.is_empty()) {
-        return locked;
+        return Some(locked);
     }
-    widen(keyspace, locked, |locked| {
+    widen(server, locked, |locked| {
         let mut keys = Vec::new();
         visit_keys(entry, args, &mut |index, _| keys.extend(args.get(index)));
         needed_by_waiters(locked, db, keys)
@@ -96,8 +97,8 @@ pub fn needed_by_waiters<'a>(locked: &'a Locked, db: usize, mut keys: Vec<&'a [u
 }
 
 /// Locks the shard of keys that will be deleted; all shards if somebody waits for one of the keys, who may need others.
-pub fn lock_to_delete(keyspace: &'static Keyspace, shard: usize, db: usize, keys: &[impl AsRef<[u8]>]) -> Locked {
-    widen(keyspace, keyspace.lock(ShardSet::one(shard)), |locked| {
+pub fn lock_to_delete(server: &'static Server, shard: usize, db: usize, keys: &[impl AsRef<[u8]>]) -> Option<Locked> {
+    widen(server, server.lock(ShardSet::one(shard))?, |locked| {
         let waiters = &locked.shard(shard).waiters;
         let awaited = !waiters.is_empty() && keys.iter().any(|key| waiters.has(db, key.as_ref()));
         if awaited { ShardSet::ALL } else { ShardSet::EMPTY }
@@ -105,13 +106,13 @@ pub fn lock_to_delete(keyspace: &'static Keyspace, shard: usize, db: usize, keys
 }
 
 /// Takes more shards until what is wanted under the lock is held. To take more, all are let go first: ascending order.
-pub fn widen(keyspace: &'static Keyspace, mut locked: Locked, wanted: impl Fn(&Locked) -> ShardSet) -> Locked {
+pub fn widen(server: &'static Server, mut locked: Locked, wanted: impl Fn(&Locked) -> ShardSet) -> Option<Locked> {
     loop {
         let set = locked.set().union(wanted(&locked));
         if locked.set().covers(set) {
-            return locked;
+            return Some(locked);
         }
         drop(locked);
-        locked = keyspace.lock(set);
+        locked = server.lock(set)?;
     }
 }

@@ -40,6 +40,8 @@ pub struct Session {
     /// Keys of WATCH with their database; `expired` if the key was not there or past its expiry: it cannot expire again.
     pub watched: Vec<Watched>,
     pub watch_flag: WatchFlag,
+    /// Keys that are no longer watched, but whose shards a busy script kept when that was said.
+    pub stale_watches: Vec<(usize, Box<[u8]>, WatchFlag)>,
     pub blocked: Option<Blocked>,
     /// Nothing more is read; the connection ends when the replies are written.
     pub closing: bool,
@@ -83,6 +85,7 @@ impl Session {
             transaction: None,
             watched: Vec::new(),
             watch_flag: WatchFlag::default(),
+            stale_watches: Vec::new(),
             blocked: None,
             closing: false,
             subscriptions: Subscriptions::default(),

@@ -7,6 +7,7 @@
 //! A read is remembered, and a change told, under the lock of the key's shard, so that no change falls between a read and
 //! its note. Key names are kept without their database, as in Redis.
 
+use super::acl::Users;
 use super::clients::{Client, flag};
 use super::plan;
 use super::session::Session;
@@ -251,6 +252,7 @@ impl Server {
         if self.tracking.prefix_count() == 0 {
             return;
         }
+        let users = self.acl.users();
         for (prefix, clients) in self.tracking.prefixes.read().iter() {
             let mut matching: Vec<&[u8]> = keys.iter().copied().filter(|key| key.starts_with(prefix)).collect();
             matching.sort_unstable();
@@ -260,9 +262,22 @@ impl Server {
             }
             for client in clients.values() {
                 if !(client.id == by && client.has(flag::TRACKING_NOLOOP)) {
-                    self.send_invalidation(client, Some(&matching));
+                    self.broadcast_to(client, &users, &matching);
                 }
             }
+        }
+    }
+
+    /// Names of keys that a user may not read are none of its clients' business, whatever prefix they have asked for.
+    fn broadcast_to(&self, client: &Client, users: &Users, keys: &[&[u8]]) {
+        // The client of a user that is gone is about to be disconnected.
+        let Some(user) = users.by_id(client.user.load(Ordering::Acquire)) else { return };
+        if user.is_unrestricted() {
+            return self.send_invalidation(client, Some(keys));
+        }
+        let readable: Vec<&[u8]> = keys.iter().copied().filter(|key| user.may_read(key)).collect();
+        if !readable.is_empty() {
+            self.send_invalidation(client, Some(&readable));
         }
     }
 

@@ -114,7 +114,8 @@ impl Client {
     /// The next reply that is no push; pushes met on the way are kept in `pushes`.
     pub fn reply(&mut self) -> io::Result<Reply> {
         loop {
-            match self.frame()? {
+            self.wire.clear();
+            match self.read_frame()? {
                 push @ Reply::Push(_) => self.pushes.push_back(push),
                 reply => return Ok(reply),
             }

@@ -72,7 +72,10 @@ fn psync(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, Co
     }
     let replica = admit(ctx)?;
     let replid = String::from_utf8_lossy(&args[1]).into_owned();
-    let offset = offset.ok_or(error::NOT_AN_INTEGER)?;
+    let Some(offset) = offset else {
+        tracing::warn!("Replica {} asks for synchronization but with a wrong offset", replica.name());
+        return Err(error::NOT_AN_INTEGER);
+    };
     let server = ctx.worker.server;
     {
         // The history changes under all locks: not between the look at it and the answer.
@@ -110,12 +113,13 @@ fn admit(ctx: &mut SessionContext<'_>) -> Result<Arc<Replica>, CommandError> {
     if !server.may_serve_replicas() {
         return Err(CommandError::fixed("NOMASTERLINK Can't SYNC while not connected with my master"));
     }
-    if ctx.reply.len() > 0 || ctx.session.client.has_output_backlog() {
+    if !ctx.reply.is_empty() || ctx.session.client.has_output_backlog() {
         return Err(CommandError::fixed("ERR SYNC and PSYNC are invalid with pending output"));
     }
     let replica = announced(ctx);
     let told = replica.announced.lock().clone();
-    if !(told.contents.data && told.contents.functions) && !told.capa_eof {
+    let is_whole = told.contents.data && told.contents.functions;
+    if !is_whole && !told.capa_eof {
         return Err(CommandError::fixed("ERR Filtered replica requires EOF capability"));
     }
     tracing::info!("Replica {} asks for synchronization", replica.name());

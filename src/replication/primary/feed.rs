@@ -37,6 +37,11 @@ impl Feed {
         Some(Feed { server, link })
     }
 
+    /// Something has come from the replica: while it loads a snapshot it sends newlines, which show that it is alive.
+    pub fn heard(&self) {
+        self.link.replica.ack_ms.store(clock::unix_ms(), Ordering::Relaxed);
+    }
+
     /// Fills the empty output.
     pub fn fill(&mut self, output: &mut Vec<u8>, waker: &Waker) -> Next {
         let link = Arc::clone(&self.link);

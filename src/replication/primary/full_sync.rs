@@ -298,10 +298,15 @@ pub fn detach(server: &Server, link: &Arc<Link>) {
             match running.target {
                 Target::Sockets => {
                     tracing::warn!("Diskless rdb transfer, last replica dropped, killing fork child.");
+                    server.save_status.cancel();
                 }
-                Target::Disk => tracing::info!("Nobody waits for the snapshot any more. Stopping it."),
+                Target::Disk if server.config.current().save.is_empty() => {
+                    tracing::info!("Nobody waits for the snapshot any more. Stopping it.");
+                    server.save_status.cancel();
+                }
+                // As good as any other BGSAVE.
+                Target::Disk => {}
             }
-            server.save_status.cancel();
         }
     }
     server.journal.remove_reader(&link.replica.reader);

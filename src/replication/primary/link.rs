@@ -10,11 +10,13 @@
 //! AwaitAck: behind a payload without length the replica may have read too much, so the stream waits for its first word.
 
 use super::pipe::Pipe;
+use crate::base::clock;
 use crate::server::replicas::{Replica, ReplicaState};
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Length of the mark around a payload of unknown length.
 pub const EOF_MARK: usize = 40;
@@ -97,6 +99,8 @@ impl Inner {
             pipe.leave(*reader);
         }
         let name = link.replica.name();
+        // Its silence counts from here on.
+        link.replica.ack_ms.store(clock::unix_ms(), Ordering::Relaxed);
         self.stage = if is_rdb_only {
             link.replica.set_state(ReplicaState::Transmitted);
             tracing::info!("RDB transfer completed, rdb only replica ({name}) should be disconnected asap");

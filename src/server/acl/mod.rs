@@ -45,6 +45,10 @@ impl Users {
         self.by_name.get(name)
     }
 
+    pub fn by_id(&self, id: u64) -> Option<&Arc<User>> {
+        Some(&self.default).filter(|user| user.id == id).or_else(|| self.by_name.values().find(|user| user.id == id))
+    }
+
     /// Puts a user in place of its older version.
     pub fn put(&mut self, user: User) {
         let user = Arc::new(user);

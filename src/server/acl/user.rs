@@ -1,6 +1,7 @@
 //! A user: who may log in as it, and what it may do.
 
 use super::selector::{Denied, Selector};
+use crate::commands::keyspec::KeyFlags;
 use crate::resp::Args;
 use crate::server::table::{CommandTable, Entry};
 use sha2::{Digest, Sha256};
@@ -96,6 +97,10 @@ impl User {
     pub fn may_read_any_key(&self, entry: &Entry, args: Args<'_>) -> bool {
         self.unrestricted
             || self.all_selectors().any(|selector| selector.reads_every_key() && selector.check(entry, args).is_ok())
+    }
+
+    pub fn may_read(&self, key: &[u8]) -> bool {
+        self.unrestricted || self.all_selectors().any(|selector| selector.allows_key(key, KeyFlags::READS))
     }
 
     pub fn allows_channel(&self, name: &[u8], is_pattern: bool) -> bool {

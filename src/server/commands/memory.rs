@@ -73,7 +73,10 @@ fn usage(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, Co
     };
     let bytes = match ctx.locked.as_deref() {
         Some(locked) => measure(locked),
-        None => measure(&ctx.worker.server.keyspace.lock(ShardSet::one(shard_of(hash)))),
+        None => match ctx.worker.server.lock(ShardSet::one(shard_of(hash))) {
+            Some(locked) => measure(&locked),
+            None => return Ok(SessionFlow::Again),
+        },
     };
     match bytes {
         Some(bytes) => ctx.reply.count(bytes),

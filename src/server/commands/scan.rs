@@ -60,7 +60,8 @@ fn scan(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, Com
                 delete_expired(ctx.worker, locked, &mut scan, call::within_unit);
             }
             None => {
-                let mut locked = ctx.worker.server.keyspace.lock(ShardSet::one(scan.shard));
+                let locked = ctx.worker.server.lock(ShardSet::one(scan.shard));
+                let Some(mut locked) = locked else { return Ok(SessionFlow::Again) };
                 scan.visit_shard(&locked);
                 delete_expired(ctx.worker, &mut locked, &mut scan, call::outside_commands);
             }

@@ -45,6 +45,10 @@ fn shutdown(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow,
         ctx.reply.ok();
         return Ok(SessionFlow::Done);
     }
+    let running = &ctx.worker.server.scripts.running;
+    if running.is_busy() && wish.save != Some(false) {
+        return Err(running.busy_error());
+    }
     // Success has no reply: the connection ends with the process. Failure is answered by whoever fails.
     server.shut_down_for(ctx.session, wish);
     Ok(SessionFlow::Blocked)

@@ -1,0 +1,77 @@
+//! Sockets that can also be used without the event loop: while a busy script keeps a worker's thread, its clients are still served.
+//!
+//! The event loop tells when a socket has become ready; while it cannot run, nobody would notice. So in direct mode, which is a matter of
+//! the thread, reads and writes just try. What the event loop would have said meanwhile it says later; an unnecessary wake-up
+//! does no harm.
+
+use socket2::SockRef;
+use std::cell::Cell;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+thread_local! {
+    static DIRECT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work` with this thread's sockets in direct mode.
+pub fn directly<T>(work: impl FnOnce() -> T) -> T {
+    DIRECT.set(true);
+    let result = work();
+    DIRECT.set(false);
+    result
+}
+
+/// A stream of tokio's with a socket below it.
+pub struct Direct<S>(pub S);
+
+impl<S: AsFd> Direct<S> {
+    /// Ends the conversation at once; the socket is closed when this is dropped.
+    pub fn hang_up(&self) {
+        // A peer that is gone already needs no goodbye.
+        let _ = SockRef::from(&self.0).shutdown(Shutdown::Both);
+    }
+}
+
+fn pending_if_blocked<T>(result: io::Result<T>) -> Poll<io::Result<T>> {
+    match result {
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Poll::Pending,
+        other => Poll::Ready(other),
+    }
+}
+
+impl<S: AsFd + AsyncRead + Unpin> AsyncRead for Direct<S> {
+    #[inline]
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !DIRECT.get() {
+            return Pin::new(&mut self.0).poll_read(context, buffer);
+        }
+        let result = (&*SockRef::from(&self.0)).read(buffer.initialize_unfilled());
+        pending_if_blocked(result.map(|len| buffer.advance(len)))
+    }
+}
+
+impl<S: AsFd + AsyncWrite + Unpin> AsyncWrite for Direct<S> {
+    #[inline]
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if !DIRECT.get() {
+            return Pin::new(&mut self.0).poll_write(context, bytes);
+        }
+        pending_if_blocked((&*SockRef::from(&self.0)).write(bytes))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}

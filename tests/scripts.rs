@@ -1,0 +1,284 @@
+//! Scripts as people really run them: a lock, a rate limiter, a queue with keys that it makes up, JSON and MessagePack; and what
+//! others notice of a script that does not end. Run against a stock server, this file is how its expectations were found
+//! (`RSREDIS_SERVER=redis-server cargo test --test scripts`).
+
+mod support;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+use support::{Client, Reply, Server, server, wait_until};
+
+/// Releases a lock only if it is still the caller's (redis.io, "Distributed locks").
+const UNLOCK: &str =
+    "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) else return 0 end";
+
+/// At most ARGV[3] events within ARGV[2] milliseconds.
+const LIMITER: &str = "
+    local now, window, limit = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+    redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - window)
+    local used = redis.call('ZCARD', KEYS[1])
+    if used < limit then
+      redis.call('ZADD', KEYS[1], now, now .. ':' .. used)
+      redis.call('PEXPIRE', KEYS[1], window)
+      return {1, limit - used - 1}
+    end
+    local oldest = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+    return {0, math.ceil(tonumber(oldest[2]) + window - now)}";
+
+/// Moves the next job of a queue to the active list; the names of the job and of the event stream are made from a prefix.
+const MOVE: &str = "
+    local prefix = ARGV[1]
+    local id = redis.call('RPOPLPUSH', prefix .. 'wait', prefix .. 'active')
+    if not id then return {false, 0} end
+    local job = prefix .. id
+    redis.call('HSET', job, 'processedOn', ARGV[2])
+    redis.call('ZADD', prefix .. 'events', ARGV[2], 'active:' .. id)
+    return {redis.call('HGETALL', job), redis.call('LLEN', prefix .. 'wait')}";
+
+fn eval(client: &mut Client, script: &str, keys: &[&str], args: &[&str]) -> Reply {
+    let count = keys.len().to_string();
+    let words: Vec<&str> =
+        ["EVAL", script, &count].into_iter().chain(keys.iter().copied()).chain(args.iter().copied()).collect();
+    client.call(&words)
+}
+
+fn shown(reply: &Reply) -> String {
+    match reply {
+        Reply::Integer(number) => number.to_string(),
+        other => other.text(),
+    }
+}
+
+fn texts(reply: &Reply) -> Vec<String> {
+    reply.items().iter().map(shown).collect()
+}
+
+#[test]
+fn a_lock_is_released_by_its_owner_only() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    assert!(client.line("SET lock mine NX PX 30000").is_ok());
+    assert_eq!(eval(&mut client, UNLOCK, &["lock"], &["other"]).integer(), 0);
+    assert_eq!(client.line("GET lock").text(), "mine");
+    assert_eq!(eval(&mut client, UNLOCK, &["lock"], &["mine"]).integer(), 1);
+    assert_eq!(client.line("EXISTS lock").integer(), 0);
+    let sha = client.call(&["SCRIPT", "LOAD", UNLOCK]).text();
+    assert_eq!(client.call(&["EVALSHA", &sha.to_uppercase(), "1", "lock", "mine"]).integer(), 0);
+}
+
+#[test]
+fn a_window_slides() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    let mut ask = |now: &str| texts(&eval(&mut client, LIMITER, &["limit:7"], &[now, "1000", "2"])).join(" ");
+    assert_eq!(ask("10000"), "1 1");
+    assert_eq!(ask("10400"), "1 0");
+    assert_eq!(ask("10500"), "0 500");
+    assert_eq!(ask("11001"), "1 0");
+    assert_eq!(ask("11002"), "0 398");
+}
+
+#[test]
+fn a_queue_whose_keys_are_not_declared() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    for shebang in ["", "#!lua flags=allow-cross-slot-keys\n", "#!lua\n"] {
+        client.line("FLUSHALL");
+        let script = format!("{shebang}{MOVE}");
+        client.line("LPUSH bull:q:wait 1 2");
+        client.line("HSET bull:q:1 name paint");
+        let moved = eval(&mut client, &script, &["bull:q:marker"], &["bull:q:", "99"]);
+        assert_eq!(texts(&moved.items()[0]), ["name", "paint", "processedOn", "99"], "{shebang:?}");
+        assert_eq!(moved.items()[1].integer(), 1);
+        assert_eq!(texts(&client.line("LRANGE bull:q:active 0 -1")), ["1"]);
+        assert_eq!(texts(&client.line("ZRANGE bull:q:events 0 -1")), ["active:1"]);
+        eval(&mut client, &script, &["bull:q:marker"], &["bull:q:", "99"]);
+        assert_eq!(eval(&mut client, &script, &["bull:q:marker"], &["bull:q:", "99"]).items()[1].integer(), 0);
+    }
+}
+
+#[test]
+fn json_and_messagepack_come_back_as_they_went() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    let json = r#"{"a":[1,2.5,-3e2,"x\u00e9\n\"",null,true,false,[],{}]}"#;
+    let script =
+        "local v = cjson.decode(ARGV[1]) return {cjson.encode(v), v.a[4], tostring(v.a[5] == cjson.null), #v.a}";
+    let reply = eval(&mut client, script, &[], &[json]);
+    assert_eq!(texts(&reply), [r#"{"a":[1,2.5,-300,"xé\n\"",null,true,false,{},{}]}"#, "xé\n\"", "true", "9"]);
+    let script = "
+        local v = {1, -33, 70000, 2 ^ 40, 0.5, 'text', true, {k = 'v'}, string.rep('z', 300)}
+        local packed = cmsgpack.pack(v)
+        local w = cmsgpack.unpack(packed)
+        local big = {}
+        for i = 1, 20000 do big[tostring(i)] = i end
+        local back = cmsgpack.unpack(cmsgpack.pack(big))
+        return {#packed, w[2], w[3], tostring(w[4]), tostring(w[5]), w[6], tostring(w[7]), w[8].k, #w[9], back['20000']}";
+    assert_eq!(
+        texts(&eval(&mut client, script, &[], &[])),
+        ["338", "-33", "70000", "1099511627776", "0.5", "text", "true", "v", "300", "20000"]
+    );
+}
+
+/// Inputs that are broken or nested without end must be errors, and the server must live.
+#[test]
+fn hostile_inputs_are_errors() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    let mut raises = |script: &str| {
+        let script =
+            format!("local ok, text = pcall(function() {script} end) return tostring(ok) .. ' ' .. tostring(text)");
+        let text = eval(&mut client, &script, &[], &[]).text();
+        assert!(text.starts_with("false "), "{script}: {text}");
+        text
+    };
+    assert!(raises("cjson.decode(string.rep('[', 1001))").contains("Found too many nested data structures (1001)"));
+    assert!(raises("cjson.decode(string.rep('{\"a\":', 100000))").contains("too many nested"));
+    assert!(raises("local t = {} t[1] = t cjson.encode(t)").contains("excessive depth"));
+    assert!(raises("cjson.encode({[1] = 1, [1000] = 1})").contains("excessively sparse array"));
+    assert!(raises("cjson.encode(print_nothing)").contains("nonexistent global variable 'print_nothing'"));
+    raises("cjson.decode('{\"a\":1')");
+    raises("cjson.decode('\"\\\\ud800\"')");
+    raises("cmsgpack.unpack('\\221')");
+    raises("cmsgpack.unpack('\\223\\255\\255\\255\\255')");
+    raises("cmsgpack.unpack('\\193')");
+    raises("struct.unpack('>I4', 'abc')");
+    raises("struct.pack('i33', 1)");
+    raises("return unpack({}, 1, 2147483647)");
+    raises("return unpack({}, -2147483648, 2147483647)");
+    raises("return loadstring(string.dump(function() end))()");
+    raises("string.rep('x', 10).y.z = 1");
+    assert_eq!(client.line("PING").text(), "PONG");
+    // Circular tables are cut off, not followed for ever.
+    let script = "local t = {} t.t = t return #cmsgpack.pack(t)";
+    assert_eq!(eval(&mut client, script, &[], &[]).integer(), 49);
+}
+
+#[test]
+fn random_bytes_do_no_harm() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    let script = "
+        local answers = 0
+        for round = 1, 3000 do
+          local bytes = {}
+          for i = 1, math.random(1, 24) do bytes[i] = string.char(math.random(0, 255)) end
+          local text = table.concat(bytes)
+          for _, read in ipairs({cjson.decode, cmsgpack.unpack, cmsgpack.unpack_one}) do
+            local ok, value = pcall(read, text)
+            if not ok and type(value) ~= 'string' then return 'an error that is no text: ' .. type(value) end
+            answers = answers + 1
+          end
+          pcall(struct.unpack, text, text)
+          pcall(struct.size, text)
+        end
+        return answers";
+    assert_eq!(shown(&eval(&mut client, script, &[], &[])), "9000");
+}
+
+/// A client that has started a script without end, long enough ago to be noticed.
+fn endless(server: &Server, script: &str) -> Client {
+    let mut client = server.client();
+    client.send(&["EVAL", script, "0"]).expect("sent");
+    let mut other = server.client();
+    wait_until("the script is busy", || other.line("PING").is_error("BUSY"));
+    client
+}
+
+#[test]
+fn a_busy_script_is_told_of_at_once_on_every_worker() {
+    let server = Server::start(&["--busy-reply-threshold", "100"]);
+    let mut clients: Vec<Client> = (0..8).map(|_| server.client()).collect();
+    clients[0].line("SET a 1");
+    let mut busy = endless(&server, "while true do end");
+    for client in &mut clients {
+        let start = Instant::now();
+        assert!(client.line("GET a").is_error("BUSY"));
+        assert!(client.call(&["EVAL", "return 1", "0"]).is_error("BUSY"));
+        assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+    }
+    assert!(clients[1].line("MULTI").is_ok());
+    assert!(clients[1].line("GET a").is_error("BUSY"));
+    assert!(clients[1].line("EXEC").is_error("EXECABORT"));
+    assert!(clients[2].line("FUNCTION KILL").is_error("BUSY"));
+    assert!(clients[2].line("SHUTDOWN").is_error("BUSY"));
+    // New connections are served, too, and may end it.
+    assert!(server.client().line("SCRIPT KILL").is_ok());
+    assert!(busy.reply().expect("a reply").is_error("ERR Script killed by user with SCRIPT KILL..."));
+    assert_eq!(clients[3].line("GET a").text(), "1");
+    assert!(clients[3].line("SCRIPT KILL").is_error("NOTBUSY"));
+}
+
+#[test]
+fn no_pcall_protects_from_the_kill_but_writes_do() {
+    let mut server = Server::start(&["--busy-reply-threshold", "50"]);
+    let mut busy = endless(&server, "while true do pcall(function() while true do end end) end");
+    assert!(server.client().line("SCRIPT KILL").is_ok());
+    assert!(busy.reply().expect("a reply").is_error("ERR Script killed"));
+    drop(endless(&server, "redis.call('set', 'x', 'y') while true do end"));
+    assert!(server.client().line("SCRIPT KILL").is_error("UNKILLABLE"));
+    server.client().send(&["SHUTDOWN", "NOSAVE"]).expect("sent");
+    assert!(server.await_exit().success());
+}
+
+/// What scripts that declare their keys do is atomic among themselves and to those who do not.
+#[test]
+fn scripts_on_declared_keys_are_atomic() {
+    let server = Server::start(&["--io-threads", "2"]);
+    let transfer = "#!lua
+        redis.call('DECRBY', KEYS[1], ARGV[1])
+        if ARGV[2] == 'roam' then redis.call('INCR', 'roamed:' .. ARGV[1]) end
+        redis.call('INCRBY', KEYS[2], ARGV[1])";
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for worker in 0..4u32 {
+            let (server, stop) = (&server, &stop);
+            scope.spawn(move || {
+                let mut client = server.client();
+                for round in 0..500u32 {
+                    let (from, to) = ((worker + round) % 7, (worker * 3 + round + 1) % 7);
+                    let (from, to) = (format!("acc:{from}"), format!("acc:{to}"));
+                    // Some of them touch a key that they have not declared, after they have written.
+                    let roam = if round % 50 == worker { "roam" } else { "no" };
+                    let amount = (1 + round % 5).to_string();
+                    let reply = eval(&mut client, transfer, &[&from, &to], &[&amount, roam]);
+                    assert!(!reply.is_error(""), "{reply:?}");
+                }
+                if worker == 0 {
+                    stop.store(true, Ordering::Relaxed);
+                }
+            });
+        }
+        scope.spawn(|| {
+            let mut client = server.client();
+            let sum = "local s = 0 for i = 0, 6 do s = s + (redis.call('GET', 'acc:' .. i) or 0) end return s";
+            while !stop.load(Ordering::Relaxed) {
+                assert_eq!(eval(&mut client, sum, &[], &[]).integer(), 0, "somebody saw half of a transfer");
+            }
+        });
+    });
+}
+
+#[test]
+fn libraries_are_dumped_and_restored() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    let code = "#!lua name=lib\nredis.register_function('one', function() return 1 end)";
+    assert_eq!(client.call(&["FUNCTION", "LOAD", code]).text(), "lib");
+    let Reply::Bulk(dump) = client.call(&["FUNCTION", "DUMP"]) else { panic!("no payload") };
+    let restore =
+        |client: &mut Client, policy: &[u8]| client.call(&[b"FUNCTION".as_slice(), b"RESTORE", &dump, policy]);
+    assert!(restore(&mut client, b"APPEND").is_error("ERR Library lib already exists"));
+    assert!(restore(&mut client, b"REPLACE").is_ok());
+    assert!(client.line("FUNCTION FLUSH").is_ok());
+    assert!(restore(&mut client, b"FLUSH").is_ok());
+    assert_eq!(client.line("FCALL ONE 0").integer(), 1);
+    let mut broken = dump.clone();
+    broken[3] ^= 1;
+    let reply = client.call(&[b"FUNCTION".as_slice(), b"RESTORE", &broken]);
+    assert!(reply.is_error("ERR DUMP payload version or checksum are wrong"));
+    if !server::is_stock() {
+        assert_eq!(server.info("number_of_functions"), "1");
+    }
+}

@@ -165,7 +165,11 @@ fn payload(client: &mut Client, key: &str) -> Text {
 /// Everything that can be read of a value; times are left out.
 fn content(client: &mut Client, key: &str) -> Vec<Reply> {
     let kind = client.call(&["TYPE", key]).text();
-    let mut all = vec![client.call(&["TYPE", key]), client.call(&["OBJECT", "ENCODING", key])];
+    let mut all = vec![client.call(&["TYPE", key])];
+    if kind != "string" {
+        // A string that has grown is `raw`, its copy is not.
+        all.push(client.call(&["OBJECT", "ENCODING", key]));
+    }
     let sort = |reply: Reply, width: usize| {
         let mut parts: Vec<Vec<Reply>> = reply.items().chunks(width).map(<[Reply]>::to_vec).collect();
         parts.sort_by_key(|part| format!("{part:?}"));

@@ -67,12 +67,8 @@ fn stream() -> impl Strategy<Value = Stream> {
 }
 
 fn value() -> impl Strategy<Value = Value> {
-    let score = prop_oneof![
-        any::<i32>().prop_map(f64::from),
-        any::<f64>().prop_filter("a score", |score| !score.is_nan()),
-        Just(f64::INFINITY),
-        Just(-0.5),
-    ];
+    // Scores that every version prints alike: Redis 7.0 shows others with seventeen digits.
+    let score = prop_oneof![any::<i32>().prop_map(f64::from), Just(f64::INFINITY), Just(f64::NEG_INFINITY), Just(-0.5)];
     prop_oneof![
         text().prop_map(Value::String),
         many(text()).prop_map(Value::List),

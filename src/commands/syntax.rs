@@ -33,10 +33,12 @@ fn split(line: &str) -> Vec<String> {
     for c in line.chars() {
         if "[]<>|".contains(c) {
             spaced.extend([' ', c, ' ']);
-        } else if c != '"' {
+        } else {
             spaced.push(c);
         }
     }
+    // Quotes stand around what is meant to the letter; nothing at all (MIGRATE's key) can only be shown by them.
+    let spaced = spaced.replace(EMPTY, EMPTY_MARK).replace('"', "").replace(EMPTY_MARK, EMPTY);
     spaced.split_whitespace().map(str::to_owned).collect()
 }
 
@@ -139,7 +141,14 @@ fn adopt_token(items: &mut Vec<Argument>) {
     }
 }
 
+const EMPTY: &str = "\"\"";
+const EMPTY_MARK: &str = "\u{1}";
+
 fn leaf(word: &str) -> Argument {
+    if word == EMPTY {
+        let token = Some(word.to_owned());
+        return Argument { name: "empty-string".to_owned(), kind: "pure-token", token, ..Argument::default() };
+    }
     if let Some((name, kind)) = word.split_once(':').and_then(|(name, kind)| known_kind(kind).map(|kind| (name, kind)))
     {
         return Argument { name: name.to_owned(), kind, ..Argument::default() };

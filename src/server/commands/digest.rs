@@ -104,7 +104,7 @@ pub fn of_keyspace(locked: &Locked, databases: usize) -> Digest {
     let mut all = Digest::default();
     for db in 0..databases {
         let parts = || (0..SHARDS).filter_map(|shard| locked.shard(shard).db(db));
-        if parts().all(|part| part.len() == 0) {
+        if parts().all(|part| part.is_empty()) {
             continue;
         }
         all.mix(&(db as u32).to_be_bytes());

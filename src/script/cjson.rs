@@ -212,7 +212,7 @@ impl Encoder<'_> {
 
     fn table(&mut self, out: &mut Vec<u8>, table: &Table, depth: usize) -> Result<()> {
         if depth > self.options.encode_depth {
-            return Err(raise(&format!("Cannot serialise, excessive depth ({depth})")));
+            return Err(raise(&format!("Cannot serialise, excessive nesting ({depth})")));
         }
         match self.array_len(table)? {
             Some(len) => {

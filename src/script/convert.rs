@@ -237,7 +237,8 @@ fn write_array(stack: &mut Stack, table: usize, reply: &mut Reply, is_resp3: boo
     reply.end_array(mark, len);
 }
 
-/// As a C cast does it, but saturating instead of undefined.
+/// As the processor does it for a C cast: what does not fit becomes the lowest number.
 fn truncated(value: f64) -> i64 {
-    if value.is_nan() { i64::MIN } else { value as i64 }
+    const LIMIT: f64 = 9_223_372_036_854_775_808.0;
+    if (-LIMIT..LIMIT).contains(&value) { value as i64 } else { i64::MIN }
 }

@@ -62,7 +62,7 @@ pub fn of_script(body: &[u8]) -> Result<(ScriptFlags, &[u8]), CommandError> {
     let mut words = body[..end].split(|byte| matches!(byte, b' ' | b'\r')).filter(|word| !word.is_empty());
     let engine = words.next().unwrap_or_default();
     if engine != b"#!lua" {
-        let engine = String::from_utf8_lossy(engine.strip_prefix(b"#!").unwrap_or(engine)).into_owned();
+        let engine = String::from_utf8_lossy(engine).into_owned();
         return Err(CommandError::new(format!("ERR Unexpected engine in script shebang: {engine}")));
     }
     let mut flags = ScriptFlags::default();
@@ -93,7 +93,7 @@ mod tests {
         assert_eq!(text, b"\nreturn 1");
         for (body, error) in [
             ("#!lua", "ERR Invalid script shebang"),
-            ("#!js\nx", "ERR Unexpected engine in script shebang: js"),
+            ("#!js\nx", "ERR Unexpected engine in script shebang: #!js"),
             ("#!lua name=x\n", "ERR Unknown lua shebang option: name=x"),
             ("#!lua flags=bad\n", "ERR Unexpected flag in script shebang: bad"),
         ] {

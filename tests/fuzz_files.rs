@@ -62,7 +62,9 @@ fn damage(file: &[u8], others: &[Vec<u8>], noise: &mut Noise) -> Vec<u8> {
 }
 
 /// RDB files with and without compression, append-only files with and without preamble, payloads of DUMP.
-fn real_files() -> (Vec<Vec<u8>>, Vec<Vec<u8>>, Vec<Vec<u8>>) {
+type Files = Vec<Vec<u8>>;
+
+fn real_files() -> (Files, Files, Files) {
     let (mut files, mut payloads, mut manifests) = (Vec::new(), Vec::new(), Vec::new());
     for preamble in ["yes", "no"] {
         let args = ["--appendonly", "yes", "--aof-use-rdb-preamble", preamble, "--rdbcompression", preamble];

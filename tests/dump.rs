@@ -24,6 +24,9 @@ enum Value {
     Stream(Stream),
 }
 
+/// What one consumer reads: its name, how many entries, and whether it acknowledges them.
+type Read = (Text, u8, bool);
+
 #[derive(Clone, Debug)]
 struct Stream {
     /// Step of the id, fields; an entry of the node before is deleted now and then.
@@ -31,7 +34,7 @@ struct Stream {
     deleted: Vec<prop::sample::Index>,
     trimmed_to: Option<usize>,
     /// Name, consumers, and how much each reads and acknowledges.
-    groups: Vec<(Text, Vec<(Text, u8, bool)>)>,
+    groups: Vec<(Text, Vec<Read>)>,
 }
 
 fn text() -> impl Strategy<Value = Text> {

@@ -500,7 +500,7 @@ fn a_shutdown_waits_for_the_replica() {
     proxy.stall();
     primary.client().call(&["SET", "last", "words"]);
     primary.signal(Signal::SIGTERM);
-    wait_until("the shutdown waits", || primary.info("shutdown_in_milliseconds") != "");
+    wait_until("the shutdown waits", || !primary.info("shutdown_in_milliseconds").is_empty());
     let mut writer = primary.client();
     writer.send(&["SET", "too", "late"]).expect("connected");
     wait_until("writes wait", || primary.info("blocked_clients") == "1");

@@ -69,11 +69,12 @@ fn with_score_text<R>(score: f64, f: impl FnOnce(&[u8]) -> R) -> R {
     let mut text = [0u8; 40];
     let mut rest = &mut text[..];
     let integer = score as i64;
-    let written = if integer as f64 == score && (integer != 0 || score.is_sign_positive()) {
+    // This makes 0 of -0, as Redis does in this form (and only in it).
+    let written = if integer as f64 == score {
         write!(rest, "{integer}")
     } else {
-        // The debug form uses exponents, where the plain one writes 1e300 in full; it would spell -0 as -0.0.
-        if score == 0.0 { write!(rest, "-0") } else { write!(rest, "{score:?}") }
+        // The debug form uses exponents, where the plain one writes 1e300 in full.
+        write!(rest, "{score:?}")
     };
     written.expect("a score's text is at most 25 bytes");
     let left = rest.len();

@@ -44,7 +44,7 @@ fn big_values_are_freed_in_the_background() {
             "COPY other big REPLACE",
             "SDIFFSTORE big nothing",
             "PEXPIRE big 1",
-            "FLUSHALL",
+            "FLUSHALL ASYNC",
         ] {
             client.line("DEL big");
             make(&mut client, kind, "big");

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
-use support::{Server, client, wait_until};
+use support::{Reply, Server, client, wait_until};
 
 fn cli(server: &Server) -> Command {
     let mut command = Command::new("redis-cli");
@@ -167,7 +167,8 @@ fn pipe_loads_protocol_and_counts_errors() {
 fn the_shell_knows_every_command() {
     let server = Server::start(&[]);
     let (is_ok, answer) = with_input(&server, &[], b"SET k v\nGET k\nhelp zadd\nhelp client kill\nhelp @list\nquit\n");
-    assert!(is_ok && answer.starts_with("OK\n\nv\n"), "{answer}");
+    let said: Vec<&str> = answer.lines().filter(|line| !line.is_empty()).take(2).collect();
+    assert!(is_ok && said == ["OK", "v"], "{answer}");
     let plain: String = answer.replace("\x1b[1m", "").replace("\x1b[0m", "").replace("\x1b[90m", "");
     assert!(plain.contains("ZADD key [NX|XX] [GT|LT] [CH] [INCR] score member [score member ...]"), "{plain}");
     assert!(plain.contains("CLIENT KILL "), "{plain}");
@@ -177,11 +178,13 @@ fn the_shell_knows_every_command() {
     // Every command has a line of help with a summary.
     let mut client = server.client();
     let count = client.line("COMMAND COUNT").integer();
-    let listed = client.line("COMMAND LIST");
-    assert_eq!(listed.items().len() as i64, count);
-    for name in listed.items() {
-        let help = text(&server, &["help", &name.text()]);
-        assert!(help.contains("summary:"), "{}: {help}", name.text());
+    // Subcommands are listed, too, but not counted.
+    let listed = client.line("COMMAND LIST").items().iter().map(Reply::text).collect::<Vec<_>>();
+    let commands = listed.iter().filter(|name| !name.contains('|'));
+    assert_eq!(commands.clone().count() as i64, count);
+    for name in commands {
+        let help = text(&server, &["help", name]);
+        assert!(help.contains("summary:"), "{name}: {help}");
     }
 }
 

@@ -18,6 +18,9 @@ pub enum Accepted {
     Tls(std::net::TcpStream, Arc<Client>),
 }
 
+/// As a process's main thread has: Lua's cjson and cmsgpack recurse on what scripts give them, up to a thousand levels.
+const STACK: usize = 8 << 20;
+
 pub struct Pool {
     workers: Vec<mpsc::UnboundedSender<Accepted>>,
     next: std::sync::atomic::AtomicUsize,
@@ -29,7 +32,8 @@ impl Pool {
         let mut senders = Vec::with_capacity(workers);
         for index in 0..workers {
             let (sender, receiver) = mpsc::unbounded_channel();
-            std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || run(server, receiver))?;
+            let thread = std::thread::Builder::new().name(format!("worker-{index}")).stack_size(STACK);
+            thread.spawn(move || run(server, receiver))?;
             senders.push(sender);
         }
         Ok(Pool { workers: senders, next: std::sync::atomic::AtomicUsize::new(0) })

@@ -104,7 +104,7 @@ pub struct Script {
 const SILENCES: u32 = 3;
 
 /// How long a reply may take.
-const REPLY_LIMIT: Duration = Duration::from_secs(3);
+const REPLY_LIMIT: Duration = Duration::from_secs(10);
 
 /// What a run showed for each step: the printed reply where the step has one.
 type Shown = Vec<Option<String>>;

@@ -189,7 +189,7 @@ fn scores_are_stored_as_redis_stores_them() {
         zset.insert(member.as_bytes(), score, &limits);
     }
     let texts: Vec<Vec<u8>> = zset.as_pack().unwrap().iter().map(|e| e.to_vec()).collect();
-    assert_eq!(texts.join(&b' '), b"d -70000 f -0 a 1 b 1.5 e 1e30 c inf");
+    assert_eq!(texts.join(&b' '), b"d -70000 f 0 a 1 b 1.5 e 1e30 c inf");
 }
 
 #[test]

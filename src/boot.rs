@@ -110,13 +110,16 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
 
 /// The kernel's view of the process follows the settings.
 fn follow_oom_score(server: &'static Server) {
-    let is_replica = || server.is_replica.load(Ordering::Relaxed);
     // Told in the log; the server runs without it.
-    let _ = process::set_oom_score(&server.config.current(), is_replica());
-    server.config.on_apply(
-        &["oom-score-adj", "oom-score-adj-values"],
-        Box::new(move |_, new| process::set_oom_score(new, is_replica())),
-    );
+    let renew = |server: &Server| drop(set_oom_score(server, &server.config.current()));
+    renew(server);
+    let _ = server.role_hook.set(renew);
+    let names = &["oom-score-adj", "oom-score-adj-values"];
+    server.config.on_apply(names, Box::new(move |_, new| set_oom_score(server, new)));
+}
+
+fn set_oom_score(server: &Server, config: &Config) -> Result<(), String> {
+    process::set_oom_score(config, server.is_replica.load(Ordering::Acquire))
 }
 
 /// The first lines of the log, which tools and tests wait for.

@@ -40,6 +40,7 @@ pub const COMMANDS: &[SessionCommand] = &[SessionCommand::new("migrate", -6, mig
     .categories(&["keyspace", "dangerous"])
     .tips(&["nondeterministic_output"])
     .keys(&[KeySpec::at(3).rw().access().delete(), KEYS.rw().access().delete().incomplete()])
+    .key_finder(find_keys)
     .syntax(
         "host port <key | \"\"> destination-db timeout [COPY] [REPLACE] [AUTH password | AUTH2 username password] \
          [KEYS key [key ...]]",
@@ -63,6 +64,19 @@ fn migrate(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, 
     }
     migrations::block(ctx.worker.server, ctx.session, request);
     Ok(SessionFlow::Blocked)
+}
+
+/// The keys, for ACLs and COMMAND GETKEYS: those behind KEYS if the key itself is empty.
+fn find_keys(args: Args<'_>) -> Vec<usize> {
+    let mut index = 6;
+    while index < args.len() && args[3].is_empty() {
+        if args.is(index, "KEYS") {
+            return (index + 1..args.len()).collect();
+        }
+        let values = if args.is(index, "AUTH") { 1 } else { usize::from(args.is(index, "AUTH2")) * 2 };
+        index += 1 + values;
+    }
+    vec![3]
 }
 
 fn parse(args: Args<'_>) -> Result<Request, CommandError> {
@@ -387,5 +401,16 @@ mod tests {
         assert!(request("MIGRATE host 7000 key 0 50 KEYS a").is_err_and(|error| error.0.contains("empty string")));
         assert!(request("MIGRATE host 7000 key 0 50 AUTH").is_err());
         assert!(request("MIGRATE host 7000 key x 50").is_err());
+    }
+
+    #[test]
+    fn keys_are_found_behind_the_values_of_options() {
+        let keys = |line: &str| {
+            let words = line.split(' ').map(|word| if word == "''" { b"" } else { word.as_bytes() });
+            find_keys(OwnedArgs::new(words).as_args())
+        };
+        assert_eq!(keys("MIGRATE h 1 key 0 5"), [3]);
+        assert_eq!(keys("MIGRATE h 1 '' 0 5 AUTH KEYS KEYS a b"), [9, 10]);
+        assert_eq!(keys("MIGRATE h 1 '' 0 5 AUTH2 KEYS x COPY KEYS a"), [11]);
     }
 }

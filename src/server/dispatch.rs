@@ -472,7 +472,8 @@ pub fn admit(worker: &mut Worker, session: &mut Session, entry: &Entry, args: Ar
     if session.client.has(flag::REPLICA) && touches_keys(entry) {
         return Err(NOT_FOR_REPLICAS);
     }
-    if worker.server.is_replica.load(Ordering::Relaxed) && !session.is_primary_link {
+    // A transaction is judged as a whole when EXEC comes, even if one of its own commands changes the role.
+    if worker.server.is_replica.load(Ordering::Relaxed) && !session.is_primary_link && !session.in_exec {
         admit_on_replica(worker, session, entry)?;
     }
     if worker.in_special_state {

@@ -69,4 +69,7 @@ pub fn drop_replicas(server: &Server) {
 fn note(server: &Server, primary: Option<PrimaryAddress>) {
     server.config.update(|config| config.replicaof = primary);
     server.renew_settings();
+    if let Some(hook) = server.role_hook.get() {
+        hook(server);
+    }
 }

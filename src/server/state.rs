@@ -47,6 +47,8 @@ pub struct Server {
     pub allow_noscript: AtomicBool,
     /// Serves this thread's other clients while a busy script keeps it; placed by `boot`.
     pub busy_hook: OnceLock<fn(&'static Server)>,
+    /// Told when this server has become a replica or a primary; placed by `boot`.
+    pub role_hook: OnceLock<fn(&Server)>,
     pub tracking: Tracking,
     pub monitors: Monitors,
     pub pauses: Pauses,
@@ -140,6 +142,7 @@ impl Server {
             scripts: Scripts::default(),
             allow_noscript: AtomicBool::new(false),
             busy_hook: OnceLock::new(),
+            role_hook: OnceLock::new(),
             tracking: Tracking::default(),
             monitors: Monitors::default(),
             pauses: Pauses::default(),

@@ -308,6 +308,21 @@ def run_all(names, server, options):
     return outcomes
 
 
+def try_again(outcomes, wanted, server, options):
+    """Runs the files in which something is missing once more, alone. The suite was written for a server of one thread and
+    waits for fixed times; a test that passes only at the second try is told of, so that it is looked at."""
+    late = [name for name, outcome in outcomes.items() if wanted.get(name, set()) - set(outcome.passed) - outcome.left_out]
+    if not late:
+        return
+    print("once more: " + ", ".join(late), flush=True)
+    options.parallel = 1
+    for name, second in run_all(late, server, options).items():
+        first = outcomes[name]
+        for test in sorted((wanted[name] & set(second.passed)) - set(first.passed)):
+            print(f"passed at the second try: {name}: {test}")
+        first.passed = list(dict.fromkeys(first.passed + second.passed))
+
+
 def check_list(outcomes, wanted):
     missing = 0
     for name, tests in sorted(wanted.items()):
@@ -359,6 +374,7 @@ def main():
     if options.bless:
         bless(outcomes)
     if options.must_pass:
+        try_again(outcomes, wanted, os.path.abspath(server), options)
         failed = check_list(outcomes, {name: wanted[name] for name in names})
         passed = sum(len(wanted[name] & set(outcomes[name].passed)) or len(outcomes[name].passed) for name in names)
     else:

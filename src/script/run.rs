@@ -217,7 +217,7 @@ fn check_flags(ctx: &SessionContext<'_>, program: &Program<'_>) -> Result<(), Co
     if !flags.no_writes {
         let is_replica = server.is_replica.load(Ordering::Relaxed) && config.replica_read_only;
         if is_replica && !ctx.session.is_primary_link {
-            return Err(CommandError::fixed("READONLY Can not run script with write flag on readonly replica"));
+            return Err(error::READ_ONLY_REPLICA);
         }
         dispatch::check_saved(ctx.worker, ctx.session).map_err(|error| unsaved(&error))?;
         if program.read_only {

@@ -35,6 +35,8 @@ struct Running {
     links: Vec<Arc<Link>>,
     target: Target,
     contents: Contents,
+    /// The cut is made. Whoever comes before is part of it like the first.
+    is_cut: bool,
     /// The cut is made, and nothing of the file is sent yet: whoever comes now gets the same.
     is_joinable: bool,
 }
@@ -63,6 +65,11 @@ pub fn enqueue(server: &'static Server, link: Arc<Link>, now_ms: i64) {
 fn join(server: &Server, state: &mut State, link: &Arc<Link>) -> bool {
     let contents = link.replica.announced.lock().contents;
     let Some(running) = &mut state.running else { return false };
+    let may_read = running.target == Target::Disk || link.replica.announced.lock().capa_eof;
+    if !running.is_cut && running.contents == contents && may_read {
+        running.links.push(Arc::clone(link));
+        return true;
+    }
     let Some(first) = running.links.first().filter(|_| running.is_joinable && running.contents == contents) else {
         tracing::info!("Can't attach the replica to the current BGSAVE. Waiting for next BGSAVE for SYNC");
         return false;
@@ -104,7 +111,7 @@ pub fn try_start(server: &'static Server, now_ms: i64) {
     state.waiting = rest;
     let chosen: Vec<(Arc<Link>, i64)> = chosen;
     let links = chosen.into_iter().map(|(link, _)| link).collect();
-    state.running = Some(Running { links, target, contents, is_joinable: false });
+    state.running = Some(Running { links, target, contents, is_cut: false, is_joinable: false });
     drop(state);
     let to = if target == Target::Sockets { "replicas sockets" } else { "disk" };
     tracing::info!("Starting BGSAVE for SYNC with target: {to}");
@@ -266,7 +273,10 @@ fn cut(server: &'static Server, contents: Contents, begin_link: &mut dyn FnMut(&
             ids.replid2
         );
     }
-    let state = primary().syncs.0.lock();
+    let mut state = primary().syncs.0.lock();
+    if let Some(running) = &mut state.running {
+        running.is_cut = true;
+    }
     for link in state.running.iter().flat_map(|running| &running.links) {
         let offset = if link.replica.announced.lock().rdb_only {
             journal.end()

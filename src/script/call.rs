@@ -144,6 +144,15 @@ impl<'a> Caller<'a> {
         if self.refuses_writes && (entry.writes || flags.has(Flags::MAY_REPLICATE)) {
             return refuse("ERR Write commands are not allowed from read-only scripts.");
         }
+        if !self.session.is_primary_link {
+            if !flags.has(Flags::STALE) && dispatch::is_stale(self.worker) {
+                return refuse("ERR Can not execute the command on a stale replica");
+            }
+            let is_copy = server.is_replica.load(Ordering::Relaxed) && self.worker.config.replica_read_only;
+            if entry.writes && is_copy {
+                return Err(Refusal::Command(Some(entry), error::READ_ONLY_REPLICA));
+            }
+        }
         let is_first_write = entry.writes && !self.run.has_written();
         if is_first_write && flags.has(Flags::DENYOOM) && self.worker.out_of_memory {
             let may_grow = self.program.compiled.flags.allow_oom || self.session.is_primary_link;

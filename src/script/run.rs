@@ -214,6 +214,9 @@ fn check_flags(ctx: &SessionContext<'_>, program: &Program<'_>) -> Result<(), Co
     if flags.no_cluster && config.cluster_enabled {
         return Err(CommandError::fixed("ERR Can not run script on cluster, 'no-cluster' flag is set."));
     }
+    if !flags.allow_stale && !ctx.session.is_primary_link && dispatch::is_stale(ctx.worker) {
+        return Err(error::PRIMARY_DOWN);
+    }
     if !flags.no_writes {
         let is_replica = server.is_replica.load(Ordering::Relaxed) && config.replica_read_only;
         if is_replica && !ctx.session.is_primary_link {

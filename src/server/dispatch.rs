@@ -528,6 +528,13 @@ fn admit_on_replica(worker: &Worker, session: &Session, entry: &Entry) -> Result
     Ok(())
 }
 
+/// Whether this server is a replica that has lost its primary and may not show what it has.
+pub fn is_stale(worker: &Worker) -> bool {
+    worker.server.is_replica.load(Ordering::Relaxed)
+        && !worker.config.replica_serve_stale_data
+        && !worker.server.role.is_connected()
+}
+
 /// What a client that listens to others may run.
 fn admit_listener(session: &Session, entry: &Entry) -> Result<(), CommandError> {
     let is_allowed = entry.parent.is_none()

@@ -146,6 +146,8 @@ impl Pool {
 #[inline]
 pub fn admit(worker: &mut Worker, session: &Session, entry: &Entry) -> Result<(), CommandError> {
     if worker.config.maxmemory == 0 {
+        // The limit may have been lifted since: scripts ask for this later.
+        worker.out_of_memory = false;
         return Ok(());
     }
     admit_limited(worker, session, entry)

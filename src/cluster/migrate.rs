@@ -52,8 +52,8 @@ pub const COMMANDS: &[SessionCommand] = &[SessionCommand::new("migrate", -6, mig
 const SOCKETS_MAX: usize = 64;
 const SOCKET_TTL_MS: i64 = 10_000;
 const DEFAULT_TIMEOUT_MS: u64 = 1000;
-/// A key that others change all the time is sent so often before MIGRATE gives up on it.
-const ROUNDS_MAX: usize = 100;
+/// A key that others change all the time is sent again for so many timeouts before MIGRATE gives up on it.
+const TIMEOUTS_MAX: u64 = 4;
 /// Between two looks at a key that a busy script keeps.
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
@@ -123,6 +123,8 @@ pub enum Failure {
     Lost { what: &'static str, timed_out: bool },
     /// The target answered with an error.
     Refused(String),
+    /// Some keys have changed whenever they had been sent; they are still here.
+    Restless,
     /// Meanwhile this server has begun to follow another.
     NotPrimary,
 }
@@ -140,6 +142,7 @@ impl Failure {
         match self {
             Failure::Lost { what, .. } => format!("IOERR error or timeout {what} target instance"),
             Failure::Refused(text) => format!("ERR Target instance replied with error: {text}"),
+            Failure::Restless => "IOERR keys change faster than they can be moved".to_owned(),
             Failure::NotPrimary => error::READ_ONLY_REPLICA.0.to_string(),
         }
     }
@@ -193,7 +196,8 @@ impl Migrator {
         }
         let mut replace = request.replace;
         let mut refusal = None;
-        for _ in 0..ROUNDS_MAX {
+        let give_up_ms = clock::unix_ms().saturating_add_unsigned(request.timeout_ms.saturating_mul(TIMEOUTS_MAX));
+        loop {
             let (answers, broken) = self.send(request, &todo, replace).await;
             let mut moved = Vec::new();
             for (sent, answer) in todo.into_iter().zip(answers) {
@@ -208,6 +212,9 @@ impl Migrator {
             }
             if changed.is_empty() {
                 break;
+            }
+            if clock::unix_ms() > give_up_ms {
+                return Err(Failure::Restless);
             }
             todo = self.read(db, &changed).await;
             // What the target has is an older state of the same key.

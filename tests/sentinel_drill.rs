@@ -71,7 +71,10 @@ impl Drop for Sentinel {
 fn wait(what: &str, limit: Duration, sentinels: &[Sentinel], mut condition: impl FnMut() -> bool) -> Duration {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < limit, "timed out waiting until {what}\n{}", sentinels[0].log());
+        if start.elapsed() >= limit {
+            let logs: Vec<String> = sentinels.iter().map(Sentinel::log).collect();
+            panic!("timed out waiting until {what}\n{}", logs.join("\n-- the next sentinel\n"));
+        }
         std::thread::sleep(Duration::from_millis(20));
     }
     start.elapsed()

@@ -12,7 +12,7 @@
 
 use super::handshake::Handshakes;
 use super::parking;
-use super::pool::Accepted;
+use super::pool::{Accepted, Pool, Socket};
 use crate::net::direct::Direct;
 use crate::net::stream::Stream;
 use crate::replication::primary::feed::{Feed, Next};
@@ -22,6 +22,7 @@ use crate::server::clients::{Client, OUTPUT_CHUNK, flag};
 use crate::server::commands::client_list;
 use crate::server::config::{MemoryLimit, TlsAuthClientsUser};
 use crate::server::dispatch::{self, BATCH_MAX, BatchEnd};
+use crate::server::workers::Workers;
 use crate::server::{Server, Session, Worker};
 use std::cell::{RefCell, RefMut};
 use std::collections::HashMap;
@@ -53,6 +54,9 @@ const READS_MAX: usize = 8;
 /// What the connections of one worker share; borrowed for one batch at a time, never across an await.
 pub struct Shared {
     server: &'static Server,
+    pool: Arc<Pool>,
+    /// This worker among all.
+    index: usize,
     lent: RefCell<Lent>,
     /// Takes the place of `lent` while a busy script has that (`front::busy`); made when it is first needed.
     spare: RefCell<Option<Lent>>,
@@ -75,9 +79,11 @@ impl Lent {
 }
 
 impl Shared {
-    pub fn new(worker: Worker, arrivals: UnboundedReceiver<Accepted>) -> Self {
+    pub fn new(worker: Worker, pool: Arc<Pool>, index: usize, arrivals: UnboundedReceiver<Accepted>) -> Self {
         Shared {
             server: worker.server,
+            pool,
+            index,
             lent: RefCell::new(Lent::new(worker)),
             spare: RefCell::default(),
             arrivals: RefCell::new(arrivals),
@@ -142,18 +148,24 @@ struct Connection {
     is_local: bool,
     /// The other end is a replica: what it gets whenever the output is empty.
     feed: Option<Feed>,
+    /// Number of active workers for which this one is known to be the right one.
+    settled_for: usize,
+}
+
+/// Why a connection's task is done.
+enum End {
+    Closed,
+    /// Another worker is to serve the client from now on.
+    Moves,
 }
 
 /// Begins to serve a client. Its connection is known at once, but for TLS, which has its handshake before it.
 pub fn start(shared: &Rc<Shared>, accepted: Accepted) {
     let shared = Rc::clone(shared);
     let (stream, client) = match accepted {
-        Accepted::Tcp(stream, client) => {
-            (tokio::net::TcpStream::from_std(stream).map(|stream| Stream::Tcp(Direct(stream))), client)
-        }
-        Accepted::Unix(stream, client) => {
-            (tokio::net::UnixStream::from_std(stream).map(|stream| Stream::Unix(Direct(stream))), client)
-        }
+        Accepted::Moved(socket, session) => return arrive(&shared, socket, *session),
+        Accepted::Tcp(stream, client) => (watch(Socket::Tcp(stream)), client),
+        Accepted::Unix(stream, client) => (watch(Socket::Unix(stream)), client),
         Accepted::Tls(stream, client) => {
             tokio::task::spawn_local(async move {
                 let stream = shared.handshakes.run(shared.server, stream, &client).await;
@@ -166,6 +178,38 @@ pub fn start(shared: &Rc<Shared>, accepted: Accepted) {
     };
     if let Some(connection) = open(&shared, stream, client) {
         tokio::task::spawn_local(serve(connection));
+    }
+}
+
+/// Has this worker's event loop watch a socket.
+fn watch(socket: Socket) -> io::Result<Stream> {
+    Ok(match socket {
+        Socket::Tcp(stream) => Stream::Tcp(Direct(tokio::net::TcpStream::from_std(stream)?)),
+        Socket::Unix(stream) => Stream::Unix(Direct(tokio::net::UnixStream::from_std(stream)?)),
+    })
+}
+
+/// The opposite of `watch`; a TLS connection stays where its handshake was.
+fn release(stream: Stream) -> io::Result<Socket> {
+    match stream {
+        Stream::Tcp(stream) => stream.0.into_std().map(Socket::Tcp),
+        Stream::Unix(stream) => stream.0.into_std().map(Socket::Unix),
+        Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+/// Goes on with a client that another worker has served so far.
+fn arrive(shared: &Rc<Shared>, socket: Socket, mut session: Session) {
+    match watch(socket) {
+        Ok(stream) => {
+            let connection = connect(shared, stream, session);
+            tokio::task::spawn_local(serve(connection));
+        }
+        Err(error) => {
+            tracing::warn!("A connection is lost on its way to another worker: {error}");
+            let shared = Rc::clone(shared);
+            tokio::task::spawn_local(async move { depart(&shared, &mut session).await });
+        }
     }
 }
 
@@ -182,8 +226,6 @@ fn open(shared: &Rc<Shared>, stream: io::Result<Stream>, client: Arc<Client>) ->
             return None;
         }
     };
-    let id = client.id;
-    let is_local = client.is_local();
     let mut session = Session::new(client, false);
     let server = shared.server;
     server.become_default_user(&mut session);
@@ -192,9 +234,16 @@ fn open(shared: &Rc<Shared>, stream: io::Result<Stream>, client: Arc<Client>) ->
     {
         server.become_certified_user(&mut session, name.as_bytes());
     }
+    Some(connect(shared, stream, session))
+}
+
+fn connect(shared: &Rc<Shared>, stream: Stream, session: Session) -> Rc<RefCell<Connection>> {
+    let id = session.client.id;
+    let is_local = session.client.is_local();
+    session.client.worker.store(shared.index, Ordering::Relaxed);
     let connection = Rc::new(RefCell::new(Connection {
         shared: Rc::clone(shared),
-        server,
+        server: shared.server,
         durable_mark: None,
         journal_before: 0,
         stream,
@@ -210,24 +259,35 @@ fn open(shared: &Rc<Shared>, stream: io::Result<Stream>, client: Arc<Client>) ->
         is_over: false,
         is_local,
         feed: None,
+        settled_for: 0,
     }));
     shared.connections.borrow_mut().insert(id, Rc::downgrade(&connection));
-    Some(connection)
+    connection
 }
 
 /// Serves one client until it leaves.
 async fn serve(connection: Rc<RefCell<Connection>>) {
     // An error of the socket means that the client is gone, which is all there is to know.
-    let _ = poll_fn(|context| connection.borrow_mut().poll_inside(context)).await;
-    {
-        let connection = &mut *connection.borrow_mut();
-        if connection.feed.is_none() && connection.session.client.has(flag::REPLICA) {
-            // Gone before the first byte was sent: the link must know all the same.
-            connection.feed = Feed::attach(connection.server, connection.session.client.id);
+    let end = poll_fn(|context| connection.borrow_mut().poll_inside(context)).await;
+    let Ok(connection) = Rc::try_unwrap(connection) else { unreachable!("only its task keeps a connection") };
+    let mut connection = connection.into_inner();
+    let shared = Rc::clone(&connection.shared);
+    if let Ok(End::Moves) = end {
+        shared.connections.borrow_mut().remove(&connection.session.client.id);
+        match release(connection.stream) {
+            Ok(socket) => return shared.pool.deal(Accepted::Moved(socket, Box::new(connection.session))),
+            Err(error) => tracing::warn!("A connection is lost on its way to another worker: {error}"),
         }
+    } else if connection.feed.is_none() && connection.session.client.has(flag::REPLICA) {
+        // Gone before the first byte was sent: the link must know all the same.
+        connection.feed = Feed::attach(connection.server, connection.session.client.id);
     }
-    let shared = Rc::clone(&connection.borrow().shared);
-    while !close(&shared, &mut connection.borrow_mut().session) {
+    depart(&shared, &mut connection.session).await;
+}
+
+/// Takes a session out of every registry, as soon as a busy script lets it.
+async fn depart(shared: &Shared, session: &mut Session) {
+    while !close(shared, session) {
         tokio::time::sleep(RETRY).await;
     }
 }
@@ -241,14 +301,42 @@ fn close(shared: &Shared, session: &mut Session) -> bool {
 
 impl Connection {
     /// As a task of the event loop.
-    fn poll_inside(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_inside(&mut self, context: &mut Context<'_>) -> Poll<io::Result<End>> {
         if self.is_over {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(Ok(End::Closed));
         }
         if !self.waker.will_wake(context.waker()) {
             self.waker.clone_from(context.waker());
         }
-        self.poll(context)
+        match self.poll(context) {
+            Poll::Pending if self.belongs_elsewhere() => Poll::Ready(Ok(End::Moves)),
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(result) => Poll::Ready(result.map(|()| End::Closed)),
+        }
+    }
+
+    /// Whether another worker should serve this client, and nothing here keeps it. Looked at when the number of active workers has
+    /// changed; a connection that never says anything stays where it is.
+    #[inline]
+    fn belongs_elsewhere(&mut self) -> bool {
+        let active = self.server.workers.active();
+        if active == self.settled_for {
+            return false;
+        }
+        let client = &self.session.client;
+        if Workers::home(client.id, active) == self.shared.index || matches!(self.stream, Stream::Tls(_)) {
+            self.settled_for = active;
+            return false;
+        }
+        self.input.is_empty()
+            && self.output.is_empty()
+            && !self.session.is_waiting()
+            && !self.session.closing
+            && self.durable_mark.is_none()
+            && self.deadline.is_none()
+            && !client.is_killed()
+            && !client.has(flag::REPLICA)
+            && self.session.replica.is_none()
     }
 
     /// While the event loop stands still. What is left to do its task does when it runs again.

@@ -225,6 +225,8 @@ async fn serve(connection: Rc<RefCell<Connection>>) {
             // Gone before the first byte was sent: the link must know all the same.
             connection.feed = Feed::attach(connection.server, connection.session.client.id);
         }
+        // Before the socket is closed: a replica that comes back is not to find what was kept for it so far.
+        connection.feed = None;
     }
     let shared = Rc::clone(&connection.borrow().shared);
     while !close(&shared, &mut connection.borrow_mut().session) {

@@ -278,9 +278,13 @@ async fn serve(connection: Rc<RefCell<Connection>>) {
             Ok(socket) => return shared.pool.deal(Accepted::Moved(socket, Box::new(connection.session))),
             Err(error) => tracing::warn!("A connection is lost on its way to another worker: {error}"),
         }
-    } else if connection.feed.is_none() && connection.session.client.has(flag::REPLICA) {
-        // Gone before the first byte was sent: the link must know all the same.
-        connection.feed = Feed::attach(connection.server, connection.session.client.id);
+    } else {
+        if connection.feed.is_none() && connection.session.client.has(flag::REPLICA) {
+            // Gone before the first byte was sent: the link must know all the same.
+            connection.feed = Feed::attach(connection.server, connection.session.client.id);
+        }
+        // Before the socket is closed: a replica that comes back is not to find what was kept for it so far.
+        connection.feed = None;
     }
     depart(&shared, &mut connection.session).await;
 }

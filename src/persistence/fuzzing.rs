@@ -35,7 +35,7 @@ pub fn rdb(bytes: &[u8]) {
             let mut again = Writer::new(12, false, encode::Options::default());
             again.record(0, &record);
             let mut whole = Vec::new();
-            encode::value(&mut whole, &record);
+            encode::value(&mut whole, &record, true);
             let (kind, body) = whole.split_first().expect("a type byte");
             let same = value::decode(*kind, crate::rdb::format::Lineage::Redis, body, &limits);
             assert!(same.is_ok(), "type {kind} is refused when it comes back");

@@ -13,6 +13,7 @@
 use super::handshake::Handshakes;
 use super::parking;
 use super::pool::{Accepted, Pool, Socket};
+use crate::base::clock;
 use crate::net::direct::Direct;
 use crate::net::stream::Stream;
 use crate::replication::primary::feed::{Feed, Next};
@@ -771,17 +772,28 @@ impl Connection {
         }
     }
 
-    /// Ends a blocked command whose time is up; the answer comes through the outbox like any other. True if the session may go on.
+    /// Ends a blocked command whose time is up, or looks again after one that time can serve; the answer comes through the outbox
+    /// like any other. True if the session may go on.
     fn check_deadline(&mut self, context: &mut Context<'_>) -> bool {
-        let Some(blocked) = &self.session.blocked else { return false };
-        let Some(deadline_ms) = blocked.deadline_ms else { return false };
         let shared = Rc::clone(&self.shared);
-        let deadline = self.deadline.get_or_insert_with(|| {
-            let left = deadline_ms - shared.lend().worker.now_ms;
-            Box::pin(tokio::time::sleep(Duration::from_millis(left.max(0) as u64)))
-        });
-        if deadline.as_mut().poll(context).is_ready() {
-            if blocking::release(self.server, &blocked.ticket, Release::Timeout).is_none() {
+        loop {
+            let Some(blocked) = &self.session.blocked else { return false };
+            let Some(due_ms) = blocked.due_ms() else { return false };
+            let deadline = self.deadline.get_or_insert_with(|| {
+                let left = due_ms - shared.lend().worker.now_ms;
+                Box::pin(tokio::time::sleep(Duration::from_millis(left.max(0) as u64)))
+            });
+            if deadline.as_mut().poll(context).is_pending() {
+                return false;
+            }
+            self.deadline = None;
+            let is_over = blocked.deadline_ms.is_some_and(|at| at <= clock::unix_ms());
+            let is_done = if is_over {
+                blocking::release(self.server, &blocked.ticket, Release::Timeout).is_some()
+            } else {
+                blocking::look_again(&mut shared.lend().worker, &blocked.ticket)
+            };
+            if !is_done {
                 // A busy script keeps its keys.
                 let mut retry = Box::pin(tokio::time::sleep(RETRY));
                 let _ = retry.as_mut().poll(context);
@@ -789,7 +801,9 @@ impl Connection {
                 return false;
             }
             self.take_outbox();
+            if self.session.blocked.is_none() {
+                return true;
+            }
         }
-        self.session.blocked.is_none()
     }
 }

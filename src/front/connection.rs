@@ -10,20 +10,22 @@
 //! input nor output, so that ten thousand of them cost little. Reading goes on while replies wait for a slow reader: a
 //! client that writes a million commands before it reads must not wait for itself.
 
+mod life;
+mod limits;
+
+pub use life::start;
+
 use super::handshake::Handshakes;
 use super::parking;
-use super::pool::{Accepted, Pool, Socket};
+use super::pool::{Accepted, Pool};
 use crate::base::clock;
-use crate::net::direct::Direct;
 use crate::net::stream::Stream;
 use crate::replication::primary::feed::{Feed, Next};
 use crate::resp::{Batch, Limits, Reply, RequestParser};
 use crate::server::blocking::{self, Release};
-use crate::server::clients::{Client, OUTPUT_CHUNK, flag};
+use crate::server::clients::{OUTPUT_CHUNK, flag};
 use crate::server::commands::client_list;
-use crate::server::config::{MemoryLimit, TlsAuthClientsUser};
 use crate::server::dispatch::{self, BATCH_MAX, BatchEnd};
-use crate::server::workers::Workers;
 use crate::server::{Server, Session, Worker};
 use std::cell::{RefCell, RefMut};
 use std::collections::HashMap;
@@ -43,8 +45,6 @@ const READ_BUFFER: usize = 64 * 1024;
 const READ_MOST: usize = 4 << 20;
 /// Replies are written in between once so many bytes have gathered.
 const REPLY_FLUSH: usize = 256 * 1024;
-/// Bytes of requests that a client may have waiting before it has authenticated.
-const UNAUTHENTICATED_QUERY_MAX: usize = 1 << 20;
 /// A postponed command looks at least so often whether the pause is over.
 const PAUSE_LOOK_MS: i64 = 1000;
 /// How often what a busy script prevents is tried again.
@@ -153,197 +153,7 @@ struct Connection {
     settled_for: usize,
 }
 
-/// Why a connection's task is done.
-enum End {
-    Closed,
-    /// Another worker is to serve the client from now on.
-    Moves,
-}
-
-/// Begins to serve a client. Its connection is known at once, but for TLS, which has its handshake before it.
-pub fn start(shared: &Rc<Shared>, accepted: Accepted) {
-    let shared = Rc::clone(shared);
-    let (stream, client) = match accepted {
-        Accepted::Moved(socket, session) => return arrive(&shared, socket, *session),
-        Accepted::Tcp(stream, client) => (watch(Socket::Tcp(stream)), client),
-        Accepted::Unix(stream, client) => (watch(Socket::Unix(stream)), client),
-        Accepted::Tls(stream, client) => {
-            tokio::task::spawn_local(async move {
-                let stream = shared.handshakes.run(shared.server, stream, &client).await;
-                if let Some(connection) = open(&shared, stream, client) {
-                    serve(connection).await;
-                }
-            });
-            return;
-        }
-    };
-    if let Some(connection) = open(&shared, stream, client) {
-        tokio::task::spawn_local(serve(connection));
-    }
-}
-
-/// Has this worker's event loop watch a socket.
-fn watch(socket: Socket) -> io::Result<Stream> {
-    Ok(match socket {
-        Socket::Tcp(stream) => Stream::Tcp(Direct(tokio::net::TcpStream::from_std(stream)?)),
-        Socket::Unix(stream) => Stream::Unix(Direct(tokio::net::UnixStream::from_std(stream)?)),
-    })
-}
-
-/// The opposite of `watch`; a TLS connection stays where its handshake was.
-fn release(stream: Stream) -> io::Result<Socket> {
-    match stream {
-        Stream::Tcp(stream) => stream.0.into_std().map(Socket::Tcp),
-        Stream::Unix(stream) => stream.0.into_std().map(Socket::Unix),
-        Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
-    }
-}
-
-/// Goes on with a client that another worker has served so far.
-fn arrive(shared: &Rc<Shared>, socket: Socket, mut session: Session) {
-    match watch(socket) {
-        Ok(stream) => {
-            let connection = connect(shared, stream, session);
-            tokio::task::spawn_local(serve(connection));
-        }
-        Err(error) => {
-            tracing::warn!("A connection is lost on its way to another worker: {error}");
-            let shared = Rc::clone(shared);
-            tokio::task::spawn_local(async move { depart(&shared, &mut session).await });
-        }
-    }
-}
-
-fn open(shared: &Rc<Shared>, stream: io::Result<Stream>, client: Arc<Client>) -> Option<Rc<RefCell<Connection>>> {
-    let stream = match stream {
-        Ok(stream) => stream,
-        Err(error) => {
-            tracing::debug!(
-                "Error accepting a client connection: {error} (addr={} laddr={})",
-                client.addr,
-                client.laddr
-            );
-            shared.server.clients.remove(client.id);
-            return None;
-        }
-    };
-    let mut session = Session::new(client, false);
-    let server = shared.server;
-    server.become_default_user(&mut session);
-    if server.config.current().tls_auth_clients_user == TlsAuthClientsUser::CommonName
-        && let Some(name) = stream.peer_common_name()
-    {
-        server.become_certified_user(&mut session, name.as_bytes());
-    }
-    Some(connect(shared, stream, session))
-}
-
-fn connect(shared: &Rc<Shared>, stream: Stream, session: Session) -> Rc<RefCell<Connection>> {
-    let id = session.client.id;
-    let is_local = session.client.is_local();
-    session.client.worker.store(shared.index, Ordering::Relaxed);
-    let connection = Rc::new(RefCell::new(Connection {
-        shared: Rc::clone(shared),
-        server: shared.server,
-        durable_mark: None,
-        journal_before: 0,
-        stream,
-        session,
-        parser: RequestParser::default(),
-        input: Vec::new(),
-        output: Vec::new(),
-        written: 0,
-        unflushed: false,
-        deadline: None,
-        peer_closed: false,
-        waker: Waker::noop().clone(),
-        is_over: false,
-        is_local,
-        feed: None,
-        settled_for: 0,
-    }));
-    shared.connections.borrow_mut().insert(id, Rc::downgrade(&connection));
-    connection
-}
-
-/// Serves one client until it leaves.
-async fn serve(connection: Rc<RefCell<Connection>>) {
-    // An error of the socket means that the client is gone, which is all there is to know.
-    let end = poll_fn(|context| connection.borrow_mut().poll_inside(context)).await;
-    let Ok(connection) = Rc::try_unwrap(connection) else { unreachable!("only its task keeps a connection") };
-    let mut connection = connection.into_inner();
-    let shared = Rc::clone(&connection.shared);
-    if let Ok(End::Moves) = end {
-        shared.connections.borrow_mut().remove(&connection.session.client.id);
-        match release(connection.stream) {
-            Ok(socket) => return shared.pool.deal(Accepted::Moved(socket, Box::new(connection.session))),
-            Err(error) => tracing::warn!("A connection is lost on its way to another worker: {error}"),
-        }
-    } else {
-        if connection.feed.is_none() && connection.session.client.has(flag::REPLICA) {
-            // Gone before the first byte was sent: the link must know all the same.
-            connection.feed = Feed::attach(connection.server, connection.session.client.id);
-        }
-        // Before the socket is closed: a replica that comes back is not to find what was kept for it so far.
-        connection.feed = None;
-    }
-    depart(&shared, &mut connection.session).await;
-}
-
-/// Takes a session out of every registry, as soon as a busy script lets it.
-async fn depart(shared: &Shared, session: &mut Session) {
-    while !close(shared, session) {
-        tokio::time::sleep(RETRY).await;
-    }
-}
-
-/// Takes a session out of every registry; false if a busy script does not let it.
-fn close(shared: &Shared, session: &mut Session) -> bool {
-    let is_closed = dispatch::close_session(&mut shared.lend().worker, session);
-    shared.connections.borrow_mut().remove(&session.client.id);
-    is_closed
-}
-
 impl Connection {
-    /// As a task of the event loop.
-    fn poll_inside(&mut self, context: &mut Context<'_>) -> Poll<io::Result<End>> {
-        if self.is_over {
-            return Poll::Ready(Ok(End::Closed));
-        }
-        if !self.waker.will_wake(context.waker()) {
-            self.waker.clone_from(context.waker());
-        }
-        match self.poll(context) {
-            Poll::Pending if self.belongs_elsewhere() => Poll::Ready(Ok(End::Moves)),
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(result) => Poll::Ready(result.map(|()| End::Closed)),
-        }
-    }
-
-    /// Whether another worker should serve this client, and nothing here keeps it. Looked at when the number of active workers has
-    /// changed; a connection that never says anything stays where it is.
-    #[inline]
-    fn belongs_elsewhere(&mut self) -> bool {
-        let active = self.server.workers.active();
-        if active == self.settled_for {
-            return false;
-        }
-        let client = &self.session.client;
-        if Workers::home(client.id, active) == self.shared.index || matches!(self.stream, Stream::Tls(_)) {
-            self.settled_for = active;
-            return false;
-        }
-        self.input.is_empty()
-            && self.output.is_empty()
-            && !self.session.is_waiting()
-            && !self.session.closing
-            && self.durable_mark.is_none()
-            && self.deadline.is_none()
-            && !client.is_killed()
-            && !client.has(flag::REPLICA)
-            && self.session.replica.is_none()
-    }
-
     /// While the event loop stands still. What is left to do its task does when it runs again.
     fn poll_outside(&mut self) {
         let waker = self.waker.clone();
@@ -541,23 +351,6 @@ impl Connection {
         }
     }
 
-    /// Closes a connection whose unfinished or queued requests have grown too long.
-    fn check_query(&mut self, lent: &Lent) {
-        let client = &self.session.client;
-        let held = self.input.len() + client.multi_bytes.load(Ordering::Relaxed);
-        let limit = lent.worker.config.client_query_buffer_limit;
-        if held > limit || (held > UNAUTHENTICATED_QUERY_MAX && !self.session.authenticated) {
-            lent.worker.server.stats.query_limit_disconnections.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(
-                "Closing client that reached max query buffer length: id={} addr={} (qbuf {held} bytes)",
-                client.id,
-                client.addr
-            );
-            self.input = Vec::new();
-            self.session.closing = true;
-        }
-    }
-
     /// Parses and runs requests until the buffer is used up; returns where the unfinished rest begins.
     fn run(&mut self, lent: &mut Lent, buffer: &mut [u8]) -> usize {
         let mut start = 0;
@@ -605,50 +398,6 @@ impl Connection {
             self.check_output(lent);
         }
         start
-    }
-
-    /// Applies the output limits to what waits here and in the outbox.
-    fn check_output(&mut self, lent: &Lent) {
-        self.session.client.output_bytes.store(self.output.len() - self.written, Ordering::Relaxed);
-        if !self.session.authenticated && self.session.client.output().listed > 0 {
-            // Nobody may make the server keep replies before saying who he is.
-            lent.worker.server.stats.output_limit_disconnections.fetch_add(1, Ordering::Relaxed);
-            return lent.worker.server.clients.kill(&self.session.client);
-        }
-        lent.worker.server.check_output(&self.session.client, &lent.worker.config, lent.worker.now_ms);
-    }
-
-    /// Reports what is about to be run, and the room that it takes.
-    fn report_query(&self, len: usize, capacity: usize) {
-        let client = &self.session.client;
-        client.query_bytes.store(len, Ordering::Relaxed);
-        client.query_free.store(capacity - len, Ordering::Relaxed);
-    }
-
-    /// Reports the buffers that stay with the connection while it sleeps.
-    fn report(&mut self) {
-        let client = &self.session.client;
-        if client.is_killed() {
-            // What it held is on its way out: nobody else is to be evicted for it.
-            return;
-        }
-        // Arguments that are complete are no query any more, in Redis's terms.
-        let understood = self.parser.understood().min(self.input.len());
-        client.query_bytes.store(self.input.len() - understood, Ordering::Relaxed);
-        client.query_free.store(self.input.capacity() - self.input.len(), Ordering::Relaxed);
-        if self.session.postponed.is_none() {
-            client.argument_bytes.store(understood, Ordering::Relaxed);
-        }
-        let waiting = self.output.len() - self.written;
-        client.output_bytes.store(waiting, Ordering::Relaxed);
-        client.output_free.store(self.output.capacity() - waiting, Ordering::Relaxed);
-        client.reply_bytes.store(0, Ordering::Relaxed);
-        let lent = self.shared.lend();
-        let clients = &lent.worker.server.clients;
-        clients.count_memory(client);
-        if lent.worker.config.maxmemory_clients != MemoryLimit::Bytes(0) {
-            lent.worker.server.evict_clients(&lent.worker.config);
-        }
     }
 
     /// Runs the command that CLIENT PAUSE held back, if it no longer does; otherwise sees to it that somebody wakes the task.

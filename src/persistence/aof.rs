@@ -158,7 +158,7 @@ impl Aof {
             storage,
             dir,
             stem: config.appendfilename.clone(),
-            reader: Arc::default(),
+            reader: Arc::clone(&server.save_status.aof.reader),
             files: Mutex::new(Files { manifest, ..Files::default() }),
             rotations: Mutex::default(),
             rotated_to: AtomicI64::new(0),

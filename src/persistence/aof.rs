@@ -126,6 +126,9 @@ pub fn start(server: &'static Server, manifest: Manifest) -> Result<(), String> 
             server.journal.set_sync_always(enabled && new.appendonly && new.appendfsync == Appendfsync::Always);
             let wanted = new.appendonly && !SUSPENDED.load(Ordering::Acquire);
             if aof.wanted.swap(wanted, Ordering::AcqRel) != wanted {
+                if wanted {
+                    tracing::info!("AOF background was scheduled: the file begins with a snapshot");
+                }
                 status.changing.store(true, Ordering::Release);
             }
             aof.wake();

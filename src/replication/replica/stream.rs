@@ -9,6 +9,7 @@ use crate::resp::{Batch, Limits, Reply, RequestParser};
 use crate::server::clients::{Client, flag};
 use crate::server::dispatch::{self, BATCH_MAX};
 use crate::server::follow::{Follower, RoleChanged};
+use crate::server::pause::PauseMode;
 use crate::server::{Server, Session};
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -109,7 +110,7 @@ impl Replica {
         }
     }
 
-    /// Runs every whole command that was received.
+    /// Runs every whole command that was received, unless clients are paused.
     fn apply(
         &mut self,
         wire: &mut Wire,
@@ -124,6 +125,11 @@ impl Replica {
         self.server.role.read_offset.store(received, Ordering::Relaxed);
         session.client.query_bytes.store(wire.rest().len(), Ordering::Relaxed);
         loop {
+            self.worker.refresh();
+            if self.worker.pause.mode != PauseMode::None {
+                // The stream is a client, too: its commands wait where they are, and are acknowledged when they have run.
+                return Ok(());
+            }
             batch.clear();
             let start = wire.start;
             let parsed = parser.parse(&mut wire.input, start, BATCH_MAX, limits, batch);

@@ -36,6 +36,13 @@ impl Connection {
         lent.worker.server.check_output(&self.session.client, &lent.worker.config, lent.worker.now_ms);
     }
 
+    /// The connection is over. Its memory goes before the client is said to be gone.
+    pub(super) fn drop_buffers(&mut self) {
+        self.input = Vec::new();
+        self.output = Vec::new();
+        self.written = 0;
+    }
+
     /// Reports what is about to be run, and the room that it takes.
     pub(super) fn report_query(&self, len: usize, capacity: usize) {
         let client = &self.session.client;

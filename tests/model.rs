@@ -219,10 +219,10 @@ impl Model {
             return refused;
         }
         let key = stream_model::key_of(words);
-        if !self.keys.contains_key(key) {
-            if let Some(reply) = stream_model::without_key(words) {
-                return reply;
-            }
+        if !self.keys.contains_key(key)
+            && let Some(reply) = stream_model::without_key(words)
+        {
+            return reply;
         }
         made!(self, key, Stream).run(words)
     }

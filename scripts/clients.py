@@ -35,6 +35,12 @@ PROGRAMS = {
     "fred": [f"{BUILT}/debug/fred"],
     "hiredis": [f"{BUILT}/hiredis"],
     "hiredis-tls": [f"{BUILT}/hiredis-tls"],
+    "rq": [PYTHON, "app_rq.py"],
+    "celery": [PYTHON, "app_celery.py"],
+    "limits": [PYTHON, "app_limits.py"],
+    "bullmq": ["node", "app_bullmq.js"],
+    "sessions": ["node", "app_sessions.js"],
+    "rate-limiter": ["node", "app_rate_limiter.js"],
 }
 LIMIT = 90  # seconds that a program may take
 

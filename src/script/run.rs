@@ -66,7 +66,9 @@ pub fn run(
         let ending = run_locked(ctx.worker, ctx.session, ctx.reply, locked, interpreter, program);
         return finish(ctx, program, ending);
     }
-    let (mut shards, mut is_shown) = (wanted_shards(program), false);
+    // A debugged script must not start over.
+    let wanted = if ctx.session.script_debug.is_some() { ShardSet::ALL } else { wanted_shards(program) };
+    let (mut shards, mut is_shown) = (wanted, false);
     loop {
         // A script that has become busy, or CLIENT PAUSE, came in between.
         let locked = lock(server, shards).filter(|_| !ctx.worker.is_outdated());
@@ -123,8 +125,12 @@ fn run_locked(
         if ok { write_result(stack, reply, interpreter.resp3.get()) } else { error_of(stack, program) }
     });
     let starts_over = caller.starts_over();
+    let log = caller.end_debugging();
     *interpreter.scratch.borrow_mut() = scratch;
     server.scripts.running.end(&run);
+    if let (Some(log), Some(debug)) = (log, &mut session.script_debug) {
+        debug.log = log;
+    }
     session.in_script = false;
     session.db = db;
     session.client.db.store(db, Ordering::Relaxed);

@@ -383,3 +383,42 @@ fn a_debugged_script_ends_when_its_user_leaves_or_another_kills_it() {
     assert!(user.reply().unwrap().is_error("ERR Script killed by user"));
     assert_eq!(other.line("GET k").text(), "5");
 }
+
+/// An error that its own command has counted fails the script, but is not counted twice.
+#[test]
+fn a_script_fails_with_its_command() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    let calls =
+        ["return redis.call('select', 99)", "return redis.pcall('select', 99)", "redis.pcall('select', 99) return 1"];
+    for script in calls {
+        client.call(&["EVAL", script, "0"]);
+    }
+    let stats = client.line("INFO commandstats").text();
+    let line = stats.lines().find(|line| line.starts_with("cmdstat_eval:")).unwrap().to_owned();
+    assert!(line.contains("calls=3,") && line.ends_with("rejected_calls=0,failed_calls=2"), "{line}");
+    assert!(client.line("INFO errorstats").text().contains("errorstat_ERR:count=3"));
+}
+
+#[test]
+fn a_replica_that_may_not_show_its_data_runs_no_script_without_a_flag() {
+    let server = Server::start(&["--replica-serve-stale-data", "no"]);
+    let mut client = server.client();
+    client.line("REPLICAOF 127.0.0.1 1");
+    assert!(client.call(&["EVAL", "return 1", "0"]).is_error("MASTERDOWN Link with MASTER is down"));
+    assert_eq!(client.call(&["EVAL", "#!lua flags=allow-stale,no-writes\nreturn 1", "0"]).integer(), 1);
+}
+
+/// What a transaction would write is judged when EXEC comes: meanwhile this server has become a replica.
+#[test]
+fn a_queued_script_that_may_write_is_refused_on_a_replica() {
+    let server = Server::start(&[]);
+    let (mut flagged, mut plain) = (server.client(), server.client());
+    flagged.line("MULTI");
+    flagged.call(&["EVAL", "#!lua\nreturn 1", "0"]);
+    plain.line("MULTI");
+    plain.call(&["EVAL", "return redis.call('SET', 'x', '1')", "1", "x"]);
+    server.client().line("REPLICAOF 127.0.0.1 1");
+    assert!(flagged.line("EXEC").is_error("EXECABORT Transaction discarded because of: READONLY "));
+    assert!(plain.line("EXEC").items()[0].is_error("READONLY You can't write against a read only replica. script: "));
+}

@@ -6,13 +6,14 @@
 
 use super::direct;
 use super::stream::Stream;
+use crate::base::clock;
 use std::cell::RefCell;
 use std::io;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A peer that takes nothing for so long is given up.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+const WRITE_TIMEOUT_MS: i64 = 5000;
 /// Pause before a socket that is full is tried again.
 const RETRY: Duration = Duration::from_millis(1);
 
@@ -50,7 +51,7 @@ pub fn read(buffer: &mut [u8]) -> io::Result<Option<usize>> {
 
 /// Writes everything, waiting for the peer where it must.
 pub fn write_all(mut bytes: &[u8]) -> io::Result<()> {
-    let give_up = Instant::now() + WRITE_TIMEOUT;
+    let give_up_ms = clock::unix_ms() + WRITE_TIMEOUT_MS;
     loop {
         let done = if bytes.is_empty() {
             with_stream(|stream, context| stream.poll_flush(context))?.is_some()
@@ -65,7 +66,7 @@ pub fn write_all(mut bytes: &[u8]) -> io::Result<()> {
         if done {
             return Ok(());
         }
-        if Instant::now() > give_up {
+        if clock::unix_ms() > give_up_ms {
             return Err(io::ErrorKind::TimedOut.into());
         }
         std::thread::sleep(RETRY);

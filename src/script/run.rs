@@ -146,7 +146,10 @@ fn finish(ctx: &mut SessionContext<'_>, program: &Program<'_>, ending: Ending) -
     }
     match ending {
         Ending::Failed(error) => return Err(error),
-        Ending::FailedBefore(error) => ctx.reply.error(&error.0),
+        Ending::FailedBefore(error) => {
+            ctx.worker.stats.commands[ctx.entry.id].failed.add(1);
+            ctx.reply.error(&error.0);
+        }
         Ending::Replied | Ending::StartOver => {}
     }
     Ok(SessionFlow::Done)
@@ -210,11 +213,11 @@ fn error_of(stack: &mut Stack, program: &Program<'_>) -> Ending {
     }
 }
 
-/// The flags of a script that has any decide before it runs.
+/// The flags of a script that has any decide before it runs. One without gets no further on a replica that may not show what it has.
 fn check_flags(ctx: &SessionContext<'_>, program: &Program<'_>) -> Result<(), CommandError> {
     let flags = program.compiled.flags;
     if flags.is_legacy {
-        return Ok(());
+        return if dispatch::is_stale(ctx.worker) { Err(error::PRIMARY_DOWN) } else { Ok(()) };
     }
     let (server, config) = (ctx.worker.server, &ctx.worker.config);
     if flags.no_cluster && config.cluster_enabled {

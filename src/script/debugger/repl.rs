@@ -137,9 +137,9 @@ impl Caller<'_> {
         loop {
             let Some(debugger) = self.debugger.as_mut() else { return Heard::Gone };
             match request::parse(&debugger.input) {
-                Ok(Some((words, used))) => {
-                    debugger.input.drain(..used);
-                    return Heard::Command(words);
+                Ok(Some(request)) => {
+                    debugger.input.drain(..request.len);
+                    return Heard::Command(request.words);
                 }
                 Ok(None) if debugger.input.len() > INPUT_MAX => {
                     debugger.input.clear();

@@ -8,8 +8,15 @@ const WORD_BYTES_MAX: usize = 1024;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Malformed;
 
-/// The first request of the input and its length, once all of it is there.
-pub fn parse(input: &[u8]) -> Result<Option<(Vec<Vec<u8>>, usize)>, Malformed> {
+#[derive(Debug, PartialEq, Eq)]
+pub struct Request {
+    pub words: Vec<Vec<u8>>,
+    /// Bytes that it takes.
+    pub len: usize,
+}
+
+/// The first request of the input, once all of it is there.
+pub fn parse(input: &[u8]) -> Result<Option<Request>, Malformed> {
     let mut at = 0;
     let Some(count) = number(input, &mut at, b'*', WORDS_MAX)? else { return Ok(None) };
     let mut words = Vec::new();
@@ -24,7 +31,7 @@ pub fn parse(input: &[u8]) -> Result<Option<(Vec<Vec<u8>>, usize)>, Malformed> {
         }
         words.push(word.to_vec());
     }
-    Ok(Some((words, at)))
+    Ok(Some(Request { words, len: at }))
 }
 
 /// A mark and a number from 1 to `max` with its line end.
@@ -50,8 +57,8 @@ mod tests {
         for end in 0..request.len() {
             assert_eq!(parse(&request[..end]), Ok(None), "cut at {end}");
         }
-        let (words, used) = parse(b"*2\r\n$5\r\nprint\r\n$3\r\na\0b\r\n*1\r\n").unwrap().unwrap();
-        assert_eq!((words, used), (vec![b"print".to_vec(), b"a\0b".to_vec()], request.len()));
+        let Request { words, len } = parse(b"*2\r\n$5\r\nprint\r\n$3\r\na\0b\r\n*1\r\n").unwrap().unwrap();
+        assert_eq!((words, len), (vec![b"print".to_vec(), b"a\0b".to_vec()], request.len()));
     }
 
     #[test]

@@ -39,6 +39,8 @@ need redis-cli redis-tools
 need redis-benchmark redis-tools
 need redis-sentinel redis-sentinel
 need tclsh tcl
+# The suite over TLS (scripts/redis-suite.sh --tls).
+command -v tclsh >/dev/null && echo 'package require tls' | tclsh >/dev/null 2>&1 || missing+=(tcl-tls)
 need cc build-essential
 need pkg-config pkg-config
 need python3 python3

@@ -142,7 +142,7 @@ async fn run(server: &'static Server) -> Result<(), String> {
     let pool = Pool::start(server).map_err(|error| error.to_string())?;
     // Before the first client: nobody may see or change a data set that is not there yet.
     server.loading.store(true, Ordering::Release);
-    Ports::open(server, Arc::clone(&pool))?;
+    let ports = Ports::open(server, Arc::clone(&pool))?;
     title::follow(server);
     watchdog::follow(server);
     let mode = "standalone";
@@ -177,8 +177,10 @@ async fn run(server: &'static Server) -> Result<(), String> {
         let Waited::Done(wish) = await_replicas(server, wish).await else { continue };
         // On another thread: a second SIGINT must be heard meanwhile. The process ends there, too: the locks that are never given
         // back may hold up this one for good.
+        let ports = Arc::clone(&ports);
         let prepared = tokio::task::spawn_blocking(move || {
             if persistence::shutdown::prepare(server, wish) {
+                ports.close();
                 exit(&server.config.current());
             }
         });

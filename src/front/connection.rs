@@ -19,6 +19,7 @@ use super::handshake::Handshakes;
 use super::parking;
 use super::pool::{Accepted, Pool};
 use crate::base::clock;
+use crate::net::console;
 use crate::net::stream::Stream;
 use crate::replication::primary::feed::{Feed, Next};
 use crate::resp::{Batch, Limits, Reply, RequestParser};
@@ -387,7 +388,9 @@ impl Connection {
                 Ok(rest) => (rest, None),
                 Err((rest, error)) => (rest, Some(error)),
             };
+            self.lend_console();
             let end = dispatch::run_batch(&mut lent.worker, &mut self.session, &lent.batch, buffer, &mut lent.reply);
+            self.take_console_back();
             if let BatchEnd::Stopped(executed) = end {
                 self.parser.reset();
                 start = lent.batch.end(executed - 1);
@@ -419,6 +422,23 @@ impl Connection {
         start
     }
 
+    /// Before a batch: who debugs scripts talks with the debugger through this very socket.
+    #[inline]
+    fn lend_console(&mut self) {
+        if self.session.script_debug.is_some() {
+            console::lend(std::mem::replace(&mut self.stream, Stream::Lent));
+        }
+    }
+
+    #[inline]
+    fn take_console_back(&mut self) {
+        if let Stream::Lent = self.stream
+            && let Some(stream) = console::take_back()
+        {
+            self.stream = stream;
+        }
+    }
+
     /// Runs the command that CLIENT PAUSE held back, if it no longer does; otherwise sees to it that somebody wakes the task.
     fn resume(&mut self, context: &mut Context<'_>) {
         if self.session.postponed.is_none() {
@@ -426,7 +446,10 @@ impl Connection {
         }
         let shared = Rc::clone(&self.shared);
         let lent = &mut *shared.lend();
-        if dispatch::resume(&mut lent.worker, &mut self.session, &mut lent.reply) {
+        self.lend_console();
+        let is_resumed = dispatch::resume(&mut lent.worker, &mut self.session, &mut lent.reply);
+        self.take_console_back();
+        if is_resumed {
             self.take_replies(lent);
             self.deadline = None;
             return;

@@ -66,7 +66,7 @@ fn release(stream: Stream) -> io::Result<Socket> {
     match stream {
         Stream::Tcp(stream) => stream.0.into_std().map(Socket::Tcp),
         Stream::Unix(stream) => stream.0.into_std().map(Socket::Unix),
-        Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+        Stream::Tls(_) | Stream::Lent => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 

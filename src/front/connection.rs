@@ -475,6 +475,10 @@ impl Connection {
             // The buffers change places: nothing is copied.
             std::mem::swap(&mut self.output, replies);
         } else {
+            // Doubled, what a slow reader leaves waiting would cost twice what it is.
+            if self.output.capacity() - self.output.len() < replies.len() {
+                self.output.reserve_exact(replies.len().max(self.output.len() / 4));
+            }
             self.output.extend_from_slice(replies);
         }
         replies.clear();

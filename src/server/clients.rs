@@ -392,8 +392,11 @@ impl Clients {
     pub fn kill(&self, client: &Client) {
         let mut by_id = self.by_id.write();
         if by_id.remove(&client.id).is_some() {
-            // Under the lock: the connection removes itself first and asks for this number then.
-            let memory = client.memory() - client.feed_bytes.load(Ordering::Relaxed).min(client.memory());
+            // Under the lock: the connection removes itself first and asks for this number then. What a replica has of the stream is
+            // not counted for eviction anyway.
+            let stream = client.feed_bytes.load(Ordering::Relaxed)
+                + if client.has(flag::REPLICA) { client.output_memory() } else { 0 };
+            let memory = client.memory().saturating_sub(stream);
             client.leaving.store(memory, Ordering::Relaxed);
             self.leaving.fetch_add(memory, Ordering::Relaxed);
         }

@@ -236,9 +236,8 @@ fn excess(worker: &Worker) -> usize {
 /// to them as well, cause more deletions. The backlog counts, if there is one: it is there to stay.
 pub fn not_counted(server: &Server) -> usize {
     let backlog = server.journal.backlog().map_or(0, |_| server.config.current().repl_backlog_size as usize);
-    let to_replicas: usize = server.replicas.all().iter().map(|replica| replica.client.output_memory()).sum();
     let to_file = server.save_status.aof.buffer_bytes.load(Ordering::Relaxed) as usize;
-    server.journal.memory().saturating_sub(backlog) + to_replicas + to_file
+    server.journal.memory().saturating_sub(backlog) + server.replicas.output_memory() + to_file
 }
 
 fn evict(worker: &mut Worker, pool: &mut Pool) -> Room {

@@ -215,6 +215,11 @@ impl Replicas {
         self.list.read().iter().filter(|replica| !replica.client.is_killed()).cloned().collect()
     }
 
+    /// What their connections are sending, also those that are killed and not gone yet.
+    pub fn output_memory(&self) -> usize {
+        self.list.read().iter().map(|replica| replica.client.output_memory()).sum()
+    }
+
     pub fn len(&self) -> usize {
         self.list.read().iter().filter(|replica| !replica.client.is_killed()).count()
     }

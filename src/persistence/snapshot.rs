@@ -102,12 +102,33 @@ impl Fragment {
             Fragment::Commands(fragment) => fragment.record(db, record),
         }
     }
+
+    fn another(&self) -> Fragment {
+        match self {
+            Fragment::Rdb(fragment) => Fragment::Rdb(fragment.another()),
+            Fragment::Commands(_) => Fragment::Commands(CommandWriter::default()),
+        }
+    }
+
+    fn append(&mut self, later: &mut Fragment) {
+        match (self, later) {
+            (Fragment::Rdb(fragment), Fragment::Rdb(later)) => fragment.append(later),
+            (Fragment::Commands(fragment), Fragment::Commands(later)) => fragment.append(later),
+            // A sink makes all its fragments from one.
+            (Fragment::Rdb(_), Fragment::Commands(_)) | (Fragment::Commands(_), Fragment::Rdb(_)) => {}
+        }
+    }
 }
 
-/// Takes the records of the snapshot, from the thread that walks and from writers alike. Each turns them into bytes by itself
-/// and holds the serializer only while it hands these over: nobody waits for another's work.
+/// Takes the records of the snapshot, from the thread that walks and from writers alike. Each turns them into bytes by itself. Writers
+/// put theirs where only they do, for as long as it takes to copy them; so they never wait for the walk, which holds the serializer
+/// for whole slices of long values and for the checksum.
 pub struct Sink {
     serializer: Mutex<Serializer>,
+    /// What writers had to save ahead since the last slice.
+    ahead: Mutex<Fragment>,
+    /// An empty one to copy.
+    template: Fragment,
     /// What the walk has gathered in its slice.
     walked: Mutex<Fragment>,
     keys: AtomicU64,
@@ -119,9 +140,9 @@ impl SnapshotSink for Sink {
         match cause {
             Cause::Walk => self.walked.lock().record(db, record),
             Cause::Change => {
-                let mut fragment = self.serializer.lock().fragment();
+                let mut fragment = self.template.another();
                 fragment.record(db, record);
-                self.serializer.lock().append(&mut fragment);
+                self.ahead.lock().append(&mut fragment);
             }
         }
         self.keys.fetch_add(1, Ordering::Relaxed);
@@ -150,6 +171,14 @@ impl SnapshotSink for Sink {
 }
 
 impl Sink {
+    /// Moves what has gathered to the serializer.
+    fn gather(&self) {
+        let mut ahead = std::mem::replace(&mut *self.ahead.lock(), self.template.another());
+        let mut serializer = self.serializer.lock();
+        serializer.append(&mut self.walked.lock());
+        serializer.append(&mut ahead);
+    }
+
     /// What writers had to save ahead is what the snapshot costs them: INFO's copy-on-write size.
     fn note(&self, record: &Record, cause: Cause) {
         if cause == Cause::Change {
@@ -178,7 +207,14 @@ pub fn begin(server: &'static Server, locked: &mut Locked, mut serializer: Seria
         announce_sizes(writer, locked);
     }
     let walked = Mutex::new(serializer.fragment());
-    let sink = Arc::new(Sink { serializer: Mutex::new(serializer), walked, keys: AtomicU64::new(0), status });
+    let sink = Arc::new(Sink {
+        ahead: Mutex::new(serializer.fragment()),
+        template: serializer.fragment(),
+        serializer: Mutex::new(serializer),
+        walked,
+        keys: AtomicU64::new(0),
+        status,
+    });
     let mut total = 0;
     for shard in 0..SHARDS {
         for (index, db) in locked.shard_mut(shard).dbs_mut().iter_mut().enumerate() {
@@ -238,7 +274,7 @@ fn walk(
                 let mut locked = keyspace.lock(ShardSet::one(shard));
                 locked.shard_mut(shard).dbs_mut().iter_mut().all(|db| db.advance_snapshot(slice))
             };
-            sink.serializer.lock().append(&mut sink.walked.lock());
+            sink.gather();
             let keys = sink.keys.load(Ordering::Relaxed);
             sink.status.keys_processed.store(keys, Ordering::Relaxed);
             spare = flush(sink, spare, FLUSH, write)?;
@@ -251,6 +287,8 @@ fn walk(
             std::thread::sleep(REST);
         }
     }
+    // A writer may have saved the last bucket between two slices.
+    sink.gather();
     flush(sink, spare, 1, write)?;
     Ok(())
 }

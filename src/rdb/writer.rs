@@ -33,6 +33,20 @@ impl Fragment {
     pub fn is_empty(&self) -> bool {
         self.out.is_empty()
     }
+
+    /// An empty one for the same file.
+    pub fn another(&self) -> Fragment {
+        Fragment { out: Vec::new(), options: self.options, db: None, keys: 0 }
+    }
+
+    /// Takes the bytes of a later one over and empties it.
+    pub fn append(&mut self, later: &mut Fragment) {
+        let Some(db) = later.db.take() else { return };
+        // It begins with a SELECTDB, as every fragment.
+        self.out.append(&mut later.out);
+        self.db = Some(db);
+        self.keys += std::mem::take(&mut later.keys);
+    }
 }
 
 pub struct Writer {
@@ -121,15 +135,16 @@ impl Writer {
                 self.record(db, record);
                 return true;
             }
+            None if types::leaves_nothing(&record.value(), self.options) => return true,
             None => {
                 select(&mut self.out, &mut self.db, db);
                 encode::head(&mut self.out, record, self.options);
-                types::begin(&mut self.out, &record.value());
+                types::begin(&mut self.out, &record.value(), self.options);
                 self.aside = Some((Vec::new(), None));
                 Place::default()
             }
         };
-        *place = types::slice(&mut self.out, &record.value(), from, self.options.compress);
+        *place = types::slice(&mut self.out, &record.value(), from, self.options);
         if place.is_some() {
             return false;
         }

@@ -18,26 +18,26 @@
 use crate::engine::keyspace::snapshot::Place;
 use crate::engine::listpack::Listpack;
 use crate::engine::stream::{Consumer, ConsumerId, Entries, Group, Producers, Stream, StreamId, Totals};
-use crate::rdb::encode;
+use crate::rdb::encode::{self, Options};
 use crate::rdb::fault::Fault;
-use crate::rdb::format::kind;
+use crate::rdb::format::{VERSION_PRODUCERS, VERSION_RELEASED, kind};
 use crate::rdb::source::{Result, Source};
 
-pub fn kind_of(stream: &Stream) -> u8 {
-    if stream.groups().any(|(_, group)| group.unowned_len() > 0) {
+pub fn kind_of(stream: &Stream, version: u32) -> u8 {
+    if version >= VERSION_RELEASED && stream.groups().any(|(_, group)| group.unowned_len() > 0) {
         kind::STREAM_5
-    } else if stream.producers().is_some() {
+    } else if version >= VERSION_PRODUCERS && stream.producers().is_some() {
         kind::STREAM_4
     } else {
         kind::STREAM_2
     }
 }
 
-pub fn put(out: &mut Vec<u8>, stream: &Stream, compress: bool) {
+pub fn put(out: &mut Vec<u8>, stream: &Stream, options: Options) {
     begin(out, stream);
     let mut place = Some(Place::default());
     while let Some(from) = place {
-        place = slice(out, stream, from, compress);
+        place = slice(out, stream, from, options);
     }
 }
 
@@ -57,7 +57,8 @@ const SLICE_PENDING: usize = 1024;
 
 /// The next nodes, or pending entries of a group or of a consumer. A place says which group and which consumer are next, counted
 /// from 1, and from which id on; 0 means that nothing of it is written.
-pub fn slice(out: &mut Vec<u8>, stream: &Stream, from: Place, compress: bool) -> Option<Place> {
+pub fn slice(out: &mut Vec<u8>, stream: &Stream, from: Place, options: Options) -> Option<Place> {
+    let compress = options.compress;
     if from.group == 0 {
         let mut nodes = stream.nodes_from(id_at(from));
         for (id, pack) in nodes.by_ref().take(SLICE_NODES) {
@@ -70,7 +71,7 @@ pub fn slice(out: &mut Vec<u8>, stream: &Stream, from: Place, compress: bool) ->
         put_totals(out, stream);
         return Some(Place { group: 1, ..Place::default() });
     }
-    let kind = kind_of(stream);
+    let kind = kind_of(stream, options.version);
     let Some((name, group)) = stream.groups().nth(from.group as usize - 1) else {
         put_end(kind, out, stream, compress);
         return None;
@@ -91,7 +92,7 @@ pub fn slice(out: &mut Vec<u8>, stream: &Stream, from: Place, compress: bool) ->
         if let Some((next, _)) = pending.next() {
             return Some(Place { at: at_id(next), ..from });
         }
-        encode::length(out, group.consumers_len() as u64);
+        encode::length(out, (group.consumers_len() + usize::from(needs_nobody(kind, group))) as u64);
         return Some(Place { at: 0, consumer: 1, ..from });
     }
     let mut room = SLICE_PENDING;
@@ -101,7 +102,11 @@ pub fn slice(out: &mut Vec<u8>, stream: &Stream, from: Place, compress: bool) ->
             return Some(place);
         }
         if place.at == 0 {
-            put_consumer_head(kind, out, consumer, compress);
+            let adopts = kind < kind::STREAM_5 && consumer.name().is_empty();
+            put_consumer_head(kind, out, consumer, if adopts { group.unowned_len() } else { 0 }, compress);
+            if adopts {
+                put_unowned(out, group);
+            }
         }
         let mut pending = consumer.pending(id_at(place)..);
         for id in pending.by_ref().take(room) {
@@ -115,11 +120,30 @@ pub fn slice(out: &mut Vec<u8>, stream: &Stream, from: Place, compress: bool) ->
         place = Place { at: 0, consumer: place.consumer + 1, ..place };
     }
     if kind >= kind::STREAM_5 {
-        let released = group.pending(..).filter(|(_, pending)| pending.owner.is_none());
         encode::length(out, group.unowned_len() as u64);
-        released.for_each(|(id, _)| out.extend_from_slice(&id.to_bytes()));
+        put_unowned(out, group);
+    } else if needs_nobody(kind, group) {
+        encode::string(out, b"", compress);
+        out.extend_from_slice(&0i64.to_le_bytes());
+        if kind >= kind::STREAM_3 {
+            out.extend_from_slice(&(-1i64).to_le_bytes());
+        }
+        encode::length(out, group.unowned_len() as u64);
+        put_unowned(out, group);
     }
     Some(Place { group: from.group + 1, ..Place::default() })
+}
+
+/// Whether a consumer without a name must be made up, for released entries of which the version knows nothing.
+fn needs_nobody(kind: u8, group: &Group) -> bool {
+    kind < kind::STREAM_5 && group.unowned_len() > 0 && group.find_consumer(b"").is_none()
+}
+
+fn put_unowned(out: &mut Vec<u8>, group: &Group) {
+    if group.unowned_len() > 0 {
+        let unowned = group.pending(..).filter(|(_, pending)| pending.owner.is_none());
+        unowned.for_each(|(id, _)| out.extend_from_slice(&id.to_bytes()));
+    }
 }
 
 fn id_at(place: Place) -> StreamId {
@@ -141,13 +165,13 @@ fn put_totals(out: &mut Vec<u8>, stream: &Stream) {
     encode::length(out, stream.groups_len() as u64);
 }
 
-fn put_consumer_head(kind: u8, out: &mut Vec<u8>, consumer: &Consumer, compress: bool) {
+fn put_consumer_head(kind: u8, out: &mut Vec<u8>, consumer: &Consumer, adopted: usize, compress: bool) {
     encode::string(out, consumer.name(), compress);
     out.extend_from_slice(&consumer.seen_ms.to_le_bytes());
     if kind >= kind::STREAM_3 {
         out.extend_from_slice(&consumer.active_ms.unwrap_or(-1).to_le_bytes());
     }
-    encode::length(out, consumer.pending_len() as u64);
+    encode::length(out, (consumer.pending_len() + adopted) as u64);
 }
 
 /// What stands behind the groups.

@@ -19,7 +19,7 @@ use crate::server::save_status::SaveStatus;
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Buckets saved under one hold of a shard's lock: some 200 keys, tens of microseconds.
@@ -74,6 +74,14 @@ impl Serializer {
         }
     }
 
+    /// The memory behind what is pending.
+    fn held(&self) -> usize {
+        match self {
+            Serializer::Rdb(writer) => writer.held(),
+            Serializer::Commands(writer) => writer.held(),
+        }
+    }
+
     fn take(&mut self, spare: Vec<u8>) -> Vec<u8> {
         match self {
             Serializer::Rdb(writer) => writer.take(spare),
@@ -110,6 +118,8 @@ pub struct Sink {
     serializer: Mutex<Serializer>,
     /// What the walk has gathered in its slice.
     walked: Mutex<Fragment>,
+    /// Memory of the bytes that are being written.
+    taken: AtomicUsize,
     keys: AtomicU64,
     status: &'static SaveStatus,
 }
@@ -121,7 +131,7 @@ impl SnapshotSink for Sink {
             Cause::Change => {
                 let mut fragment = self.serializer.lock().fragment();
                 fragment.record(db, record);
-                self.serializer.lock().append(&mut fragment);
+                self.append(&mut fragment);
             }
         }
         self.keys.fetch_add(1, Ordering::Relaxed);
@@ -134,7 +144,12 @@ impl SnapshotSink for Sink {
 
     fn save_slice(&self, db: usize, record: &Record, place: &mut Option<u64>, cause: Cause) -> bool {
         let is_first = place.is_none();
-        let done = self.serializer.lock().slice(db, record, place);
+        let done = {
+            let mut serializer = self.serializer.lock();
+            let done = serializer.slice(db, record, place);
+            self.note_held(&serializer);
+            done
+        };
         if done {
             self.keys.fetch_add(1, Ordering::Relaxed);
         }
@@ -150,6 +165,19 @@ impl SnapshotSink for Sink {
 }
 
 impl Sink {
+    fn append(&self, fragment: &mut Fragment) {
+        let mut serializer = self.serializer.lock();
+        serializer.append(fragment);
+        self.note_held(&serializer);
+    }
+
+    /// While the output is slow, what writers save ahead gathers here without a limit. Eviction must not count it: what it deletes
+    /// comes here too, so it would never get below its limit and empty the database.
+    fn note_held(&self, serializer: &Serializer) {
+        let bytes = serializer.held() + self.taken.load(Ordering::Relaxed);
+        self.status.buffered.store(bytes, Ordering::Relaxed);
+    }
+
     /// What writers had to save ahead is what the snapshot costs them: INFO's copy-on-write size.
     fn note(&self, record: &Record, cause: Cause) {
         if cause == Cause::Change {
@@ -178,7 +206,13 @@ pub fn begin(server: &'static Server, locked: &mut Locked, mut serializer: Seria
         announce_sizes(writer, locked);
     }
     let walked = Mutex::new(serializer.fragment());
-    let sink = Arc::new(Sink { serializer: Mutex::new(serializer), walked, keys: AtomicU64::new(0), status });
+    let sink = Arc::new(Sink {
+        serializer: Mutex::new(serializer),
+        walked,
+        taken: AtomicUsize::new(0),
+        keys: AtomicU64::new(0),
+        status,
+    });
     let mut total = 0;
     for shard in 0..SHARDS {
         for (index, db) in locked.shard_mut(shard).dbs_mut().iter_mut().enumerate() {
@@ -210,8 +244,9 @@ pub fn run(server: &Server, sink: &Sink, mut write: impl FnMut(&[u8]) -> io::Res
     let result = walk(keyspace, sink, Delay::new(server), &mut write);
     if result.is_err() {
         abandon(keyspace);
-        return result;
     }
+    sink.status.buffered.store(0, Ordering::Relaxed);
+    result?;
     let rest = {
         let mut serializer = sink.serializer.lock();
         serializer.finish();
@@ -238,7 +273,7 @@ fn walk(
                 let mut locked = keyspace.lock(ShardSet::one(shard));
                 locked.shard_mut(shard).dbs_mut().iter_mut().all(|db| db.advance_snapshot(slice))
             };
-            sink.serializer.lock().append(&mut sink.walked.lock());
+            sink.append(&mut sink.walked.lock());
             let keys = sink.keys.load(Ordering::Relaxed);
             sink.status.keys_processed.store(keys, Ordering::Relaxed);
             spare = flush(sink, spare, FLUSH, write)?;
@@ -267,7 +302,10 @@ fn flush(
         if serializer.pending() < threshold {
             return Ok(spare);
         }
-        serializer.take(spare)
+        let full = serializer.take(spare);
+        sink.taken.store(full.capacity(), Ordering::Relaxed);
+        sink.note_held(&serializer);
+        full
     };
     write(&full)?;
     Ok(full)

@@ -154,6 +154,11 @@ impl Writer {
         self.out.len()
     }
 
+    /// The memory behind these bytes.
+    pub fn held(&self) -> usize {
+        self.out.capacity()
+    }
+
     pub fn keys(&self) -> u64 {
         self.keys
     }

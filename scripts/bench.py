@@ -136,7 +136,7 @@ class Bench:
         os.makedirs(self.options.out, exist_ok=True)
         text = [head]
         for title, rows, lines in self.tables:
-            picture = "numbers-" + re.sub(r"[^a-z0-9]+", "-", title.split(":")[0].split(",")[0].lower()).strip("-") + ".svg"
+            picture = "numbers-" + re.sub(r"[^a-z]+", "-", re.split(r":|, ", title)[0].lower()).strip("-") + ".svg"
             with open(os.path.join(self.options.out, picture), "w") as f:
                 f.write(svg(title, list(self.binaries), rows))
             text += [*lines, f"\n![{title}]({picture})"]
@@ -171,7 +171,7 @@ class Bench:
             rows = [(f"{label} P{p}", {n: self.median(r, "cpu_us_op") for n, r in by.items()}) for (label, p), by in found.items()]
             self.table(f"Hot path: {self.keys:,} keys of 16 B + 64 B, 50 connections, server CPU us/op", "", rows)
             rows = [(f"{label} P{p}", {n: self.median(r, "ops_s") for n, r in by.items()}) for (label, p), by in found.items()]
-            self.table("The same, operations per second (here a larger ratio is better)", "", rows)
+            self.table("Throughput of the hot path: operations per second (a larger ratio is better)", "", rows)
             self.table(f"Memory of {self.keys:,} keys, MB of RSS above the empty server", "",
                        [("16 B + 64 B", {n: (full[n] - empty[n]) / 1024 for n in full})])
             one = {s.name: self.load(s, "--mix", "get", "--keys", self.keys, "--pipeline", 1, "--conns", 1, "--seconds", self.options.seconds) for s in servers}

@@ -429,7 +429,8 @@ fn expiry_and_eviction_go_to_the_stream() {
 /// help, and the database would be emptied until nothing is left but OOM errors.
 #[test]
 fn a_snapshot_that_is_not_read_does_not_cause_evictions() {
-    let primary = Server::start(&["--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0"]);
+    let primary =
+        Server::start(&["--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0", "--rdbcompression", "no"]);
     let mut client = primary.client();
     let value = "v".repeat(2_000);
     for n in 0..20_000 {

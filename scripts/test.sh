@@ -6,7 +6,7 @@
 #   clippy   all targets, warnings are errors
 #   build    the release binary that the later stages drive
 #   test     unit, property, conformance and integration tests
-#   clients  client libraries and applications, against us and against stock (scripts/clients.sh)
+#   clients  client libraries and applications, against us and against stock (scripts/clients.sh), and the ways of migration
 #   package  the Debian package and the archive are built of the binary, and start (scripts/package.sh)
 #   suite    the tests of Redis's own suite that must pass (tests/redis-suite/must-pass.txt)
 set -euo pipefail
@@ -29,7 +29,7 @@ tests() {
     # Every bench once, so that none of them rots.
     CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0 cargo test --quiet --bench main
 }
-clients() { scripts/clients.sh; }
+clients() { scripts/clients.sh; scripts/migration.sh; }
 package() { scripts/package.sh; }
 suite() { scripts/redis-suite.sh --must-pass; }
 

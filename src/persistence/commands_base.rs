@@ -42,6 +42,10 @@ impl CommandWriter {
         self.out.len()
     }
 
+    pub fn held(&self) -> usize {
+        self.out.capacity()
+    }
+
     pub fn take(&mut self, mut spare: Vec<u8>) -> Vec<u8> {
         spare.clear();
         std::mem::replace(&mut self.out, spare)

@@ -19,7 +19,7 @@ use crate::server::save_status::SaveStatus;
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Buckets saved under one hold of a shard's lock: some 200 keys, tens of microseconds.
@@ -74,6 +74,14 @@ impl Serializer {
         }
     }
 
+    /// The memory behind what is pending.
+    fn held(&self) -> usize {
+        match self {
+            Serializer::Rdb(writer) => writer.held(),
+            Serializer::Commands(writer) => writer.held(),
+        }
+    }
+
     fn take(&mut self, spare: Vec<u8>) -> Vec<u8> {
         match self {
             Serializer::Rdb(writer) => writer.take(spare),
@@ -110,6 +118,13 @@ impl Fragment {
         }
     }
 
+    fn held(&self) -> usize {
+        match self {
+            Fragment::Rdb(fragment) => fragment.held(),
+            Fragment::Commands(fragment) => fragment.held(),
+        }
+    }
+
     fn append(&mut self, later: &mut Fragment) {
         match (self, later) {
             (Fragment::Rdb(fragment), Fragment::Rdb(later)) => fragment.append(later),
@@ -131,6 +146,10 @@ pub struct Sink {
     template: Fragment,
     /// What the walk has gathered in its slice.
     walked: Mutex<Fragment>,
+    /// Memory of what the serializer has, of what was saved ahead, and of the bytes that are being written.
+    held: AtomicUsize,
+    held_ahead: AtomicUsize,
+    taken: AtomicUsize,
     keys: AtomicU64,
     status: &'static SaveStatus,
 }
@@ -142,7 +161,9 @@ impl SnapshotSink for Sink {
             Cause::Change => {
                 let mut fragment = self.template.another();
                 fragment.record(db, record);
-                self.ahead.lock().append(&mut fragment);
+                let mut ahead = self.ahead.lock();
+                ahead.append(&mut fragment);
+                self.note_held(&self.held_ahead, ahead.held());
             }
         }
         self.keys.fetch_add(1, Ordering::Relaxed);
@@ -155,7 +176,12 @@ impl SnapshotSink for Sink {
 
     fn save_slice(&self, db: usize, record: &Record, place: &mut Option<Place>, cause: Cause) -> bool {
         let is_first = place.is_none();
-        let done = self.serializer.lock().slice(db, record, place);
+        let done = {
+            let mut serializer = self.serializer.lock();
+            let done = serializer.slice(db, record, place);
+            self.note_held(&self.held, serializer.held());
+            done
+        };
         if done {
             self.keys.fetch_add(1, Ordering::Relaxed);
         }
@@ -173,10 +199,23 @@ impl SnapshotSink for Sink {
 impl Sink {
     /// Moves what has gathered to the serializer.
     fn gather(&self) {
-        let mut ahead = std::mem::replace(&mut *self.ahead.lock(), self.template.another());
+        let mut ahead = {
+            let mut ahead = self.ahead.lock();
+            self.note_held(&self.held_ahead, 0);
+            std::mem::replace(&mut *ahead, self.template.another())
+        };
         let mut serializer = self.serializer.lock();
         serializer.append(&mut self.walked.lock());
         serializer.append(&mut ahead);
+        self.note_held(&self.held, serializer.held());
+    }
+
+    /// While the output is slow, what writers save ahead gathers here without a limit. Eviction must not count it: what it deletes
+    /// comes here too, so it would never get below its limit and empty the database.
+    fn note_held(&self, part: &AtomicUsize, bytes: usize) {
+        part.store(bytes, Ordering::Relaxed);
+        let all = [&self.held, &self.held_ahead, &self.taken].iter().map(|part| part.load(Ordering::Relaxed)).sum();
+        self.status.buffered.store(all, Ordering::Relaxed);
     }
 
     /// What writers had to save ahead is what the snapshot costs them: INFO's copy-on-write size.
@@ -212,6 +251,9 @@ pub fn begin(server: &'static Server, locked: &mut Locked, mut serializer: Seria
         template: serializer.fragment(),
         serializer: Mutex::new(serializer),
         walked,
+        held: AtomicUsize::new(0),
+        held_ahead: AtomicUsize::new(0),
+        taken: AtomicUsize::new(0),
         keys: AtomicU64::new(0),
         status,
     });
@@ -246,8 +288,9 @@ pub fn run(server: &Server, sink: &Sink, mut write: impl FnMut(&[u8]) -> io::Res
     let result = walk(keyspace, sink, Delay::new(server), &mut write);
     if result.is_err() {
         abandon(keyspace);
-        return result;
     }
+    sink.status.buffered.store(0, Ordering::Relaxed);
+    result?;
     let rest = {
         let mut serializer = sink.serializer.lock();
         serializer.finish();
@@ -305,7 +348,10 @@ fn flush(
         if serializer.pending() < threshold {
             return Ok(spare);
         }
-        serializer.take(spare)
+        let full = serializer.take(spare);
+        sink.note_held(&sink.held, serializer.held());
+        sink.note_held(&sink.taken, full.capacity());
+        full
     };
     write(&full)?;
     Ok(full)

@@ -24,6 +24,11 @@ pub struct Fragment {
 }
 
 impl Fragment {
+    /// The memory behind it.
+    pub fn held(&self) -> usize {
+        self.out.capacity()
+    }
+
     pub fn record(&mut self, db: usize, record: &Record) {
         select(&mut self.out, &mut self.db, db);
         encode::record(&mut self.out, record, self.options);
@@ -168,6 +173,11 @@ impl Writer {
     /// Bytes that wait to be taken.
     pub fn pending(&self) -> usize {
         self.out.len()
+    }
+
+    /// The memory behind these bytes.
+    pub fn held(&self) -> usize {
+        self.out.capacity()
     }
 
     pub fn keys(&self) -> u64 {

@@ -6,7 +6,7 @@ use super::state::Server;
 use crate::commands::error::CommandError;
 use crate::engine::keyspace::Locked;
 use bytes::Bytes;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 pub type CompileLibrary = fn(&'static Server, &Bytes) -> Result<Library, CommandError>;
@@ -103,6 +103,8 @@ pub struct SaveStatus {
     pub keys_total: AtomicU64,
     /// Bytes of the values that writers had to save ahead of the running snapshot, and of the last BGSAVE.
     pub ahead_bytes: AtomicU64,
+    /// Memory of what the running snapshot has serialized and not yet handed over.
+    pub buffered: AtomicUsize,
     pub last_ahead_bytes: AtomicU64,
     /// Snapshots begun.
     pub snapshots: AtomicU64,
@@ -135,6 +137,7 @@ impl Default for SaveStatus {
             keys_processed: AtomicU64::new(0),
             keys_total: AtomicU64::new(0),
             ahead_bytes: AtomicU64::new(0),
+            buffered: AtomicUsize::new(0),
             last_ahead_bytes: AtomicU64::new(0),
             snapshots: AtomicU64::new(0),
             last_save_s: AtomicI64::new(crate::base::clock::unix_ms() / 1000),

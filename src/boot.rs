@@ -178,6 +178,7 @@ async fn run(server: &'static Server) -> Result<(), String> {
         // back may hold up this one for good.
         let prepared = tokio::task::spawn_blocking(move || {
             if persistence::shutdown::prepare(server, wish) {
+                primary::stop(server);
                 exit(&server.config.current());
             }
         });

@@ -107,6 +107,10 @@ impl Storage for OneFile {
         Ok(Box::new(Cursor::new(self.0.clone())))
     }
 
+    fn read_at(&self, _: &Path, _: u64, _: &mut [u8]) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn len(&self, _: &Path) -> io::Result<u64> {
         Ok(self.0.len() as u64)
     }

@@ -48,8 +48,21 @@ pub struct JournalReader {
     pub waker: AtomicWaker,
     /// He is reading and will look again by himself: appends need not wake him. Changed only under the stream's lock.
     is_awake: AtomicBool,
-    /// Everything before this offset may go.
+    /// Where he reads next: everything before may go, unless he keeps more.
     pub position: AtomicU64,
+    /// He may have to begin here again; 0 = he does not.
+    pub kept: AtomicU64,
+}
+
+impl JournalReader {
+    /// Everything before this offset may go.
+    fn needs(&self) -> u64 {
+        let position = self.position.load(Ordering::Acquire);
+        match self.kept.load(Ordering::Acquire) {
+            0 => position,
+            kept => position.min(kept),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -58,6 +71,8 @@ pub struct Journal {
     /// The stream is a primary's: its bytes are appended as they are, and nothing of ours.
     following: AtomicBool,
     end: AtomicU64,
+    /// How often the stream has begun anew.
+    generation: AtomicU64,
     /// Bytes behind the end that are kept although nobody waits for them (the replication backlog).
     retain: AtomicU64,
     stream: Mutex<Stream>,
@@ -131,6 +146,12 @@ impl Journal {
         stream.replica_only.clear();
         stream.backlog_from = stream.backlog_from.map(|_| offset);
         self.end.store(offset, Ordering::Release);
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Changes when the stream begins anew: bytes that were read before belong to another history.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// The next command will be preceded by SELECT: a new reader knows nothing of the stream so far.
@@ -272,7 +293,7 @@ impl Journal {
     /// Lets go of what no reader needs and no backlog keeps; one of the chunks may serve again.
     fn trim_unneeded(&self, stream: &mut Stream) -> Option<Vec<u8>> {
         let backlog = stream.end.saturating_sub(self.retain.load(Ordering::Acquire));
-        let positions = stream.readers.iter().map(|reader| reader.position.load(Ordering::Acquire));
+        let positions = stream.readers.iter().map(|reader| reader.needs());
         stream.trim(positions.fold(backlog, u64::min))
     }
 
@@ -306,6 +327,33 @@ impl Journal {
         reader.position.store(position, Ordering::Release);
         stream.readers.push(Arc::clone(reader));
         position
+    }
+
+    /// Another one holds the place of a reader from here on, who reads elsewhere what memory will no longer have: the substitute takes
+    /// what he needs, unless he is a reader already. False if that reader is none.
+    pub fn substitute(&self, reader: &Arc<JournalReader>, substitute: &Arc<JournalReader>) -> bool {
+        let mut stream = self.stream.lock();
+        let Some(index) = stream.readers.iter().position(|other| Arc::ptr_eq(other, reader)) else { return false };
+        stream.readers.remove(index);
+        if !stream.readers.iter().any(|other| Arc::ptr_eq(other, substitute)) {
+            substitute.position.store(reader.needs().max(stream.base), Ordering::Release);
+            // He looks by himself.
+            substitute.is_awake.store(true, Ordering::Relaxed);
+            stream.readers.push(Arc::clone(substitute));
+        }
+        true
+    }
+
+    /// A reader who had a substitute has caught up with what is in memory, if that is so and the stream is still the same.
+    pub fn take_back(&self, reader: &Arc<JournalReader>, generation: u64) -> bool {
+        let mut stream = self.stream.lock();
+        let position = reader.position.load(Ordering::Acquire);
+        if self.generation() != generation || position < stream.base || position > stream.end {
+            return false;
+        }
+        reader.is_awake.store(true, Ordering::Relaxed);
+        stream.readers.push(Arc::clone(reader));
+        true
     }
 
     /// Removes a reader and what only he needed; the last one turns the journal off, unless a backlog is kept.

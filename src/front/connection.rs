@@ -227,6 +227,7 @@ async fn serve(connection: Rc<RefCell<Connection>>) {
         }
         // Before the socket is closed: a replica that comes back is not to find what was kept for it so far.
         connection.feed = None;
+        connection.session.client.leave_socket();
     }
     let shared = Rc::clone(&connection.borrow().shared);
     while !close(&shared, &mut connection.borrow_mut().session) {

@@ -13,7 +13,7 @@
 
 use crate::base::number::IntText;
 use crate::engine::keyspace::Locked;
-use crate::resp::{Args, OwnedArgs};
+use crate::resp::{Args, OwnedArgs, encode};
 use atomic_waker::AtomicWaker;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -172,7 +172,7 @@ impl Journal {
         let start = stream.end;
         let before = start + bytes.len() as u64;
         if unit.len() > 1 {
-            encode(&mut bytes, &OwnedArgs::new([b"MULTI".as_slice()]));
+            encode(&mut bytes, [b"MULTI".as_slice()]);
         }
         for (db, args) in unit {
             if stream.selected != Some(*db) {
@@ -180,13 +180,13 @@ impl Journal {
                 stream.selected = Some(*db);
             }
             let from = start + bytes.len() as u64;
-            encode(&mut bytes, args);
+            encode(&mut bytes, args.as_args().iter());
             if is_message(args) {
                 stream.replica_only.push_back(from..start + bytes.len() as u64);
             }
         }
         if unit.len() > 1 {
-            encode(&mut bytes, &OwnedArgs::new([b"EXEC".as_slice()]));
+            encode(&mut bytes, [b"EXEC".as_slice()]);
             if unit.iter().all(|(_, args)| is_message(args)) {
                 // Not even the frame is left.
                 while stream.replica_only.back().is_some_and(|range| range.start >= before) {
@@ -218,7 +218,7 @@ impl Journal {
     /// The same for a command that is given as words.
     pub fn append_command_for_replicas(&self, args: Args<'_>) {
         let mut bytes = Vec::new();
-        encode(&mut bytes, &args.to_owned());
+        encode(&mut bytes, args.iter());
         self.append_for_replicas(&bytes);
     }
 
@@ -502,21 +502,7 @@ fn is_message(args: &OwnedArgs) -> bool {
 }
 
 fn select(bytes: &mut Vec<u8>, db: usize) {
-    encode(bytes, &OwnedArgs::new([b"SELECT".as_slice(), &IntText::new(db as i64)]));
-}
-
-fn encode(bytes: &mut Vec<u8>, args: &OwnedArgs) {
-    let args = args.as_args();
-    bytes.push(b'*');
-    bytes.extend_from_slice(&IntText::new(args.len() as i64));
-    bytes.extend_from_slice(b"\r\n");
-    for arg in args.iter() {
-        bytes.push(b'$');
-        bytes.extend_from_slice(&IntText::new(arg.len() as i64));
-        bytes.extend_from_slice(b"\r\n");
-        bytes.extend_from_slice(arg);
-        bytes.extend_from_slice(b"\r\n");
-    }
+    encode(bytes, [b"SELECT".as_slice(), &IntText::new(db as i64)]);
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ pub enum Stream {
     Tcp(Direct<TcpStream>),
     Unix(Direct<UnixStream>),
     Tls(Box<TlsStream<Direct<TcpStream>>>),
+    /// Somewhere else just now (`net::console`): there is nothing to read and no room to write.
+    Lent,
 }
 
 impl Stream {
@@ -29,6 +31,7 @@ impl Stream {
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
                 other => other,
             },
+            Stream::Lent => Poll::Pending,
         };
         result.map_ok(|()| buffer.filled().len())
     }
@@ -43,6 +46,7 @@ impl Stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Lent => Poll::Pending,
         }
     }
 
@@ -65,6 +69,7 @@ impl Stream {
             Stream::Tcp(stream) => stream.hang_up(),
             Stream::Unix(stream) => stream.hang_up(),
             Stream::Tls(stream) => stream.get_ref().0.hang_up(),
+            Stream::Lent => {}
         }
     }
 
@@ -85,7 +90,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => Some(&stream.0),
             Stream::Tls(stream) => Some(&stream.get_ref().0.0),
-            Stream::Unix(_) => None,
+            Stream::Unix(_) | Stream::Lent => None,
         }
     }
 
@@ -98,6 +103,7 @@ impl Stream {
     pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Stream::Tcp(_) | Stream::Unix(_) => Poll::Ready(Ok(())),
+            Stream::Lent => Poll::Pending,
             Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
         }
     }

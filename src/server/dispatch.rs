@@ -524,31 +524,46 @@ fn admit_in_special_state(worker: &Worker, session: &Session, entry: &Entry) -> 
     if worker.server.async_loading.load(Ordering::Relaxed) && flags.has(Flags::NO_ASYNC_LOADING) {
         return Err(error::LOADING);
     }
+    if session.in_script && worker.script.has_written() {
+        // It cannot be taken back any more, so it goes on.
+        return Ok(());
+    }
     if worker.server.save_status.is_alarmed() && (entry.writes || entry.spec.name == "ping") {
         check_saved(worker, session)?;
     }
-    if worker.config.min_replicas_to_write > 0 && !session.is_primary_link {
-        let mut queued = session.transaction.iter().flat_map(|transaction| &transaction.queue);
-        if entry.writes || (entry.full_name == "exec" && queued.any(|(entry, _)| entry.writes)) {
-            refuse_lonely_write(worker)?;
-        }
+    let writes =
+        |worker: &Worker| entry.writes || queue_has(session, entry, |entry, args| would_write(worker, entry, args));
+    if worker.config.min_replicas_to_write > 0 && !session.is_primary_link && writes(worker) {
+        refuse_lonely_write(worker)?;
     }
     Ok(())
 }
 
+/// Whether the command is EXEC and one of the queued commands is such a one.
+fn queue_has(session: &Session, entry: &Entry, wanted: impl Fn(&Entry, Args<'_>) -> bool) -> bool {
+    let mut queued = session.transaction.iter().flat_map(|transaction| &transaction.queue);
+    entry.full_name == "exec" && queued.any(|(entry, args)| wanted(entry, args.as_args()))
+}
+
+/// A queued command that writes, or a script whose flags say so.
+fn would_write(worker: &Worker, entry: &Entry, args: Args<'_>) -> bool {
+    let flags = || worker.server.scripts.flags_of(entry, args);
+    entry.writes
+        || (entry.spec.flags.has(Flags::MAY_REPLICATE)
+            && flags().is_some_and(|flags| !flags.is_legacy && !flags.no_writes))
+}
+
 /// What a client of a replica may run: no writes, and little while the data is out of date, unless the settings allow it.
 fn admit_on_replica(worker: &Worker, session: &Session, entry: &Entry) -> Result<(), CommandError> {
-    let is_exec = entry.full_name == "exec";
-    let queued_has = |wanted: fn(&Entry) -> bool| {
-        is_exec && session.transaction.iter().flat_map(|transaction| &transaction.queue).any(|(entry, _)| wanted(entry))
-    };
-    if worker.config.replica_read_only && (entry.writes || queued_has(|queued| queued.writes)) {
+    if worker.config.replica_read_only
+        && (entry.writes || queue_has(session, entry, |entry, args| would_write(worker, entry, args)))
+    {
         return Err(error::READ_ONLY_REPLICA);
     }
     let needs_fresh_data = |entry: &Entry| !entry.spec.flags.has(Flags::STALE);
     if !worker.config.replica_serve_stale_data
         && !worker.server.role.is_connected()
-        && (needs_fresh_data(entry) || queued_has(needs_fresh_data))
+        && (needs_fresh_data(entry) || queue_has(session, entry, |entry, _| needs_fresh_data(entry)))
     {
         return Err(error::PRIMARY_DOWN);
     }

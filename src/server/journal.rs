@@ -447,9 +447,12 @@ impl Journal {
         ready.into_iter().for_each(Waker::wake);
     }
 
-    /// Bytes of memory.
+    /// Bytes of memory, with the lists that lead to them.
     pub fn memory(&self) -> usize {
-        self.stream.lock().chunks.len() * CHUNK
+        let stream = self.stream.lock();
+        let lists =
+            size_of::<Vec<u8>>() * stream.chunks.capacity() + size_of::<Range<u64>>() * stream.replica_only.capacity();
+        stream.chunks.len() * CHUNK + lists
     }
 }
 

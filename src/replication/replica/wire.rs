@@ -61,6 +61,8 @@ impl Wire {
     fn compact(&mut self) {
         if self.start == self.input.len() {
             self.input.clear();
+            // What a long command has taken is not kept for the next one.
+            self.input.shrink_to(PIECE * 2);
             self.start = 0;
         } else if self.start > PIECE {
             self.input.drain(..self.start);

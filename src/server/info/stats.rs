@@ -21,8 +21,12 @@ pub const FIELDS: &[Field] = &[
     Field::new("instantaneous_output_kbps", |view| {
         Figure::Ratio(view.server.stats.rates.per_second(Rate::OutputBytes) / 1024.0)
     }),
-    Field::new("instantaneous_input_repl_kbps", |_| Figure::Ratio(0.0)),
-    Field::new("instantaneous_output_repl_kbps", |_| Figure::Ratio(0.0)),
+    Field::new("instantaneous_input_repl_kbps", |view| {
+        Figure::Ratio(view.server.stats.rates.per_second(Rate::InputFromPrimary) / 1024.0)
+    }),
+    Field::new("instantaneous_output_repl_kbps", |view| {
+        Figure::Ratio(view.server.stats.rates.per_second(Rate::OutputToReplicas) / 1024.0)
+    }),
     Field::new("rejected_connections", |view| load_u64(&view.server.stats.connections_rejected).into()),
     Field::new("sync_full", |view| load_u64(&view.server.replicas.sync_full).into()),
     Field::new("sync_partial_ok", |view| load_u64(&view.server.replicas.sync_partial_ok).into()),
@@ -80,4 +84,7 @@ pub const FIELDS: &[Field] = &[
 ];
 
 /// What only INFO debug shows.
-pub const DEBUG_FIELDS: &[Field] = &[Field::new("workers", |view| view.config.io_threads.into())];
+pub const DEBUG_FIELDS: &[Field] = &[
+    Field::new("workers", |view| view.config.io_threads.into()),
+    Field::new("workers_active", |view| view.server.workers.active().into()),
+];

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
 /// Bytes that others have for a client: published messages, invalidations, the reply to a served blocked command.
@@ -42,6 +42,8 @@ pub struct Client {
     has_mail: AtomicBool,
     mail_bytes: AtomicUsize,
     waker: AtomicWaker,
+    /// The connection still has the descriptor; held by whoever uses that from outside.
+    has_socket: Mutex<bool>,
     /// The connection must close (CLIENT KILL, output limit).
     killed: AtomicBool,
     pub texts: Mutex<ClientTexts>,
@@ -208,6 +210,7 @@ impl Client {
             laddr,
             fd,
             created_ms: now_ms,
+            has_socket: Mutex::new(fd >= 0),
             texts: Mutex::new(ClientTexts { user: "default".into(), ..ClientTexts::default() }),
             resp: AtomicU32::new(2),
             multi: AtomicI64::new(-1),
@@ -313,6 +316,11 @@ impl Client {
         self.waker.wake();
     }
 
+    /// The connection is about to give its descriptor back.
+    pub fn leave_socket(&self) {
+        *self.has_socket.lock() = false;
+    }
+
     pub fn is_killed(&self) -> bool {
         self.killed.load(Ordering::Acquire)
     }
@@ -338,6 +346,8 @@ pub struct Clients {
     leaving: AtomicUsize,
     /// Clients whose blocked command waits.
     pub blocked: AtomicUsize,
+    /// Ends the conversation on a descriptor; placed by `boot`.
+    pub hang_up: OnceLock<fn(i32)>,
 }
 
 impl Clients {
@@ -388,7 +398,8 @@ impl Clients {
         self.leaving.load(Ordering::Relaxed)
     }
 
-    /// Disconnects a client; it is gone for everybody at once, its task ends when it notices.
+    /// Disconnects a client; it is gone for everybody at once, its task ends when it notices. A replica hears it at once, as from
+    /// Redis: whoever sent it away may rely on its not reading on.
     pub fn kill(&self, client: &Client) {
         let mut by_id = self.by_id.write();
         if by_id.remove(&client.id).is_some() {
@@ -403,6 +414,14 @@ impl Clients {
         drop(by_id);
         client.kill();
         self.memory.fetch_sub(client.counted.swap(0, Ordering::AcqRel), Ordering::Relaxed);
+        if client.has(flag::REPLICA)
+            && let Some(hang_up) = self.hang_up.get()
+        {
+            let has_socket = client.has_socket.lock();
+            if *has_socket {
+                hang_up(client.fd);
+            }
+        }
     }
 
     pub fn len(&self) -> usize {

@@ -188,6 +188,8 @@ pub struct Replicas {
     pub sync_partial_ok: AtomicU64,
     pub sync_partial_err: AtomicU64,
     pub output_bytes: AtomicU64,
+    /// Bytes of the stream that lie on disk for replicas that are behind.
+    pub spilled_bytes: AtomicU64,
     /// Since when there has been no replica; 0 = there is one, or never was.
     pub none_since_ms: AtomicI64,
     /// Offset behind the last REPLCONF GETACK: whoever waits for less need not ask again.

@@ -5,7 +5,7 @@ use crate::cli::{self, Invocation};
 use crate::cluster::migrate;
 use crate::front::pool::Pool;
 use crate::front::ports::Ports;
-use crate::front::{busy, crash, cron, listener, log, process, signals, title, tls, watchdog};
+use crate::front::{busy, crash, cron, gathering, listener, log, process, signals, title, tls, watchdog};
 use crate::persistence::{self, config_file};
 use crate::replication;
 use crate::replication::primary;
@@ -139,7 +139,7 @@ fn announce(server: &Server) {
 async fn run(server: &'static Server) -> Result<(), String> {
     let config = server.config.current();
     tls::start(server)?;
-    let pool = Arc::new(Pool::start(server, config.io_threads).map_err(|error| error.to_string())?);
+    let pool = Pool::start(server).map_err(|error| error.to_string())?;
     // Before the first client: nobody may see or change a data set that is not there yet.
     server.loading.store(true, Ordering::Release);
     let ports = Ports::open(server, Arc::clone(&pool))?;
@@ -156,6 +156,7 @@ async fn run(server: &'static Server) -> Result<(), String> {
     }
     tokio::spawn(signals::listen(server));
     tokio::spawn(cron::run(server));
+    tokio::spawn(gathering::run(server));
     load(server).await;
     replication::replica::start(server).map_err(|error| error.to_string())?;
     tracing::info!("Ready to accept connections");

@@ -150,6 +150,32 @@ pub fn run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Re
     reply.set_resp3(session.resp3);
     reply.set_limit(worker.reply_limit);
     run_replying(worker, session, args, known, reply);
+    finish(worker, session, start, reply);
+}
+
+/// The same for the stream of a primary, whose order must be kept: false if nothing was done, because a busy script keeps what the
+/// request needs. Whoever applies the stream has other things to do meanwhile.
+pub fn run_unless_busy(
+    worker: &mut Worker,
+    session: &mut Session,
+    args: Args<'_>,
+    known: Resolved,
+    reply: &mut Reply,
+) -> bool {
+    let start = reply.len();
+    while let Ran::Outdated = try_run(worker, session, args, known, reply) {
+        if worker.server.scripts.running.is_busy() {
+            return false;
+        }
+        worker.refresh();
+    }
+    finish(worker, session, start, reply);
+    true
+}
+
+/// What follows every request.
+#[inline]
+fn finish(worker: &mut Worker, session: &mut Session, start: usize, reply: &mut Reply) {
     if reply.is_cut_short() {
         reply.restart();
         worker.server.kill_for_output(&session.client, reply.len() as u64);
@@ -344,7 +370,8 @@ fn try_run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Re
             worker.note_state();
             if let Some(mut locked) = locked {
                 propagation::finish_unit(worker, &mut locked);
-            } else {
+            } else if !session.is_primary_link {
+                // What a primary's stream leaves here is appended by whoever applies it, under a lock.
                 propagation::flush_unit(worker);
             }
             show_to_monitors(worker, session, db, entry, args);

@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod client;
 pub mod dataset;
+pub mod fuzz;
 pub mod proxy;
 pub mod replication;
 pub mod script;

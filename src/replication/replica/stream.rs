@@ -8,7 +8,7 @@ use crate::net::stream::Stream;
 use crate::resp::{Batch, Limits, Reply, RequestParser};
 use crate::server::clients::{Client, flag};
 use crate::server::dispatch::{self, BATCH_MAX};
-use crate::server::follow::{Follower, RoleChanged};
+use crate::server::follow::{Follower, Stop};
 use crate::server::{Server, Session};
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -17,6 +17,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 const ACK_PERIOD_MS: i64 = 1000;
+/// While a busy script keeps the stream from being applied: how often that is tried again, and how much of it is received ahead.
+const RETRY: Duration = Duration::from_millis(20);
+const AHEAD_MAX: usize = 64 << 20;
 
 /// Why the stream ended.
 enum End {
@@ -76,9 +79,10 @@ impl Replica {
         let mut ack_due_ms = 0;
         let mut tick = tokio::time::interval(Duration::from_millis(100));
         loop {
-            if let Err(end) = self.apply(wire, session, &mut follower, &mut parser, &mut batch, &mut reply) {
-                return end;
-            }
+            let stands_still = match self.apply(wire, session, &mut follower, &mut parser, &mut batch, &mut reply) {
+                Ok(applied) => !applied,
+                Err(end) => return end,
+            };
             let now_ms = clock::unix_ms();
             if std::mem::take(&mut follower.asked_for_ack) || now_ms >= ack_due_ms {
                 if let Err(error) = self.acknowledge(wire).await {
@@ -93,14 +97,15 @@ impl Replica {
             });
             tokio::select! {
                 () = killed => return End::Lost,
-                read = wire.read_some() => {
+                read = wire.read_some(), if !stands_still || wire.rest().len() < AHEAD_MAX => {
                     if read.is_err() {
                         return End::Lost;
                     }
                 }
+                () = tokio::time::sleep(RETRY), if stands_still => {}
                 _ = tick.tick() => {
                     let silent = clock::unix_ms() - self.server.role.last_io_ms.load(Ordering::Relaxed);
-                    if silent > patience(self.server).as_millis() as i64 {
+                    if wire.rest().len() < AHEAD_MAX && silent > patience(self.server).as_millis() as i64 {
                         tracing::warn!("MASTER timeout: no data nor PING received...");
                         return End::Lost;
                     }
@@ -109,7 +114,7 @@ impl Replica {
         }
     }
 
-    /// Runs every whole command that was received.
+    /// Runs every whole command that was received; false if a busy script does not let it.
     fn apply(
         &mut self,
         wire: &mut Wire,
@@ -118,7 +123,7 @@ impl Replica {
         parser: &mut RequestParser,
         batch: &mut Batch,
         reply: &mut Reply,
-    ) -> Result<(), End> {
+    ) -> Result<bool, End> {
         let limits = Limits { bulk_len_max: usize::MAX >> 1, authenticated: true };
         let received = self.server.journal.end() + wire.rest().len() as u64;
         self.server.role.read_offset.store(received, Ordering::Relaxed);
@@ -132,12 +137,19 @@ impl Replica {
                 End::Nonsense
             })?;
             if batch.is_empty() {
-                return Ok(());
+                return Ok(true);
             }
-            follower
-                .apply(&mut self.worker, session, batch, &wire.input, start, reply)
-                .map_err(|RoleChanged| End::RoleChanged)?;
+            let applied = follower.apply(&mut self.worker, session, batch, &wire.input, start, reply);
             session.client.last_interaction_ms.store(self.worker.now_ms, Ordering::Relaxed);
+            match applied {
+                Ok(()) => {}
+                Err(Stop::RoleChanged) => return Err(End::RoleChanged),
+                Err(Stop::Busy { at }) => {
+                    parser.reset();
+                    wire.start = at;
+                    return Ok(false);
+                }
+            }
         }
     }
 

@@ -68,7 +68,10 @@ pub fn table(lua: &Lua) -> Result<Table> {
                 [Value::String(text)] => text.as_bytes().to_vec(),
                 [Value::Integer(value)] => value.to_string().into_bytes(),
                 [Value::Number(value)] => value.to_string().into_bytes(),
-                [_] => return Err(raise("bad argument #1 to 'decode' (string expected)")),
+                [other] => {
+                    let text = format!("bad argument #1 to 'decode' (string expected, got {})", kind_name(Some(other)));
+                    return Err(raise(&text));
+                }
                 _ => return Err(raise("bad argument #1 to 'decode' (expected 1 argument)")),
             };
             decode(lua, &text, &shared.borrow())
@@ -85,85 +88,119 @@ pub fn table(lua: &Lua) -> Result<Table> {
 
 const NULL: LightUserData = LightUserData(std::ptr::null_mut());
 
-fn integer(args: &[Value], index: usize) -> Option<i64> {
-    match args.get(index) {
-        Some(Value::Integer(value)) => Some(*value),
-        Some(Value::Number(value)) => Some(*value as i64),
-        _ => None,
-    }
-}
-
-fn bounded(args: &[Value], index: usize, bounds: std::ops::RangeInclusive<i64>) -> Result<Option<i64>> {
-    match args.get(index) {
-        None | Some(Value::Nil) => Ok(None),
-        Some(_) => match integer(args, index) {
-            Some(value) if bounds.contains(&value) => Ok(Some(value)),
-            _ => Err(raise(&format!(
-                "bad argument #{} (expected integer between {} and {})",
-                index + 1,
-                bounds.start(),
-                bounds.end()
-            ))),
-        },
-    }
-}
-
-fn switch(value: Option<&Value>) -> Option<bool> {
+/// What Lua calls the kind of an argument.
+pub fn kind_name(value: Option<&Value>) -> &'static str {
     match value {
-        Some(Value::Boolean(on)) => Some(*on),
-        Some(Value::String(word)) => Some(word.as_bytes() == b"on".as_slice()),
-        _ => None,
+        None => "no value",
+        Some(Value::Integer(_)) => "number",
+        Some(Value::LightUserData(_)) => "userdata",
+        Some(value) => value.type_name(),
+    }
+}
+
+/// The arguments of a setting.
+struct Given<'a> {
+    function: &'a str,
+    args: &'a [Value],
+}
+
+impl Given<'_> {
+    fn wrong(&self, number: usize, text: &str) -> mlua::Error {
+        raise(&format!("bad argument #{number} to '{}' ({text})", self.function))
+    }
+
+    fn at_most(&self, count: usize) -> Result<()> {
+        if self.args.len() > count { Err(self.wrong(count + 1, "found too many arguments")) } else { Ok(()) }
+    }
+
+    fn bounded(&self, index: usize, bounds: std::ops::RangeInclusive<i64>) -> Result<Option<i64>> {
+        let value = match self.args.get(index) {
+            None | Some(Value::Nil) => return Ok(None),
+            Some(Value::Integer(value)) => Some(*value),
+            Some(Value::Number(value)) => Some(*value as i64),
+            Some(Value::String(text)) => text.to_string_lossy().trim().parse::<f64>().ok().map(|value| value as i64),
+            Some(_) => None,
+        };
+        let Some(value) = value else {
+            let got = kind_name(self.args.get(index));
+            return Err(self.wrong(index + 1, &format!("number expected, got {got}")));
+        };
+        if bounds.contains(&value) {
+            return Ok(Some(value));
+        }
+        // The reference blames the first one, whichever it is.
+        Err(self.wrong(1, &format!("expected integer between {} and {}", bounds.start(), bounds.end())))
+    }
+
+    /// One of the words, of which "off" and "on" may also be given as a boolean.
+    fn word(&self, words: &[&'static str]) -> Result<Option<&'static str>> {
+        let text = match self.args.first() {
+            None | Some(Value::Nil) => return Ok(None),
+            Some(Value::Boolean(on)) => return Ok(Some(if *on { "on" } else { "off" })),
+            Some(Value::String(text)) => text.to_string_lossy(),
+            Some(Value::Integer(value)) => value.to_string(),
+            Some(Value::Number(value)) => value.to_string(),
+            other => return Err(self.wrong(1, &format!("string expected, got {}", kind_name(other)))),
+        };
+        let found = words.iter().find(|word| **word == text);
+        found.copied().map(Some).ok_or_else(|| self.wrong(1, &format!("invalid option '{text}'")))
+    }
+
+    fn switch(&self) -> Result<Option<bool>> {
+        Ok(self.word(&["off", "on"])?.map(|word| word == "on"))
     }
 }
 
 fn install_options(lua: &Lua, table: &Table, options: &Shared) -> Result<()> {
-    let set = |name: &str, change: fn(&mut Options, &[Value]) -> Result<MultiValue>| -> Result<()> {
-        let shared = Rc::clone(options);
-        let function =
-            lua.create_function(move |_, args: MultiValue| change(&mut shared.borrow_mut(), &args.into_vec()))?;
-        table.raw_set(name, function)
-    };
-    set("encode_sparse_array", |options, args| {
-        options.sparse_convert = switch(args.first()).unwrap_or(options.sparse_convert);
-        options.sparse_ratio = bounded(args, 1, 0..=i64::from(i32::MAX))?.unwrap_or(options.sparse_ratio);
-        options.sparse_safe = bounded(args, 2, 0..=i64::from(i32::MAX))?.unwrap_or(options.sparse_safe);
+    let set =
+        |name: &'static str, most: usize, change: fn(&mut Options, &Given<'_>) -> Result<MultiValue>| -> Result<()> {
+            let shared = Rc::clone(options);
+            let function = lua.create_function(move |_, args: MultiValue| {
+                let given = Given { function: name, args: &args.into_vec() };
+                given.at_most(most)?;
+                change(&mut shared.borrow_mut(), &given)
+            })?;
+            table.raw_set(name, function)
+        };
+    set("encode_sparse_array", 3, |options, args| {
+        options.sparse_convert = args.switch()?.unwrap_or(options.sparse_convert);
+        options.sparse_ratio = args.bounded(1, 0..=i64::from(i32::MAX))?.unwrap_or(options.sparse_ratio);
+        options.sparse_safe = args.bounded(2, 0..=i64::from(i32::MAX))?.unwrap_or(options.sparse_safe);
         Ok(MultiValue::from_vec(vec![
             Value::Boolean(options.sparse_convert),
             Value::Integer(options.sparse_ratio),
             Value::Integer(options.sparse_safe),
         ]))
     })?;
-    set("encode_max_depth", |options, args| {
+    set("encode_max_depth", 1, |options, args| {
         options.encode_depth =
-            bounded(args, 0, 1..=i64::from(i32::MAX))?.map_or(options.encode_depth, |depth| depth as usize);
+            args.bounded(0, 1..=i64::from(i32::MAX))?.map_or(options.encode_depth, |depth| depth as usize);
         Ok(one(Value::Integer(options.encode_depth as i64)))
     })?;
-    set("decode_max_depth", |options, args| {
+    set("decode_max_depth", 1, |options, args| {
         options.decode_depth =
-            bounded(args, 0, 1..=i64::from(i32::MAX))?.map_or(options.decode_depth, |depth| depth as usize);
+            args.bounded(0, 1..=i64::from(i32::MAX))?.map_or(options.decode_depth, |depth| depth as usize);
         Ok(one(Value::Integer(options.decode_depth as i64)))
     })?;
-    set("encode_number_precision", |options, args| {
-        options.precision = bounded(args, 0, 1..=14)?.map_or(options.precision, |digits| digits as usize);
+    set("encode_number_precision", 1, |options, args| {
+        options.precision = args.bounded(0, 1..=14)?.map_or(options.precision, |digits| digits as usize);
         Ok(one(Value::Integer(options.precision as i64)))
     })?;
-    set("encode_keep_buffer", |options, args| {
-        options.keep_buffer = switch(args.first()).unwrap_or(options.keep_buffer);
+    set("encode_keep_buffer", 1, |options, args| {
+        options.keep_buffer = args.switch()?.unwrap_or(options.keep_buffer);
         Ok(one(Value::Boolean(options.keep_buffer)))
     })?;
-    set("encode_invalid_numbers", |options, args| {
-        options.encode_invalid = match args.first() {
-            Some(Value::String(word)) if word.as_bytes() == b"null".as_slice() => Invalid::Null,
-            other => match switch(other) {
-                Some(true) => Invalid::Allow,
-                Some(false) => Invalid::Refuse,
-                None => options.encode_invalid,
-            },
+    set("encode_invalid_numbers", 1, |options, args| {
+        options.encode_invalid = match args.word(&["off", "on", "null"])? {
+            Some("null") => Invalid::Null,
+            Some("on") => Invalid::Allow,
+            Some(_) => Invalid::Refuse,
+            None => options.encode_invalid,
         };
         Ok(one(Value::Boolean(options.encode_invalid != Invalid::Refuse)))
     })?;
-    set("decode_invalid_numbers", |options, args| {
-        options.decode_invalid = switch(args.first()).unwrap_or(options.decode_invalid);
+    set("decode_invalid_numbers", 1, |options, args| {
+        options.decode_invalid = args.switch()?.unwrap_or(options.decode_invalid);
         Ok(one(Value::Boolean(options.decode_invalid)))
     })
 }
@@ -245,7 +282,12 @@ impl Encoder<'_> {
                     self.value(out, &key, depth)?;
                     out.push(b'"');
                 }
-                _ => return Err(raise("Cannot serialise table: table key must be a number or string")),
+                _ => {
+                    return Err(raise(&format!(
+                        "Cannot serialise {}: table key must be a number or string",
+                        kind_name(Some(&key))
+                    )));
+                }
             }
             out.push(b':');
             self.value(out, &value, depth)?;
@@ -301,6 +343,49 @@ fn string(out: &mut Vec<u8>, text: &[u8]) {
         }
     }
     out.push(b'"');
+}
+
+fn begins_with(text: &[u8], word: &[u8]) -> bool {
+    text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
+}
+
+/// The longest number without a sign that a text begins with, and its length.
+fn unsigned_number(text: &[u8]) -> Option<(usize, f64)> {
+    for (word, value) in [("infinity", f64::INFINITY), ("inf", f64::INFINITY), ("nan", f64::NAN)] {
+        if begins_with(text, word.as_bytes()) {
+            return Some((word.len(), value));
+        }
+    }
+    let digits =
+        |from: usize| text.get(from..).map_or(0, |rest| rest.iter().take_while(|byte| byte.is_ascii_digit()).count());
+    if begins_with(text, b"0x") {
+        let hex = text[2..].iter().take_while(|byte| byte.is_ascii_hexdigit());
+        let (len, value) = hex.fold((0, 0.0), |(len, value), digit| {
+            (len + 1, value * 16.0 + f64::from(char::from(*digit).to_digit(16).unwrap_or(0)))
+        });
+        return Some(if len > 0 { (2 + len, value) } else { (1, 0.0) });
+    }
+    let whole = digits(0);
+    let mut end = whole;
+    if text.get(end) == Some(&b'.') {
+        let decimals = digits(end + 1);
+        if whole + decimals == 0 {
+            return None;
+        }
+        end += 1 + decimals;
+    }
+    if end == 0 {
+        return None;
+    }
+    if matches!(text.get(end), Some(b'e' | b'E')) {
+        let sign = usize::from(matches!(text.get(end + 1), Some(b'+' | b'-')));
+        let exponent = digits(end + 1 + sign);
+        if exponent > 0 {
+            end += 1 + sign + exponent;
+        }
+    }
+    let value = std::str::from_utf8(&text[..end]).ok()?.parse().ok()?;
+    Some((end, value))
 }
 
 fn decode(lua: &Lua, text: &[u8], options: &Options) -> Result<Value> {
@@ -397,8 +482,14 @@ impl Decoder<'_> {
             }
         }
         match byte {
+            // The reference reads texts of C.
+            0 => Ok(Token::End),
             b'"' => self.string(),
-            b'-' | b'+' | b'0'..=b'9' | b'i' | b'I' | b'n' | b'N' => Ok(self.number()),
+            b'-' | b'0'..=b'9' if !self.options.decode_invalid && self.is_invalid_number() => {
+                Ok(Token::Error("invalid number"))
+            }
+            b'-' | b'0'..=b'9' => Ok(self.number()),
+            _ if self.options.decode_invalid && self.is_invalid_number() => Ok(self.number()),
             _ => {
                 self.at += 1;
                 Ok(Token::Error("invalid token"))
@@ -406,38 +497,31 @@ impl Decoder<'_> {
         }
     }
 
-    fn number(&mut self) -> Token {
-        let start = self.at;
-        let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
-        let end = self.text[start..].iter().position(|byte| !is_part(byte)).map_or(self.text.len(), |len| start + len);
-        let text = String::from_utf8_lossy(&self.text[start..end]).to_lowercase();
-        let unsigned = text.trim_start_matches('-');
-        let is_plain = unsigned.starts_with(|c: char| c.is_ascii_digit())
-            && (unsigned == "0"
-                || !unsigned.starts_with('0')
-                || unsigned.starts_with("0.")
-                || unsigned.starts_with("0e"))
-            && !unsigned.starts_with("0x");
-        if !is_plain && !self.options.decode_invalid {
-            self.at = start + 1;
-            return Token::Error("invalid number");
-        }
-        let value = match unsigned.strip_prefix("0x") {
-            Some(hex) => u64::from_str_radix(hex, 16)
-                .ok()
-                .map(|value| value as f64 * if text.starts_with('-') { -1.0 } else { 1.0 }),
-            None => text.parse::<f64>().ok(),
+    /// Numbers that JSON does not have: signed with a plus, hexadecimal, with a zero in front, infinite, none.
+    fn is_invalid_number(&self) -> bool {
+        let rest = &self.text[self.at..];
+        let rest = match rest.first() {
+            Some(b'+') => return true,
+            Some(b'-') => &rest[1..],
+            _ => rest,
         };
-        match value {
-            Some(value) => {
-                self.at = end;
-                Token::Number(value)
-            }
-            None => {
-                self.at = start + 1;
-                Token::Error("invalid token")
-            }
+        match rest {
+            [b'0', next, ..] => next.is_ascii_digit() || next.eq_ignore_ascii_case(&b'x'),
+            _ => begins_with(rest, b"inf") || begins_with(rest, b"nan"),
         }
+    }
+
+    /// As much of what follows as reads as a number to C's strtod.
+    fn number(&mut self) -> Token {
+        let rest = &self.text[self.at..];
+        let sign = usize::from(matches!(rest.first(), Some(b'+' | b'-')));
+        let (len, value) = match unsigned_number(&rest[sign..]) {
+            Some((len, value)) => (sign + len, value),
+            None => return Token::Error("invalid number"),
+        };
+        let is_negative = rest[0] == b'-';
+        self.at += len;
+        Token::Number(if is_negative { -value } else { value })
     }
 
     fn string(&mut self) -> Result<Token> {
@@ -445,23 +529,24 @@ impl Decoder<'_> {
         let mut at = self.at + 1;
         loop {
             let Some(byte) = self.text.get(at).copied() else {
-                self.at = self.text.len() + 1;
+                self.begun = at;
                 return Ok(Token::Error("unexpected end of string"));
             };
             at += 1;
             match byte {
                 b'"' => break,
-                0..=31 => {
-                    self.at = at;
-                    return Ok(Token::Error("invalid token"));
+                0 => {
+                    self.begun = at - 1;
+                    return Ok(Token::Error("unexpected end of string"));
                 }
-                b'\\' => match self.escape(&mut at, &mut text) {
-                    Ok(()) => {}
-                    Err(what) => {
-                        self.at = at;
+                b'\\' => {
+                    // Errors are told of where the escape begins.
+                    let begun = at - 1;
+                    if let Err(what) = self.escape(&mut at, &mut text) {
+                        self.begun = begun;
                         return Ok(Token::Error(what));
                     }
-                },
+                }
                 _ => text.push(byte),
             }
         }

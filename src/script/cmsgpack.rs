@@ -10,6 +10,7 @@ use mlua::{Lua, Result, Table};
 const DEPTH_MAX: usize = 16;
 /// Deeper arrays and maps are not unpacked: every level takes a part of our own stack.
 const UNPACK_DEPTH_MAX: usize = 1000;
+const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
 /// Places on Lua's stack that one level takes.
 const PLACES: usize = 8;
 
@@ -23,6 +24,8 @@ pub fn table(lua: &Lua) -> Result<Table> {
     }
     table.raw_set("_NAME", "cmsgpack")?;
     table.raw_set("_VERSION", "lua-cmsgpack 0.4.0")?;
+    table.raw_set("_COPYRIGHT", "Copyright (C) 2012, Salvatore Sanfilippo")?;
+    table.raw_set("_DESCRIPTION", "MessagePack C implementation for Lua")?;
     Ok(table)
 }
 
@@ -55,7 +58,7 @@ fn pack(stack: &mut Stack, index: usize, out: &mut Vec<u8>, depth: usize) -> boo
 }
 
 fn pack_number(out: &mut Vec<u8>, value: f64) {
-    if value.fract() == 0.0 && value.abs() < 9.2e18 {
+    if value.fract() == 0.0 && (-TWO_TO_63..TWO_TO_63).contains(&value) {
         return pack_integer(out, value as i64);
     }
     let single = value as f32;
@@ -145,22 +148,22 @@ fn shape(stack: &mut Stack, table: usize) -> (bool, usize) {
         }
         stack.truncate(key);
     }
-    (is_array && items > 0 && max == items as f64, items)
+    (is_array && max == items as f64, items)
 }
 
 fn unpack(stack: &mut Stack) -> Outcome {
-    unpack_some(stack, "unpack", 0, 0, false)
+    unpack_some(stack, "unpack", 0, 0)
 }
 
 fn unpack_one(stack: &mut Stack) -> Outcome {
     let Some(offset) = integer_or(stack, 2, Some(0)) else { return bad_argument(stack, 2, "unpack_one", "number") };
-    unpack_some(stack, "unpack_one", 1, offset, true)
+    unpack_some(stack, "unpack_one", 1, offset)
 }
 
 fn unpack_limit(stack: &mut Stack) -> Outcome {
     let Some(limit) = integer_or(stack, 2, None) else { return bad_argument(stack, 2, "unpack_limit", "number") };
     let Some(offset) = integer_or(stack, 3, Some(0)) else { return bad_argument(stack, 3, "unpack_limit", "number") };
-    unpack_some(stack, "unpack_limit", limit, offset, true)
+    unpack_some(stack, "unpack_limit", limit, offset)
 }
 
 fn integer_or(stack: &Stack, index: usize, default: Option<i64>) -> Option<i64> {
@@ -170,8 +173,14 @@ fn integer_or(stack: &Stack, index: usize, default: Option<i64>) -> Option<i64> 
     stack.number(index).map(|value| value as i64)
 }
 
-/// Up to `limit` values (0: all) from `offset` on; before them the offset that follows (−1 at the end) where that was asked for.
-fn unpack_some(stack: &mut Stack, name: &str, limit: i64, offset: i64, with_offset: bool) -> Outcome {
+/// Up to `limit` values from `offset` on, and before them the offset that follows (−1 at the end). Without either, all values and no
+/// offset.
+fn unpack_some(stack: &mut Stack, name: &str, limit: i64, offset: i64) -> Outcome {
+    let takes_all = limit == 0 && offset == 0;
+    if stack.top() > 0 && stack.kind(1) == Kind::Number {
+        stack.push_text(1);
+        stack.replace(1);
+    }
     let data = if stack.top() == 0 { None } else { stack.string(1).map(<[u8]>::to_vec) };
     let Some(data) = data else { return bad_argument(stack, 1, name, "string") };
     if limit < 0 || offset < 0 {
@@ -182,18 +191,23 @@ fn unpack_some(stack: &mut Stack, name: &str, limit: i64, offset: i64, with_offs
         return fault(stack, &format!("Start offset {offset} greater than input length {}.", data.len()));
     }
     stack.truncate(0);
-    if with_offset {
+    if !takes_all {
         // Its place is in front; the value comes when it is known.
         stack.push_nil();
     }
     let first = stack.top();
     let mut cursor = Cursor { data: &data, at: offset as usize };
-    while cursor.at < data.len() && (limit == 0 || ((stack.top() - first) as i64) < limit) {
-        if let Err(text) = cursor.push_value(stack, 0) {
-            return fault(stack, text);
+    while cursor.at < data.len() && (takes_all || ((stack.top() - first) as i64) < limit) {
+        match cursor.push_value(stack, 0) {
+            Ok(()) => {}
+            Err(text @ (NIL_KEY | NAN_KEY)) => {
+                stack.push_string(text.as_bytes());
+                return Outcome::Raise;
+            }
+            Err(text) => return fault(stack, text),
         }
     }
-    if with_offset {
+    if !takes_all {
         stack.push_number(if cursor.at == data.len() { -1.0 } else { cursor.at as f64 });
         stack.replace(1);
     }
@@ -202,6 +216,9 @@ fn unpack_some(stack: &mut Stack, name: &str, limit: i64, offset: i64, with_offs
 
 const SHORT: &str = "Missing bytes in input.";
 const BAD: &str = "Bad data format in input.";
+/// Lua itself says these, without a place.
+const NIL_KEY: &str = "table index is nil";
+const NAN_KEY: &str = "table index is NaN";
 
 type Read<T> = std::result::Result<T, &'static str>;
 
@@ -246,9 +263,10 @@ impl<'a> Cursor<'a> {
             0xc2 | 0xc3 => stack.push_boolean(tag == 0xc3),
             0xca => stack.push_number(f64::from(f32::from_bits(self.unsigned(4)? as u32))),
             0xcb => stack.push_number(f64::from_bits(self.unsigned(8)?)),
-            0xcc..=0xcf => stack.push_number(self.unsigned(1 << (tag - 0xcc))? as f64),
+            // Beyond 2^63 a number turns negative, as it does in Redis.
+            0xcf => stack.push_number(self.signed(8)? as f64),
+            0xcc..=0xce => stack.push_number(self.unsigned(1 << (tag - 0xcc))? as f64),
             0xd0..=0xd3 => stack.push_number(self.signed(1 << (tag - 0xd0))? as f64),
-            0xc4..=0xc6 => self.push_string(stack, 1 << (tag - 0xc4))?,
             0xd9..=0xdb => self.push_string(stack, 1 << (tag - 0xd9))?,
             0xdc | 0xdd => {
                 let len = self.len(if tag == 0xdc { 2 } else { 4 })?;
@@ -285,8 +303,10 @@ impl<'a> Cursor<'a> {
         for _ in 0..len {
             self.push_value(stack, depth + 1)?;
             self.push_value(stack, depth + 1)?;
-            // A key that can be none is left out with its value.
-            stack.set_pair(table);
+            let is_nil = stack.kind(table + 1) == Kind::Nil;
+            if !stack.set_pair(table) {
+                return Err(if is_nil { NIL_KEY } else { NAN_KEY });
+            }
         }
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! `bit`, `struct` and the random numbers of `math`, as Redis's scripts know them.
 
 use super::api::{bad_argument, fault, guard_all, library_fault as raise};
+use super::cjson::kind_name;
 use crate::engine::lua::{self, Outcome, Question, Stack};
-use mlua::{Function, Lua, MultiValue, Result, Table, Value};
+use mlua::{Lua, MultiValue, Result, Table, Value};
 use std::cell::Cell;
 
 pub fn install(lua: &Lua, real: &Table) -> Result<()> {
@@ -21,59 +22,91 @@ fn in_a_run(stack: &mut Stack, question: Question) -> Outcome {
         .unwrap_or_else(|| fault(stack, &format!("math.{name} can only be called inside a script invocation")))
 }
 
-/// A number as 32 bits, the way the BitOp library normalizes it: rounded, then modulo 2^32.
-fn to_bits(value: &Value) -> Result<i32> {
-    let number = match value {
-        Value::Integer(value) => *value as f64,
-        Value::Number(value) => *value,
-        Value::String(text) => text.to_string_lossy().trim().parse().map_err(|_| not_a_number())?,
-        _ => return Err(not_a_number()),
-    };
-    Ok(number.round_ties_even().rem_euclid(4_294_967_296.0) as u32 as i32)
+/// The arguments of a function, by which its errors name them.
+struct Given<'a> {
+    function: &'static str,
+    args: &'a [Value],
 }
 
-fn not_a_number() -> mlua::Error {
-    raise("bad argument (number expected)")
+impl Given<'_> {
+    fn wrong(&self, number: usize, text: &str) -> mlua::Error {
+        raise(&format!("bad argument #{number} to '{}' ({text})", self.function))
+    }
+
+    fn unexpected(&self, index: usize, wanted: &str, missing: &'static str) -> mlua::Error {
+        let got = self.args.get(index).map_or(missing, |value| kind_name(Some(value)));
+        self.wrong(index + 1, &format!("{wanted} expected, got {got}"))
+    }
+
+    /// A number, or a text that reads as one.
+    fn number(&self, index: usize, missing: &'static str) -> Result<f64> {
+        let number = match self.args.get(index) {
+            Some(Value::Integer(value)) => Some(*value as f64),
+            Some(Value::Number(value)) => Some(*value),
+            Some(Value::String(text)) => text.to_string_lossy().trim().parse().ok(),
+            _ => None,
+        };
+        number.ok_or_else(|| self.unexpected(index, "number", missing))
+    }
+
+    /// A string, or the text of a number.
+    fn text(&self, lua: &Lua, index: usize, missing: &'static str) -> Result<mlua::LuaString> {
+        let text = match self.args.get(index) {
+            Some(value @ (Value::String(_) | Value::Integer(_) | Value::Number(_))) => {
+                lua.coerce_string(value.clone())?
+            }
+            _ => None,
+        };
+        text.ok_or_else(|| self.unexpected(index, "string", missing))
+    }
+
+    /// A number as 32 bits, the way the BitOp library normalizes it: this sum has the rounded number in its last bits, modulo 2^32.
+    fn bits(&self, index: usize) -> Result<i32> {
+        const SHIFT: f64 = 6_755_399_441_055_744.0;
+        Ok((self.number(index, "no value")? + SHIFT).to_bits() as u32 as i32)
+    }
 }
 
 fn bit_table(lua: &Lua) -> Result<Table> {
     let table = lua.create_table()?;
-    let fold = |start: Option<i32>, step: fn(i32, i32) -> i32| -> Result<Function> {
-        lua.create_function(move |_, args: MultiValue| {
-            let bits = args.iter().map(to_bits).collect::<Result<Vec<i32>>>()?;
-            let first = bits.first().copied().or(start).ok_or_else(not_a_number)?;
-            Ok(f64::from(bits.iter().skip(1).fold(first, |sum, bits| step(sum, *bits))))
-        })
+    let set = |name: &'static str, work: fn(&Given<'_>) -> Result<i32>| -> Result<()> {
+        let function = lua.create_function(move |_, args: MultiValue| {
+            Ok(f64::from(work(&Given { function: name, args: &args.into_vec() })?))
+        })?;
+        table.raw_set(name, function)
     };
-    table.raw_set("band", fold(None, |a, b| a & b)?)?;
-    table.raw_set("bor", fold(None, |a, b| a | b)?)?;
-    table.raw_set("bxor", fold(None, |a, b| a ^ b)?)?;
-    let unary =
-        |step: fn(i32) -> i32| lua.create_function(move |_, value: Value| Ok(f64::from(step(to_bits(&value)?))));
-    table.raw_set("tobit", unary(|a| a)?)?;
-    table.raw_set("bnot", unary(|a| !a)?)?;
-    table.raw_set("bswap", unary(i32::swap_bytes)?)?;
-    let shift = |step: fn(i32, u32) -> i32| {
-        lua.create_function(move |_, (value, by): (Value, Value)| {
-            Ok(f64::from(step(to_bits(&value)?, to_bits(&by)? as u32 & 31)))
-        })
-    };
-    table.raw_set("lshift", shift(|a, n| a << n)?)?;
-    table.raw_set("rshift", shift(|a, n| (a as u32 >> n) as i32)?)?;
-    table.raw_set("arshift", shift(|a, n| a >> n)?)?;
-    table.raw_set("rol", shift(i32::rotate_left)?)?;
-    table.raw_set("ror", shift(i32::rotate_right)?)?;
+    set("band", |given| fold(given, |a, b| a & b))?;
+    set("bor", |given| fold(given, |a, b| a | b))?;
+    set("bxor", |given| fold(given, |a, b| a ^ b))?;
+    set("tobit", |given| given.bits(0))?;
+    set("bnot", |given| Ok(!given.bits(0)?))?;
+    set("bswap", |given| Ok(given.bits(0)?.swap_bytes()))?;
+    set("lshift", |given| shift(given, |a, n| a << n))?;
+    set("rshift", |given| shift(given, |a, n| (a as u32 >> n) as i32))?;
+    set("arshift", |given| shift(given, |a, n| a >> n))?;
+    set("rol", |given| shift(given, i32::rotate_left))?;
+    set("ror", |given| shift(given, i32::rotate_right))?;
     table.raw_set(
         "tohex",
-        lua.create_function(|_, (value, digits): (Value, Option<Value>)| {
-            let digits = digits.as_ref().map_or(Ok(8), to_bits)?;
+        lua.create_function(|_, args: MultiValue| {
+            let given = Given { function: "tohex", args: &args.into_vec() };
+            let bits = given.bits(0)?;
+            let digits = if given.args.len() > 1 { given.bits(1)? } else { 8 };
             let width = digits.unsigned_abs().min(8) as usize;
-            let text =
-                if digits < 0 { format!("{:08X}", to_bits(&value)?) } else { format!("{:08x}", to_bits(&value)?) };
+            let text = if digits < 0 { format!("{bits:08X}") } else { format!("{bits:08x}") };
             Ok(text[8 - width..].to_owned())
         })?,
     )?;
     Ok(table)
+}
+
+fn fold(given: &Given<'_>, step: fn(i32, i32) -> i32) -> Result<i32> {
+    let first = given.bits(0)?;
+    (1..given.args.len()).try_fold(first, |sum, index| Ok(step(sum, given.bits(index)?)))
+}
+
+fn shift(given: &Given<'_>, step: fn(i32, u32) -> i32) -> Result<i32> {
+    Ok(step(given.bits(0)?, given.bits(1)? as u32 & 31))
 }
 
 /// math.random, the same on every machine: drand48, from its well-known start or from a script's seed.
@@ -145,6 +178,8 @@ enum Item {
 
 /// Reads a format (inf.puc-rio.br/~roberto/struct): items with their alignment and byte order.
 struct Format<'a> {
+    /// Whose format it is.
+    function: &'static str,
     text: &'a [u8],
     at: usize,
     little: bool,
@@ -152,8 +187,8 @@ struct Format<'a> {
 }
 
 impl<'a> Format<'a> {
-    fn new(text: &'a [u8]) -> Self {
-        Format { text, at: 0, little: true, align: 1 }
+    fn new(function: &'static str, text: &'a [u8]) -> Self {
+        Format { function, text, at: 0, little: true, align: 1 }
     }
 
     fn number(&mut self) -> Result<Option<usize>> {
@@ -184,7 +219,7 @@ impl<'a> Format<'a> {
                 b'L' | b'T' => integer(8, false),
                 b'i' | b'I' => {
                     let size = self.number()?.unwrap_or(4);
-                    if size == 0 || size > 32 {
+                    if size > 32 {
                         return Err(raise(&format!("integral size {size} is larger than limit of 32")));
                     }
                     integer(size, code == b'i')
@@ -198,20 +233,25 @@ impl<'a> Format<'a> {
                     self.little = false;
                     None
                 }
-                b'<' | b'=' => {
+                b'<' => {
                     self.little = true;
                     None
                 }
                 b'!' => {
                     let align = self.number()?.unwrap_or(8);
                     if align == 0 || !align.is_power_of_two() {
-                        return Err(raise("alignment is not a power of 2"));
+                        return Err(raise(&format!("alignment {align} is not a power of 2")));
                     }
                     self.align = align;
                     None
                 }
                 b' ' => None,
-                other => return Err(raise(&format!("invalid format option '{}'", char::from(other)))),
+                // `size` has no eye for these.
+                other if self.function == "size" && other.is_ascii_alphanumeric() => None,
+                other => {
+                    let text = format!("invalid format option '{}'", char::from(other));
+                    return Err(Given { function: self.function, args: &[] }.wrong(1, &text));
+                }
             };
             if item.is_some() {
                 return Ok(item);
@@ -234,19 +274,27 @@ impl<'a> Format<'a> {
 
 fn struct_table(lua: &Lua) -> Result<Table> {
     let table = lua.create_table()?;
-    table.raw_set("pack", lua.create_function(|lua, args: MultiValue| lua.create_string(pack(&args.into_vec())?))?)?;
-    table.raw_set("unpack", lua.create_function(|lua, args: MultiValue| unpack(lua, &args.into_vec()))?)?;
-    table.raw_set("size", lua.create_function(|_, format: mlua::LuaString| struct_size(&format.as_bytes()))?)?;
+    let pack = lua.create_function(|lua, args: MultiValue| {
+        let bytes = pack(lua, &Given { function: "pack", args: &args.into_vec() })?;
+        lua.create_string(bytes)
+    })?;
+    table.raw_set("pack", pack)?;
+    let unpack = lua
+        .create_function(|lua, args: MultiValue| unpack(lua, &Given { function: "unpack", args: &args.into_vec() }))?;
+    table.raw_set("unpack", unpack)?;
+    let size = lua.create_function(|lua, args: MultiValue| {
+        let given = Given { function: "size", args: &args.into_vec() };
+        struct_size(&given, &given.text(lua, 0, "no value")?.as_bytes())
+    })?;
+    table.raw_set("size", size)?;
     Ok(table)
 }
 
-fn pack(args: &[Value]) -> Result<Vec<u8>> {
-    let Some(Value::String(text)) = args.first() else {
-        return Err(raise("bad argument #1 to 'pack' (string expected)"));
-    };
+fn pack(lua: &Lua, given: &Given<'_>) -> Result<Vec<u8>> {
+    let text = given.text(lua, 0, "no value")?;
     let text = text.as_bytes();
-    let mut format = Format::new(&text);
-    let mut values = args[1..].iter();
+    let mut format = Format::new("pack", &text);
+    let mut index = 0;
     let mut bytes = Vec::new();
     while let Some(item) = format.next()? {
         bytes.resize(bytes.len() + format.padding(item, bytes.len()), 0);
@@ -254,25 +302,26 @@ fn pack(args: &[Value]) -> Result<Vec<u8>> {
             bytes.push(0);
             continue;
         }
-        let value = values.next().ok_or_else(|| raise("bad argument to 'pack' (no value)"))?;
+        index += 1;
         match item {
             Item::Integer { size, .. } => {
-                let number = number_of(value)?;
+                let number = given.number(index, "nil")?;
                 let wide = i128::from(number as i64).to_le_bytes();
                 let fill = if number < 0.0 { 0xff } else { 0 };
-                let mut part: Vec<u8> = (0..size).map(|index| wide.get(index).copied().unwrap_or(fill)).collect();
+                let mut part: Vec<u8> = (0..size).map(|at| wide.get(at).copied().unwrap_or(fill)).collect();
                 if !format.little {
                     part.reverse();
                 }
                 bytes.extend(part);
             }
-            Item::Float => push_ordered(&mut bytes, &(number_of(value)? as f32).to_le_bytes(), format.little),
-            Item::Double => push_ordered(&mut bytes, &number_of(value)?.to_le_bytes(), format.little),
+            Item::Float => push_ordered(&mut bytes, &(given.number(index, "nil")? as f32).to_le_bytes(), format.little),
+            Item::Double => push_ordered(&mut bytes, &given.number(index, "nil")?.to_le_bytes(), format.little),
             Item::Chars(_) | Item::Zero => {
-                let Value::String(text) = value else { return Err(raise("bad argument to 'pack' (string expected)")) };
+                let text = given.text(lua, index, "nil")?;
                 let text = text.as_bytes();
                 match item {
-                    Item::Chars(len) if len > text.len() => return Err(raise("string too short")),
+                    // The reference blames the one behind.
+                    Item::Chars(len) if len > text.len() => return Err(given.wrong(index + 2, "string too short")),
                     Item::Chars(0) => bytes.extend_from_slice(&text),
                     Item::Chars(len) => bytes.extend_from_slice(&text[..len]),
                     _ => {
@@ -291,29 +340,26 @@ fn push_ordered(bytes: &mut Vec<u8>, little: &[u8], is_little: bool) {
     if is_little { bytes.extend_from_slice(little) } else { bytes.extend(little.iter().rev()) }
 }
 
-fn unpack(lua: &Lua, args: &[Value]) -> Result<MultiValue> {
-    let (Some(Value::String(text)), Some(Value::String(data))) = (args.first(), args.get(1)) else {
-        return Err(raise("bad argument to 'unpack' (string expected)"));
-    };
+fn unpack(lua: &Lua, given: &Given<'_>) -> Result<MultiValue> {
+    let (text, data) = (given.text(lua, 0, "no value")?, given.text(lua, 1, "no value")?);
     let (text, data) = (text.as_bytes(), data.as_bytes());
-    let mut at = match args.get(2) {
-        None => 0,
-        Some(value) => {
-            let start = number_of(value)?;
-            if start < 1.0 {
-                return Err(raise("offset must be 1 or greater"));
-            }
-            start as usize - 1
-        }
+    let too_short = || given.wrong(2, "data string too short");
+    let mut at = match given.args.get(2) {
+        None | Some(Value::Nil) => 0,
+        Some(_) => match given.number(2, "no value")? as i64 {
+            0 => return Err(given.wrong(3, "offset must be 1 or greater")),
+            // Below zero lies behind everything.
+            start => usize::try_from(start - 1).unwrap_or(usize::MAX),
+        },
     };
-    let mut format = Format::new(&text);
+    let mut format = Format::new("unpack", &text);
     let mut values: Vec<Value> = Vec::new();
     while let Some(item) = format.next()? {
         at = at.saturating_add(format.padding(item, at));
-        let rest = data.get(at..).ok_or_else(|| raise("data string too short"))?;
+        let rest = data.get(at..).ok_or_else(too_short)?;
         let mut take = |len: usize| -> Result<&[u8]> {
-            at += len;
-            rest.get(..len).ok_or_else(|| raise("data string too short"))
+            at = at.saturating_add(len);
+            rest.get(..len).ok_or_else(too_short)
         };
         match item {
             Item::Padding => drop(take(1)?),
@@ -357,15 +403,15 @@ fn ordered<const N: usize>(bytes: &[u8], is_little: bool) -> [u8; N] {
 fn integer_of(bytes: &[u8], signed: bool, is_little: bool) -> f64 {
     let byte = |index: usize| if is_little { bytes[index] } else { bytes[bytes.len() - 1 - index] };
     let value = (0..bytes.len().min(8)).fold(0u64, |sum, index| sum | u64::from(byte(index)) << (8 * index));
-    if !signed {
+    if !signed || bytes.is_empty() {
         return value as f64;
     }
     let bits = 64 - 8 * bytes.len().min(8) as u32;
     ((value << bits) as i64 >> bits) as f64
 }
 
-fn struct_size(text: &[u8]) -> Result<usize> {
-    let mut format = Format::new(text);
+fn struct_size(given: &Given<'_>, text: &[u8]) -> Result<usize> {
+    let mut format = Format::new("size", text);
     let mut size = 0;
     while let Some(item) = format.next()? {
         size += format.padding(item, size);
@@ -373,19 +419,11 @@ fn struct_size(text: &[u8]) -> Result<usize> {
             Item::Integer { size, .. } => size,
             Item::Float => 4,
             Item::Double => 8,
-            Item::Chars(0) | Item::Zero => return Err(raise("variable-size format in 'size'")),
+            Item::Chars(0) => return Err(given.wrong(1, "option 'c0' has no fixed size")),
+            Item::Zero => return Err(given.wrong(1, "option 's' has no fixed size")),
             Item::Chars(len) => len,
             Item::Padding => 1,
         };
     }
     Ok(size)
-}
-
-fn number_of(value: &Value) -> Result<f64> {
-    match value {
-        Value::Integer(value) => Ok(*value as f64),
-        Value::Number(value) => Ok(*value),
-        Value::String(text) => text.to_string_lossy().trim().parse().map_err(|_| not_a_number()),
-        _ => Err(not_a_number()),
-    }
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs Redis's Tcl test suite against a server binary, file by file.
 
-usage: redis_suite.py --server BINARY [--must-pass | --bless] [FILE…]
+usage: redis_suite.py --server BINARY [--must-pass | --bless] [--tls] [FILE…]
 
 FILE is a file of the suite such as unit/type/string, cluster/04-resharding or sentinel/05-manual; shell patterns are
 allowed; without any, every file of `runtest --list-tests`. Each file runs by itself from a private copy of the suite,
@@ -11,6 +11,8 @@ the file runs again without it, so that the tests behind it are reached.
 
   --must-pass   run what tests/redis-suite/must-pass.txt lists; exit 1 if a listed test did not pass
   --bless       add the tests that passed to that list (it only grows)
+  --tls         every connection through TLS, with certificates that are made once (the suite's own script); wants tcl-tls.
+                The list of --must-pass holds here, too, but for what tests/redis-suite/tls-exempt.txt names
 
 must-pass.txt: one `file<TAB>test name` per line, or a line `file` alone for every test of it.
 Results: .cache/redis-suite/<file>.log, one line per file here, failures by name, and at the end `N passed, N failed`.
@@ -90,6 +92,17 @@ def private_copy(server, base):
     return where
 
 
+def make_certificates():
+    """The certificates of the suite, as its own script makes them; private copies take them along."""
+    if os.path.exists(SOURCE + "/tests/tls/redis.dh"):
+        return
+    made = subprocess.run(["bash", "utils/gen-test-certs.sh"], cwd=SOURCE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    if made.returncode:
+        die("no test certificates: " + made.stderr.decode(errors="replace")[-300:])
+    if subprocess.run(["tclsh"], input=b"package require tls", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
+        die("no Tcl package tls; run scripts/install-deps.sh")
+
+
 # ---- processes -----------------------------------------------------------------------------------------------------
 
 def adopt_orphans():
@@ -152,11 +165,13 @@ SLOW = ("unit/type/list-2", "unit/querybuf")
 def command(name, base, skipped, options):
     kind = name.split("/")[0]
     if kind in LEGACY:
-        return ["tclsh", f"tests/{kind}/run.tcl", "--single", "/" + name.split("/", 1)[1] + ".tcl", "--dont-clean"]
+        words = ["tclsh", f"tests/{kind}/run.tcl", "--single", "/" + name.split("/", 1)[1] + ".tcl", "--dont-clean"]
+        return words + ["--tls"] * options.tls
     words = ["./runtest", "--single", name, "--clients", "1", "--durable", "--dont-clean", "--no-latency"]
     words += ["--timeout", str(options.silence), "--baseport", str(base + 40), "--portcount", "450"]
     if name not in SLOW:
         words += ["--tags", "-slow"]
+    words += ["--tls"] * options.tls
     for test in skipped:
         words += ["--skiptest", test]
     return words
@@ -224,7 +239,7 @@ def collect(outcome, output, legacy):
 
 def run_file(name, server, base, options):
     outcome = Outcome(name)
-    log = os.path.join(RESULTS, name.replace("/", "_") + ".log")
+    log = os.path.join(RESULTS, name.replace("/", "_") + (".tls" if options.tls else "") + ".log")
     open(log, "w").close()
     legacy = name.split("/")[0] in LEGACY
     where = private_copy(server, base)
@@ -360,6 +375,7 @@ def main():
     parser.add_argument("--server", required=True)
     parser.add_argument("--must-pass", action="store_true")
     parser.add_argument("--bless", action="store_true")
+    parser.add_argument("--tls", action="store_true")
     parser.add_argument("--limit", type=int, default=600, help="seconds that one run of a file may take")
     parser.add_argument("--silence", type=int, default=120, help="seconds without progress that end a run")
     parser.add_argument("--reruns", type=int, default=4, help="runs again without the test that ended the file")
@@ -370,6 +386,8 @@ def main():
         die(f"no executable {options.server}")
     if not os.path.exists(SOURCE + "/tests/test_helper.tcl"):
         die("no suite in .cache/redis-src; run scripts/install-deps.sh")
+    if options.tls:
+        make_certificates()
     adopt_orphans()
     wanted = read_list()
     names = chosen(options.files)

@@ -6,7 +6,8 @@
 #   clippy   all targets, warnings are errors
 #   build    the release binary that the later stages drive
 #   test     unit, property, conformance and integration tests
-#   clients  redis-py doing everyday work (scripts/clients.py)
+#   clients  client libraries and applications, against us and against stock (scripts/clients.sh)
+#   package  the Debian package and the archive are built of the binary, and start (scripts/package.sh)
 #   suite    the tests of Redis's own suite that must pass (tests/redis-suite/must-pass.txt)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -28,11 +29,12 @@ tests() {
     # Every bench once, so that none of them rots.
     CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0 cargo test --quiet --bench main
 }
-clients() { .venv/bin/python scripts/clients.py --server "$RSREDIS_SERVER" --growing; }
+clients() { scripts/clients.sh; }
+package() { scripts/package.sh; }
 suite() { scripts/redis-suite.sh --must-pass; }
 
 stages=("$@")
-[ ${#stages[@]} -gt 0 ] || stages=(deps fmt clippy build test clients suite)
+[ ${#stages[@]} -gt 0 ] || stages=(deps fmt clippy build test clients package suite)
 started=$SECONDS
 report=
 for stage in "${stages[@]}"; do

@@ -5,7 +5,7 @@ use crate::cli::{self, Invocation};
 use crate::cluster::migrate;
 use crate::front::pool::Pool;
 use crate::front::ports::Ports;
-use crate::front::{busy, crash, cron, listener, log, process, signals, title, tls, watchdog};
+use crate::front::{busy, crash, cron, gathering, listener, log, process, signals, title, tls, watchdog};
 use crate::persistence::{self, config_file};
 use crate::replication;
 use crate::replication::primary;
@@ -139,10 +139,10 @@ fn announce(server: &Server) {
 async fn run(server: &'static Server) -> Result<(), String> {
     let config = server.config.current();
     tls::start(server)?;
-    let pool = Arc::new(Pool::start(server, config.io_threads).map_err(|error| error.to_string())?);
+    let pool = Pool::start(server).map_err(|error| error.to_string())?;
     // Before the first client: nobody may see or change a data set that is not there yet.
     server.loading.store(true, Ordering::Release);
-    Ports::open(server, Arc::clone(&pool))?;
+    let ports = Ports::open(server, Arc::clone(&pool))?;
     title::follow(server);
     watchdog::follow(server);
     let mode = "standalone";
@@ -156,6 +156,7 @@ async fn run(server: &'static Server) -> Result<(), String> {
     }
     tokio::spawn(signals::listen(server));
     tokio::spawn(cron::run(server));
+    tokio::spawn(gathering::run(server));
     load(server).await;
     replication::replica::start(server).map_err(|error| error.to_string())?;
     tracing::info!("Ready to accept connections");
@@ -176,8 +177,10 @@ async fn run(server: &'static Server) -> Result<(), String> {
         let Waited::Done(wish) = await_replicas(server, wish).await else { continue };
         // On another thread: a second SIGINT must be heard meanwhile. The process ends there, too: the locks that are never given
         // back may hold up this one for good.
+        let ports = Arc::clone(&ports);
         let prepared = tokio::task::spawn_blocking(move || {
             if persistence::shutdown::prepare(server, wish) {
+                ports.close();
                 exit(&server.config.current());
             }
         });

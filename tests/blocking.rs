@@ -184,6 +184,47 @@ fn a_key_of_another_type_wakes_nobody() {
 }
 
 #[test]
+fn a_pending_entry_that_grows_old_wakes_who_claims() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    client.line("XGROUP CREATE s g 0 MKSTREAM");
+    for id in ["1-0", "2-0", "3-0"] {
+        client.line(&format!("XADD s {id} f v"));
+    }
+    client.line("XREADGROUP GROUP g old COUNT 2 STREAMS s >");
+    // One that is gone does not count, and is no reason to look all the time.
+    client.line("XDEL s 2-0");
+    client.line("XREADGROUP GROUP g old COUNT 1 STREAMS s >");
+    client.line("XCLAIM s g old 0 3-0 IDLE 0");
+    let claim = |millis: u32, timeout: u32| {
+        format!("XREADGROUP GROUP g new COUNT 1 BLOCK {timeout} CLAIM {millis} STREAMS s >")
+    };
+    let start = Instant::now();
+    let ids = |reply: &Reply| -> Vec<String> {
+        reply.items()[0].items()[1].items().iter().map(|entry| entry.items()[0].text()).collect()
+    };
+    let mut first = blocked(&server, &claim(400, 0), 1);
+    let mut second = blocked(&server, &claim(450, 0), 2);
+    // A time-out comes first where it is shorter.
+    let mut third = blocked(&server, &claim(5000, 200), 3);
+    assert_eq!(third.reply().expect("a reply"), Reply::Nil);
+    assert_eq!(ids(&first.reply().expect("a reply")), ["1-0"]);
+    assert!(start.elapsed() >= Duration::from_millis(300), "{:?}", start.elapsed());
+    assert_eq!(ids(&second.reply().expect("a reply")), ["3-0"]);
+    assert!(start.elapsed() < Duration::from_millis(2000), "{:?}", start.elapsed());
+    // Those two have just been given: nobody else gets them before they are old again.
+    let mut fourth = blocked(&server, &claim(60_000, 0), 1);
+    stays_blocked(&mut fourth);
+    // One that is put aside, or declared old, wakes at once.
+    client.line("XNACK s g FAIL IDS 1 1-0");
+    assert_eq!(ids(&fourth.reply().expect("a reply")), ["1-0"]);
+    let mut fifth = blocked(&server, &claim(60_000, 0), 1);
+    client.line("XCLAIM s g old 0 3-0 IDLE 70000");
+    assert_eq!(ids(&fifth.reply().expect("a reply")), ["3-0"]);
+    assert_eq!(server.info("blocked_clients"), "0");
+}
+
+#[test]
 fn several_keys() {
     let server = Server::start(&[]);
     let mut giver = server.client();

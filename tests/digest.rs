@@ -2,8 +2,8 @@
 
 mod support;
 
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use support::server::free_port;
 use support::{Client, Server, wait_until};
 
 /// A stock server, where one is installed.
@@ -14,7 +14,7 @@ struct Stock {
 
 impl Stock {
     fn start() -> Option<Stock> {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+        let port = free_port();
         let child = Command::new("redis-server")
             .args(["--port", &port.to_string(), "--save", "", "--enable-debug-command", "yes", "--dir", "/tmp"])
             .stdout(Stdio::null())

@@ -294,3 +294,33 @@ fn damaged_streams_are_refused_or_harmless() {
     }
     assert!(client.line("PING").text() == "PONG" && refused > 100 && taken > 100, "{refused} refused, {taken} taken");
 }
+
+/// As in Redis, payloads follow the setting for files; both forms are read, whatever the setting.
+#[test]
+fn payloads_are_compressed_as_files_are() {
+    let (ours, stock) = (Server::start(&[]), Server::start_stock(&[]));
+    let mut clients = [ours.client(), stock.client()];
+    let value = "abcdefgh".repeat(200);
+    let mut payloads = Vec::new();
+    for client in &mut clients {
+        client.call(&["SET", "k", &value]);
+        client.call(&["RPUSH", "l", &value, &value]);
+        client.call(&["CONFIG", "SET", "rdbcompression", "yes"]);
+        let packed = [payload(client, "k"), payload(client, "l")];
+        client.call(&["CONFIG", "SET", "rdbcompression", "no"]);
+        let plain = [payload(client, "k"), payload(client, "l")];
+        assert!(packed[0].len() < 100 && packed[1].len() < 200, "{} {}", packed[0].len(), packed[1].len());
+        assert!(plain[0].len() > value.len() && plain[1].len() > 2 * value.len());
+        payloads.push((packed, plain));
+    }
+    assert_eq!(payloads[0].1, payloads[1].1, "without compression every byte is the same");
+    let [ours, stock] = &mut clients;
+    for (packed, plain) in payloads {
+        for client in [&mut *ours, &mut *stock] {
+            restore(client, &packed[0]);
+            assert_eq!(client.line("GET copy").text(), value);
+            restore(client, &plain[1]);
+            assert_eq!(client.line("LLEN copy").integer(), 2);
+        }
+    }
+}

@@ -1,65 +1,14 @@
 //! The fuzz targets for files, run for a bounded time on damaged copies of real ones: nothing panics, and nothing takes
 //! memory that the bytes do not justify (the process may have two gigabytes of address space more, no further).
 //!
-//! `FUZZ_SECONDS=3600 cargo test --test fuzz_files` runs longer; the seed of a failure is in its message.
+//! `FUZZ_SECONDS=3600 cargo test --test fuzz_files` runs longer; a failure names its run.
 
 mod support;
 
-use nix::sys::resource::{Resource, setrlimit};
 use rsredis::persistence::fuzzing;
 use std::fs;
-use std::time::{Duration, Instant};
+use support::fuzz::{campaign, damage, limit_memory};
 use support::{Reply, Server};
-
-/// A small generator, so that a failure can be repeated from its seed.
-struct Noise(u64);
-
-impl Noise {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
-    }
-}
-
-/// Damages a file in a few places, each in one of the ways in which lengths, types and counts go wrong.
-fn damage(file: &[u8], others: &[Vec<u8>], noise: &mut Noise) -> Vec<u8> {
-    let mut bytes = file.to_vec();
-    for _ in 0..=noise.below(4) {
-        let at = noise.below(bytes.len());
-        match noise.below(8) {
-            0 => bytes.truncate(at),
-            1 => bytes[at] ^= 1 << noise.below(8),
-            2 => bytes[at] = [0, 1, 0x3f, 0x40, 0x7f, 0x80, 0x81, 0xc0, 0xc3, 0xfe, 0xff][noise.below(11)],
-            3 => bytes[at] = noise.next() as u8,
-            4 => drop(bytes.drain(at..(at + noise.below(9)).min(bytes.len()))),
-            5 => {
-                let piece: Vec<u8> = (0..noise.below(9)).map(|_| noise.next() as u8).collect();
-                bytes.splice(at..at, piece);
-            }
-            6 => {
-                let other = &others[noise.below(others.len())];
-                let from = noise.below(other.len());
-                let piece = &other[from..(from + noise.below(64)).min(other.len())];
-                bytes.splice(at..at, piece.iter().copied());
-            }
-            _ => {
-                // A length of eight bytes, huge.
-                let len = [0x81, 0, 0, 0, 1, 0, 0, 0, 0];
-                bytes.splice(at..at, len);
-            }
-        }
-        if bytes.is_empty() {
-            bytes.push(b'R');
-        }
-    }
-    bytes
-}
 
 /// RDB files with and without compression, append-only files with and without preamble, payloads of DUMP.
 type Files = Vec<Vec<u8>>;
@@ -128,33 +77,83 @@ fn real_files() -> (Files, Files, Files) {
 
 #[test]
 fn damaged_files_do_no_harm() {
-    let seconds = std::env::var("FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(6);
     let (files, payloads, manifests) = real_files();
     files.iter().for_each(|file| fuzzing::load(file));
-    let statm = fs::read_to_string("/proc/self/statm").expect("Linux");
-    let pages: u64 = statm.split(' ').next().and_then(|text| text.parse().ok()).expect("a size");
-    let limit = pages * 4096 + (2 << 30);
-    setrlimit(Resource::RLIMIT_AS, limit, limit).expect("a limit below the present one");
-    let end = Instant::now() + Duration::from_secs(seconds);
-    let mut runs = 0u64;
-    while Instant::now() < end {
-        for _ in 0..50 {
-            runs += 1;
-            let mut noise = Noise(runs.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-            let file = damage(&files[noise.below(files.len())], &files, &mut noise);
-            let payload = damage(&payloads[noise.below(payloads.len())], &payloads, &mut noise);
-            let manifest = damage(&manifests[noise.below(manifests.len())], &manifests, &mut noise);
-            let result = std::panic::catch_unwind(|| {
-                fuzzing::rdb(&file);
-                fuzzing::restore(&payload);
-                fuzzing::manifest(&manifest);
-                if runs.is_multiple_of(10) {
-                    fuzzing::load(&file);
-                }
-            });
-            assert!(result.is_ok(), "run {runs}");
+    limit_memory();
+    campaign("files", 300, |run, noise| {
+        fuzzing::rdb(&damage(noise.pick(&files), &files, &[], noise));
+        fuzzing::restore(&damage(noise.pick(&payloads), &payloads, &[], noise));
+        fuzzing::manifest(&damage(noise.pick(&manifests), &manifests, &[], noise));
+        if run.is_multiple_of(10) {
+            fuzzing::load(&damage(noise.pick(&files), &files, &[], noise));
         }
-    }
-    assert!(runs >= 500, "only {runs} runs");
-    eprintln!("{runs} damaged files");
+    });
+}
+
+/// Words of the append-only file and of its manifest.
+const WORDS: &[&[u8]] = &[
+    b"\r\n",
+    b"*1\r\n",
+    b"*3\r\n",
+    b"$0\r\n\r\n",
+    b"$-1\r\n",
+    b"$2147483647\r\n",
+    b"*2147483647\r\n",
+    b"*0\r\n",
+    b"*1\r\n$5\r\nMULTI\r\n",
+    b"*1\r\n$4\r\nEXEC\r\n",
+    b"*1\r\n$7\r\nDISCARD\r\n",
+    b"*2\r\n$6\r\nSELECT\r\n$2\r\n15\r\n",
+    b"*2\r\n$6\r\nSELECT\r\n$2\r\n-1\r\n",
+    b"*1\r\n$8\r\nFLUSHALL\r\n",
+    b"#TS:1700000000\r\n",
+    b"#TS:x\r\n",
+    b"#\r\n",
+    b"REDIS0011",
+    b"*4\r\n$5\r\nBLPOP\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\n0\r\n",
+    b"*2\r\n$5\r\nWATCH\r\n$1\r\na\r\n",
+];
+const MANIFEST_WORDS: &[&[u8]] = &[
+    b"file ",
+    b"base.rdb",
+    b"incr.aof",
+    b" seq ",
+    b" seq 0",
+    b" type h\n",
+    b" type i\n",
+    b" type b\n",
+    b"\n",
+    b"\"",
+    b"\\x",
+    b"../",
+    b"#",
+];
+
+#[test]
+fn damaged_append_only_files_do_no_harm() {
+    let (files, _, _) = real_files();
+    let (bases, incrs): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.starts_with(b"REDIS"));
+    assert!(!bases.is_empty() && incrs.iter().any(|file| file.len() > 1000));
+    let sound =
+        b"file base.rdb seq 1 type b\nfile one.incr.aof seq 1 type i\nfile two.incr.aof seq 2 type i\n".to_vec();
+    limit_memory();
+    campaign("append-only files", 60, |_, noise| {
+        // Most runs damage one file, and little of it, so that the rest is reached.
+        let which = noise.below(5);
+        let base = noise.pick(&bases).to_vec();
+        let parts = [noise.pick(&incrs).to_vec(), noise.pick(&incrs).to_vec()];
+        let hurt = |is_hurt: bool, file: Vec<u8>, others: &[Vec<u8>], noise: &mut support::fuzz::Noise| {
+            if is_hurt { damage(&file, others, WORDS, noise) } else { file }
+        };
+        let manifest = if which == 0 {
+            damage(&sound, std::slice::from_ref(&sound), MANIFEST_WORDS, noise)
+        } else {
+            sound.clone()
+        };
+        let [one, two] = parts;
+        let base = hurt(which == 1, base, &bases, noise);
+        let one = hurt(which == 2 || which == 4, one, &incrs, noise);
+        let two = hurt(which >= 3, two, &incrs, noise);
+        fuzzing::append_only(&manifest, &[("base.rdb", &base), ("one.incr.aof", &one), ("two.incr.aof", &two)]);
+    });
 }

@@ -16,6 +16,13 @@ fn info(client: &mut Client, sections: &str) -> BTreeMap<String, String> {
     lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
+/// A server whose figures begin now: how often it was asked whether it is ready is no part of a test.
+fn start(args: &[&str]) -> Server {
+    let server = Server::start(args);
+    assert!(server.client().call(&["CONFIG", "RESETSTAT"]).is_ok());
+    server
+}
+
 /// A figure of a line such as `calls=3,usec=7`.
 fn figure(line: &str, name: &str) -> f64 {
     let value = line.split(',').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
@@ -33,7 +40,7 @@ fn on_many_connections(server: &Server, work: impl Fn(usize, &mut Client) + Sync
 
 #[test]
 fn figures_of_all_workers_add_up() {
-    let server = Server::start(&["--io-threads", "4"]);
+    let server = start(&["--io-threads", "4"]);
     on_many_connections(&server, |id, client| {
         for number in 0..100 {
             client.call(&["SET", &format!("key:{id}:{number}"), "value"]);
@@ -74,7 +81,7 @@ fn figures_of_all_workers_add_up() {
 
 #[test]
 fn percentiles_are_those_that_are_configured() {
-    let server = Server::start(&["--latency-tracking-info-percentiles", "10 50 100"]);
+    let server = start(&["--latency-tracking-info-percentiles", "10 50 100"]);
     let mut client = server.client();
     for _ in 0..100 {
         client.line("SET k v");
@@ -90,7 +97,7 @@ fn percentiles_are_those_that_are_configured() {
 
 #[test]
 fn clients_are_counted_wherever_they_live() {
-    let server = Server::start(&["--io-threads", "4"]);
+    let server = start(&["--io-threads", "4"]);
     let mut waiting: Vec<Client> = (0..CLIENTS).map(|_| server.client()).collect();
     for client in &mut waiting {
         client.send(&["BLPOP", "q", "other", "0"]).expect("sent");
@@ -128,7 +135,7 @@ fn clients_are_counted_wherever_they_live() {
 /// A wait that CLIENT UNBLOCK ends with an error is a call that failed.
 #[test]
 fn an_unblocked_client_counts_as_failed() {
-    let server = Server::start(&[]);
+    let server = start(&[]);
     let mut sleeper = server.client();
     let id = sleeper.line("CLIENT ID").integer();
     sleeper.send(&["BLPOP", "q", "0"]).expect("sent");
@@ -145,7 +152,7 @@ fn an_unblocked_client_counts_as_failed() {
 
 #[test]
 fn expired_fields_are_counted() {
-    let server = Server::start(&[]);
+    let server = start(&[]);
     let mut client = server.client();
     client.line("HSET h f v g w");
     client.line("HPEXPIRE h 1 FIELDS 1 f");
@@ -158,7 +165,7 @@ fn expired_fields_are_counted() {
 /// Endless replies end at the output limit, and so does the client.
 #[test]
 fn a_reply_that_cannot_be_sent_is_not_made() {
-    let server = Server::start(&["--client-output-buffer-limit", "normal 1000000 0 0"]);
+    let server = start(&["--client-output-buffer-limit", "normal 1000000 0 0"]);
     let mut client = server.client();
     client.line("HSET h f v");
     client.line("SADD s m");
@@ -209,7 +216,7 @@ const EXPORTED: &str = "
 
 #[test]
 fn every_field_of_monitoring_is_there() {
-    let server = Server::start(&["--appendonly", "yes"]);
+    let server = start(&["--appendonly", "yes"]);
     let found: BTreeSet<String> = info(&mut server.client(), "everything").into_keys().collect();
     let missing: Vec<&str> = EXPORTED.split_whitespace().filter(|name| !found.contains(*name)).collect();
     assert!(missing.is_empty(), "{missing:?}");
@@ -217,7 +224,7 @@ fn every_field_of_monitoring_is_there() {
 
 #[test]
 fn memory_reports_follow_the_data() {
-    let server = Server::start(&[]);
+    let server = start(&[]);
     let mut client = server.client();
     assert!(client.line("MEMORY DOCTOR").text().contains("too little"));
     let stats = |client: &mut Client| -> BTreeMap<String, i64> {

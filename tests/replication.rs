@@ -359,3 +359,45 @@ fn a_promoted_replica_begins_its_stream_with_select() {
     assert_same_data(&middle, &last);
     assert_eq!(middle.info("sync_full"), "1");
 }
+
+#[test]
+fn a_busy_script_stops_the_stream_but_not_the_link() {
+    let primary =
+        Server::start(&["--repl-diskless-sync-delay", "0", "--repl-timeout", "2", "--repl-ping-replica-period", "1"]);
+    let port = primary.port().to_string();
+    let replica =
+        Server::start(&["--replicaof", "127.0.0.1", &port, "--repl-timeout", "2", "--busy-reply-threshold", "1"]);
+    wait_for_link(&replica);
+    let mut client = primary.client();
+    let mut script = replica.client();
+    script.send(&["EVAL", "while true do end", "0"]).expect("it reads");
+    let mut other = replica.client();
+    wait_until("the script is busy", || other.call(&["PING"]).is_error("BUSY"));
+    let before = primary.info("master_repl_offset").parse::<u64>().expect("a number");
+    // Every shard is wanted, inside a transaction and out of it.
+    for n in 0..2000 {
+        client.call(&["SET", &format!("key:{n}"), "v"]);
+    }
+    client.call(&["MULTI"]);
+    client.call(&["SELECT", "3"]);
+    client.call(&["LPUSH", "list", "a", "b"]);
+    client.call(&["EXEC"]);
+    client.call(&["PUBLISH", "channel", "message"]);
+    client.call(&["SELECT", "5"]);
+    client.call(&["SET", "key", "v"]);
+    // Far longer than repl-timeout: both ends hear of each other all the same.
+    std::thread::sleep(Duration::from_secs(5));
+    assert!(other.call(&["GET", "key:1"]).is_error("BUSY"));
+    let slave = primary.info("slave0");
+    let field = |name: &str| slave.split(',').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
+    assert_eq!(field("state"), Some("online"), "{slave}");
+    assert!(matches!(field("lag"), Some("0" | "1")), "{slave}");
+    assert!(
+        field("offset").and_then(|offset| offset.parse::<u64>().ok()).is_some_and(|at| at <= before + 100),
+        "{slave}"
+    );
+    assert!(other.call(&["SCRIPT", "KILL"]).is_ok());
+    assert!(script.reply().expect("an answer").is_error("ERR"), "killed");
+    assert_same_data(&primary, &replica);
+    assert_eq!((primary.info("sync_full").as_str(), primary.info("sync_partial_ok").as_str()), ("1", "0"));
+}

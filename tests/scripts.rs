@@ -282,3 +282,143 @@ fn libraries_are_dumped_and_restored() {
         assert_eq!(server.info("number_of_functions"), "1");
     }
 }
+
+/// The lines that the debugger sends.
+fn lines(reply: &Reply) -> Vec<String> {
+    reply.items().iter().map(Reply::text).collect()
+}
+
+const DEBUGGED: &str = "local a = 5\nredis.call('SET', KEYS[1], a)\nredis.breakpoint()\na = a + 1\nreturn a";
+
+#[test]
+fn a_script_is_debugged_line_by_line() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    assert!(client.line("SCRIPT DEBUG SYNC").is_ok());
+    let mut say = |words: &[&str]| lines(&client.call(words));
+    assert_eq!(say(&["EVAL", DEBUGGED, "1", "k"]), ["* Stopped at 1, stop reason = step over", "-> 1   local a = 5"]);
+    assert_eq!(say(&["print"]), ["No local variables in the current context."]);
+    assert_eq!(say(&["step"])[1], "-> 2   redis.call('SET', KEYS[1], a)");
+    assert_eq!(say(&["p", "a"]), ["<value> 5"]);
+    assert_eq!(say(&["p", "KEYS"]), ["<value> {\"k\"}"]);
+    assert_eq!(say(&["n"])[..2], ["<redis> SET k 5", "<reply> \"+OK\""]);
+    assert_eq!(say(&["b", "5"]), ["   4   a = a + 1", "  #5   return a"]);
+    assert_eq!(say(&["c"]), ["* Stopped at 4, stop reason = redis.breakpoint() called", "-> 4   a = a + 1"]);
+    assert_eq!(say(&["eval", "redis.call('GET', KEYS[1])", "..", "'!'"]), ["<retval> \"5!\""]);
+    assert_eq!(say(&["redis", "INCR", "n"]), ["<redis> INCR n", "<reply> 1"]);
+    assert_eq!(say(&["c"]), ["* Stopped at 5, stop reason = break point", "->#5   return a"]);
+    assert_eq!(say(&["t"]), ["In top level:", "->#5   return a"]);
+    assert_eq!(say(&["c"]), ["<endsession>"]);
+    assert_eq!(client.reply().unwrap().integer(), 6);
+    assert!(client.reply().is_err(), "the connection ends with the session");
+    assert_eq!(server.client().line("MGET k n").items().iter().map(Reply::text).collect::<Vec<_>>(), ["5", "1"]);
+}
+
+#[test]
+fn what_a_debugged_script_writes_can_be_taken_back() {
+    let server = Server::start(&["--appendonly", "yes"]);
+    let mut other = server.client();
+    other.line("SET k old EX 1000");
+    other.line("RPUSH l a b");
+    other.line("HSET h f v");
+    other.line("WATCH untouched");
+    let size = || server.info("aof_current_size");
+    wait_until("the file has them", || server.info("aof_pending_bio_fsync") == "0" && size() != "0");
+    let before = server.info("master_repl_offset");
+    let mut client = server.client();
+    client.line("SCRIPT DEBUG YES");
+    let script = "redis.call('SET', 'k', 'new')\nredis.call('LPUSH', 'l', 'x')\nredis.call('DEL', 'h')\n\
+                  redis.call('SET', 'n', '1')\nredis.call('RENAME', 'l', 'l2')\n\
+                  return redis.call('LRANGE', 'l2', 0, -1)";
+    client.call(&["EVAL", script, "0"]);
+    assert_eq!(lines(&client.line("continue")), ["<endsession>"]);
+    assert_eq!(lines(&client.reply().unwrap()), ["x", "a", "b"]);
+    assert_eq!(other.line("GET k").text(), "old");
+    assert!((1..=1000).contains(&other.line("TTL k").integer()));
+    assert_eq!(lines(&other.line("LRANGE l 0 -1")), ["a", "b"]);
+    assert_eq!(lines(&other.line("HGETALL h")), ["f", "v"]);
+    assert_eq!(other.line("EXISTS n l2").integer(), 0);
+    assert_eq!(other.line("DBSIZE").integer(), 3);
+    assert_eq!(server.info("master_repl_offset"), before, "nothing of it is in the stream");
+}
+
+/// What stock does in a child that is thrown away is refused here.
+#[test]
+fn what_cannot_be_taken_back_is_refused() {
+    if server::is_stock() {
+        return;
+    }
+    let server = Server::start(&[]);
+    server.client().line("SET k v");
+    for command in ["'FLUSHALL'", "'PUBLISH', 'c', 'm'", "'SWAPDB', 0, 1"] {
+        let mut client = server.client();
+        client.line("SCRIPT DEBUG YES");
+        client.call(&["EVAL", &format!("return redis.pcall({command})"), "0"]);
+        assert_eq!(lines(&client.line("c")), ["<endsession>"]);
+        let reply = client.reply().unwrap();
+        assert!(reply.is_error("ERR What this command does cannot be taken back"), "{command}: {reply:?}");
+    }
+    assert_eq!(server.client().line("GET k").text(), "v");
+}
+
+#[test]
+fn a_debugged_script_ends_when_its_user_leaves_or_another_kills_it() {
+    let server = Server::start(&["--busy-reply-threshold", "100"]);
+    let mut user = server.client();
+    user.line("SCRIPT DEBUG SYNC");
+    user.call(&["EVAL", DEBUGGED, "1", "k"]);
+    drop(user);
+    // Nobody is there to say `continue`: it runs to its end.
+    assert_eq!(server.client().line("GET k").text(), "5");
+    if server::is_stock() {
+        return;
+    }
+    let mut user = server.client();
+    user.line("SCRIPT DEBUG SYNC");
+    user.call(&["EVAL", "while true do end", "0"]);
+    let mut other = server.client();
+    assert!(other.line("GET k").is_error("BUSY"));
+    assert!(other.line("SCRIPT KILL").is_ok());
+    assert_eq!(lines(&user.reply().unwrap()), ["<endsession>"]);
+    assert!(user.reply().unwrap().is_error("ERR Script killed by user"));
+    assert_eq!(other.line("GET k").text(), "5");
+}
+
+/// An error that its own command has counted fails the script, but is not counted twice.
+#[test]
+fn a_script_fails_with_its_command() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    let calls =
+        ["return redis.call('select', 99)", "return redis.pcall('select', 99)", "redis.pcall('select', 99) return 1"];
+    for script in calls {
+        client.call(&["EVAL", script, "0"]);
+    }
+    let stats = client.line("INFO commandstats").text();
+    let line = stats.lines().find(|line| line.starts_with("cmdstat_eval:")).unwrap().to_owned();
+    assert!(line.contains("calls=3,") && line.ends_with("rejected_calls=0,failed_calls=2"), "{line}");
+    assert!(client.line("INFO errorstats").text().contains("errorstat_ERR:count=3"));
+}
+
+#[test]
+fn a_replica_that_may_not_show_its_data_runs_no_script_without_a_flag() {
+    let server = Server::start(&["--replica-serve-stale-data", "no"]);
+    let mut client = server.client();
+    client.line("REPLICAOF 127.0.0.1 1");
+    assert!(client.call(&["EVAL", "return 1", "0"]).is_error("MASTERDOWN Link with MASTER is down"));
+    assert_eq!(client.call(&["EVAL", "#!lua flags=allow-stale,no-writes\nreturn 1", "0"]).integer(), 1);
+}
+
+/// What a transaction would write is judged when EXEC comes: meanwhile this server has become a replica.
+#[test]
+fn a_queued_script_that_may_write_is_refused_on_a_replica() {
+    let server = Server::start(&[]);
+    let (mut flagged, mut plain) = (server.client(), server.client());
+    flagged.line("MULTI");
+    flagged.call(&["EVAL", "#!lua\nreturn 1", "0"]);
+    plain.line("MULTI");
+    plain.call(&["EVAL", "return redis.call('SET', 'x', '1')", "1", "x"]);
+    server.client().line("REPLICAOF 127.0.0.1 1");
+    assert!(flagged.line("EXEC").is_error("EXECABORT Transaction discarded because of: READONLY "));
+    assert!(plain.line("EXEC").items()[0].is_error("READONLY You can't write against a read only replica. script: "));
+}

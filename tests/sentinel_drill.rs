@@ -14,6 +14,11 @@ use support::{Client, Reply, Server};
 
 const NAME: &str = "drill";
 
+/// Well above the second that a sentinel may let pass before it connects again: with a limit of one second, one that had just
+/// tried to reach the dead primary when it heard of the new one finds that down before it has connected (a sentinel keeps the
+/// time of its last try, and what the others said of the old primary).
+const DOWN_AFTER_MS: u32 = 3000;
+
 struct Sentinel {
     child: Child,
     port: u16,
@@ -27,7 +32,7 @@ impl Sentinel {
         std::fs::create_dir_all(&dir).expect("a temporary directory");
         let conf = dir.join("sentinel.conf");
         let text = format!(
-            "port {port}\ndir {}\nsentinel monitor {NAME} 127.0.0.1 {primary} 2\nsentinel down-after-milliseconds {NAME} 1000\n\
+            "port {port}\ndir {}\nsentinel monitor {NAME} 127.0.0.1 {primary} 2\nsentinel down-after-milliseconds {NAME} {DOWN_AFTER_MS}\n\
              sentinel failover-timeout {NAME} 8000\nsentinel parallel-syncs {NAME} 2\n",
             dir.display()
         );
@@ -113,31 +118,41 @@ fn follow(sentinels: &[Sentinel]) -> Option<(Child, BufReader<std::process::Chil
     Some((child, output))
 }
 
-/// Waits until all agree on a new primary that takes writes; how long that took.
-fn await_failover(sentinels: &[Sentinel], old: u16) -> (u16, Duration) {
-    let mut new = 0;
-    let took = wait("a replica is promoted and takes writes", Duration::from_secs(30), sentinels, || {
-        new = sentinels[0].primary();
-        let agreed = new != old && new != 0 && sentinels.iter().all(|sentinel| sentinel.primary() == new);
-        agreed
-            && Client::connect(new)
-                .and_then(|mut client| client.try_call(&["SET", "after", "failover"]))
-                .is_ok_and(|reply| reply.is_ok())
-    });
-    (new, took)
+/// The primary that all sentinels name now.
+fn agreed(sentinels: &[Sentinel]) -> Option<u16> {
+    let first = sentinels[0].primary();
+    (first != 0 && sentinels.iter().all(|sentinel| sentinel.primary() == first)).then_some(first)
 }
 
-fn await_replica(server: &Server, conf: &Path, primary: u16, sentinels: &[Sentinel]) {
-    wait("the old primary follows the new one", Duration::from_secs(40), sentinels, || {
+/// Waits until all agree on a new primary that takes writes; how long that took.
+fn await_failover(what: &str, sentinels: &[Sentinel], old: u16) {
+    let took = wait("a replica is promoted and takes writes", Duration::from_secs(40), sentinels, || {
+        agreed(sentinels).filter(|new| *new != old).is_some_and(|new| {
+            Client::connect(new)
+                .and_then(|mut client| client.try_call(&["SET", "after", "failover"]))
+                .is_ok_and(|reply| reply.is_ok())
+        })
+    });
+    eprintln!(
+        "{what}: a new primary takes writes after {:.2} s (down-after {} s)",
+        took.as_secs_f64(),
+        f64::from(DOWN_AFTER_MS) / 1000.0
+    );
+}
+
+/// Waits until an old primary follows whomever the sentinels agree on by then (they may fail over again), and its file says so.
+fn await_replica(server: &Server, conf: &Path, sentinels: &[Sentinel]) {
+    let mut text = String::new();
+    let what = "the old primary follows the new one, and its file says so";
+    wait(what, Duration::from_secs(60), sentinels, || {
+        let Some(primary) = agreed(sentinels) else { return false };
+        text = std::fs::read_to_string(conf).expect("the file");
         server.info("role") == "slave"
             && server.info("master_port") == primary.to_string()
             && server.info("master_link_status") == "up"
+            && text.contains(&format!("replicaof 127.0.0.1 {primary}\n"))
     });
-    let text = std::fs::read_to_string(conf).expect("the file");
-    assert!(
-        text.starts_with("# of the drill\n") && text.contains(&format!("replicaof 127.0.0.1 {primary}\n")),
-        "{text}"
-    );
+    assert!(text.starts_with("# of the drill\n"), "{text}");
 }
 
 #[test]
@@ -166,21 +181,23 @@ fn sentinels_fail_over_a_killed_and_a_stopped_primary() {
     // Killed.
     let old = servers[0].0.port();
     servers[0].0.kill();
-    let (new, took) = await_failover(&sentinels, old);
-    eprintln!("SIGKILL: a new primary takes writes after {:.2} s (down-after 1 s)", took.as_secs_f64());
+    await_failover("SIGKILL", &sentinels, old);
     servers[0].0.restart();
-    await_replica(&servers[0].0, &servers[0].1, new, &sentinels);
+    await_replica(&servers[0].0, &servers[0].1, &sentinels);
 
     // Stopped: alive for the kernel, dead for everybody else. Sentinel leaves it in peace for a while after a failover.
-    let index = servers.iter().position(|(server, _)| server.port() == new).expect("one of ours");
     wait("the last failover is over", Duration::from_secs(40), &sentinels, || {
-        sentinels.iter().all(|sentinel| sentinel.field("flags") == "master" && sentinel.field("num-slaves") == "2")
+        agreed(&sentinels).is_some()
+            && sentinels
+                .iter()
+                .all(|sentinel| sentinel.field("flags") == "master" && sentinel.field("num-slaves") == "2")
     });
+    let old = sentinels[0].primary();
+    let index = servers.iter().position(|(server, _)| server.port() == old).expect("one of ours");
     servers[index].0.signal(Signal::SIGSTOP);
-    let (newest, took) = await_failover(&sentinels, new);
-    eprintln!("SIGSTOP: a new primary takes writes after {:.2} s (down-after 1 s)", took.as_secs_f64());
+    await_failover("SIGSTOP", &sentinels, old);
     servers[index].0.signal(Signal::SIGCONT);
-    await_replica(&servers[index].0, &servers[index].1, newest, &sentinels);
+    await_replica(&servers[index].0, &servers[index].1, &sentinels);
 
     if let Some((mut child, mut output)) = client {
         std::thread::sleep(Duration::from_secs(1));

@@ -16,6 +16,7 @@ use crate::commands::error::{self, CommandError};
 use crate::commands::keyspec::{Find, KeySpec};
 use crate::commands::spec::Group;
 use crate::engine::keyspace::{Locked, ShardSet, shard_of};
+use crate::engine::record::Record;
 use crate::net::dial::{self, Dial};
 use crate::rdb::dump;
 use crate::resp::{Args, OwnedArgs, Reply};
@@ -243,7 +244,11 @@ impl Migrator {
         let now_ms = clock::unix_ms();
         let record = locked.db(hash, db).and_then(|part| part.find(hash, key));
         let record = record.filter(|record| record.expiry().is_none_or(|at| at > now_ms));
-        Some(record.map(|record| Sent { key: key.into(), payload: dump::payload(record), expiry: record.expiry() }))
+        Some(record.map(|record| Sent { key: key.into(), payload: self.payload(record), expiry: record.expiry() }))
+    }
+
+    fn payload(&self, record: &Record) -> Vec<u8> {
+        dump::payload(record, self.server.config.current().rdbcompression)
     }
 
     /// Sends the keys; the answers that came, and what went wrong then. A kept connection that turns out to be dead is replaced once.
@@ -336,7 +341,7 @@ impl Migrator {
             let is_same = locked
                 .db(hash, db)
                 .and_then(|part| part.find(hash, &sent.key))
-                .map(|record| record.expiry() == sent.expiry && dump::payload(record) == sent.payload);
+                .map(|record| record.expiry() == sent.expiry && self.payload(record) == sent.payload);
             match is_same {
                 Some(true) => {
                     let mut reply = Reply::new(false);

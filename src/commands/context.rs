@@ -52,6 +52,8 @@ pub struct Block {
     pub on_timeout: OnTimeout,
     /// Deletion and overwriting of a key are answers, too (XREADGROUP).
     pub wakes_on_delete: bool,
+    /// When to run again though no key has changed, milliseconds since the epoch: time alone can make an answer (CLAIM).
+    pub look_again_ms: Option<i64>,
     /// Arguments to run again with, where they must be fixed at the time of blocking (`$` of XREAD).
     pub args: Option<OwnedArgs>,
 }

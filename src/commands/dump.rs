@@ -47,8 +47,12 @@ pub const COMMANDS: &[KeyCommand] = &[
 ];
 
 fn dump_command(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandError> {
+    let compress = ctx.keys.settings.rdb_compression;
     match ctx.keys.read(&args[1]) {
-        Some(record) => ctx.reply.bulk(&dump::payload(record)),
+        Some(record) => {
+            let payload = dump::payload(record, compress);
+            ctx.reply.bulk(&payload);
+        }
         None => ctx.reply.null(),
     }
     Ok(KeyFlow::Done)

@@ -112,7 +112,8 @@ fn lmovem(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandEr
     let route = Route::parse(&args)?;
     let amount = Amount::parse(args, 5)?;
     if !move_many(ctx, route, amount)? {
-        ctx.reply.null_array();
+        // Up to so many of nothing are none; exactly so many cannot be had.
+        if amount.exactly { ctx.reply.null_array() } else { ctx.reply.array(0) }
     }
     Ok(KeyFlow::Done)
 }

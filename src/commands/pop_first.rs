@@ -31,6 +31,7 @@ pub fn wait_for<'a>(
         // Even commands whose answer is no array, as BLMOVE, get a null array when their time is up.
         on_timeout: OnTimeout::NullArray,
         wakes_on_delete: false,
+        look_again_ms: None,
         args: None,
     })
 }

@@ -26,6 +26,8 @@ pub struct Settings {
     pub lazy_server_del: bool,
     pub lazy_expire: bool,
     pub lazy_user_flush: bool,
+    /// Whether DUMP compresses, as files do.
+    pub rdb_compression: bool,
     /// For tests: RESTORE takes payloads whose checksum is wrong.
     pub skip_checksum: bool,
     /// Classes of keyspace events that somebody wants; empty if none.
@@ -49,6 +51,7 @@ impl Default for Settings {
             lazy_server_del: false,
             lazy_expire: false,
             lazy_user_flush: false,
+            rdb_compression: true,
             skip_checksum: false,
             notify: super::effects::EventClasses::NONE,
         }

@@ -196,6 +196,10 @@ fn xclaim(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandEr
     ctx.reply.end_array(mark, claimer.replies);
     let place = GroupPlace::new(key, name, group);
     claimer.finish(ctx, &place, has_moved_on);
+    if wish.delivered_ms.is_some() {
+        // What counts as idle already is for whoever waits with CLAIM.
+        ctx.keys.wake(key);
+    }
     Ok(KeyFlow::Done)
 }
 

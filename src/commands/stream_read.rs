@@ -5,6 +5,7 @@
 //!     ▲                                                                                  │ nothing
 //!     └────────── run again when a key has changed, with the ids resolved ◄── block ◄────┘
 //! ```
+//! With CLAIM time alone makes entries available: such a reader also looks again when the next one will have been pending long enough.
 //! To the stream of replicas and AOF XREADGROUP is what it does to the group: XCLAIM, XGROUP SETID, XGROUP CREATECONSUMER.
 
 use super::args;
@@ -68,6 +69,9 @@ fn keys_of(args: Args<'_>) -> Vec<usize> {
 
 /// Entries for a client that was blocked and has not said how many.
 const WOKEN_COUNT: usize = 1000;
+
+/// A reader with CLAIM that sees nothing pending looks again after its idle time, but no sooner than this.
+const LOOK_MS: i64 = 50;
 
 /// What a request asks for.
 struct Wish<'a> {
@@ -149,6 +153,7 @@ fn read(ctx: &mut KeyContext<'_>, args: Args<'_>, reader: Reader) -> Result<KeyF
         timeout_ms,
         on_timeout: OnTimeout::NullArray,
         wakes_on_delete: reader == Reader::Group,
+        look_again_ms: wish.look_again_ms(ctx, args, &from),
         args: Some(resolved(args, wish.keys.end, &from)),
     }))
 }
@@ -296,6 +301,26 @@ impl<'a> Wish<'a> {
         };
         reply_entries(ctx.reply, stream.range(start, StreamId::MAX).take(self.count.unwrap_or(usize::MAX)));
         Ok(true)
+    }
+
+    /// When the next pending entry will have been idle for as long as CLAIM wants. What somebody gets later than now cannot be it
+    /// any sooner than what is got now.
+    fn look_again_ms(&self, ctx: &mut KeyContext<'_>, args: Args<'_>, from: &[From]) -> Option<i64> {
+        let (group, idle_ms) = self.group.and_then(|group| Some((group, group.claim_idle_ms?)))?;
+        let now_ms = ctx.keys.now_ms;
+        let mut next_ms = now_ms.saturating_add(idle_ms.max(LOOK_MS));
+        let asks_group = self.keys.clone().zip(from).filter(|(_, from)| **from == From::NewToGroup);
+        let mut some = false;
+        for (key_at, _) in asks_group {
+            some = true;
+            let stream = ctx.keys.read_stream(&args[key_at]).ok().flatten();
+            let pending = stream.and_then(|stream| stream.group(group.name)).into_iter();
+            // What is idle for long enough and was not served is an entry that exists no more.
+            let idle_at =
+                pending.flat_map(|group| group.pending(..)).map(|(_, it)| it.delivered_ms.saturating_add(idle_ms));
+            next_ms = next_ms.min(idle_at.filter(|at| *at > now_ms).min().unwrap_or(i64::MAX));
+        }
+        Some(next_ms).filter(|_| some)
     }
 
     /// Entries that the group has not given out yet; before them, with CLAIM, those that somebody has had for too long.

@@ -10,17 +10,22 @@
 //! input nor output, so that ten thousand of them cost little. Reading goes on while replies wait for a slow reader: a
 //! client that writes a million commands before it reads must not wait for itself.
 
+mod life;
+mod limits;
+
+pub use life::start;
+
 use super::handshake::Handshakes;
 use super::parking;
-use super::pool::Accepted;
-use crate::net::direct::Direct;
+use super::pool::{Accepted, Pool};
+use crate::base::clock;
+use crate::net::console;
 use crate::net::stream::Stream;
 use crate::replication::primary::feed::{Feed, Next};
 use crate::resp::{Batch, Limits, Reply, RequestParser};
 use crate::server::blocking::{self, Release};
-use crate::server::clients::{Client, OUTPUT_CHUNK, flag};
+use crate::server::clients::{OUTPUT_CHUNK, flag};
 use crate::server::commands::client_list;
-use crate::server::config::{MemoryLimit, TlsAuthClientsUser};
 use crate::server::dispatch::{self, BATCH_MAX, BatchEnd};
 use crate::server::{Server, Session, Worker};
 use std::cell::{RefCell, RefMut};
@@ -45,8 +50,6 @@ const REPLY_BUFFER: usize = 64 * 1024;
 const ROOM_MOST: usize = 4 << 20;
 /// Replies are written in between once so many bytes have gathered.
 const REPLY_FLUSH: usize = 256 * 1024;
-/// Bytes of requests that a client may have waiting before it has authenticated.
-const UNAUTHENTICATED_QUERY_MAX: usize = 1 << 20;
 /// A postponed command looks at least so often whether the pause is over.
 const PAUSE_LOOK_MS: i64 = 1000;
 /// How often what a busy script prevents is tried again.
@@ -57,6 +60,9 @@ const READS_MAX: usize = 8;
 /// What the connections of one worker share; borrowed for one batch at a time, never across an await.
 pub struct Shared {
     server: &'static Server,
+    pool: Arc<Pool>,
+    /// This worker among all.
+    index: usize,
     lent: RefCell<Lent>,
     /// Takes the place of `lent` while a busy script has that (`front::busy`); made when it is first needed.
     spare: RefCell<Option<Lent>>,
@@ -90,9 +96,11 @@ impl Lent {
 }
 
 impl Shared {
-    pub fn new(worker: Worker, arrivals: UnboundedReceiver<Accepted>) -> Self {
+    pub fn new(worker: Worker, pool: Arc<Pool>, index: usize, arrivals: UnboundedReceiver<Accepted>) -> Self {
         Shared {
             server: worker.server,
+            pool,
+            index,
             lent: RefCell::new(Lent::new(worker)),
             spare: RefCell::default(),
             arrivals: RefCell::new(arrivals),
@@ -157,116 +165,11 @@ struct Connection {
     is_local: bool,
     /// The other end is a replica: what it gets whenever the output is empty.
     feed: Option<Feed>,
-}
-
-/// Begins to serve a client. Its connection is known at once, but for TLS, which has its handshake before it.
-pub fn start(shared: &Rc<Shared>, accepted: Accepted) {
-    let shared = Rc::clone(shared);
-    let (stream, client) = match accepted {
-        Accepted::Tcp(stream, client) => {
-            (tokio::net::TcpStream::from_std(stream).map(|stream| Stream::Tcp(Direct(stream))), client)
-        }
-        Accepted::Unix(stream, client) => {
-            (tokio::net::UnixStream::from_std(stream).map(|stream| Stream::Unix(Direct(stream))), client)
-        }
-        Accepted::Tls(stream, client) => {
-            tokio::task::spawn_local(async move {
-                let stream = shared.handshakes.run(shared.server, stream, &client).await;
-                if let Some(connection) = open(&shared, stream, client) {
-                    serve(connection).await;
-                }
-            });
-            return;
-        }
-    };
-    if let Some(connection) = open(&shared, stream, client) {
-        tokio::task::spawn_local(serve(connection));
-    }
-}
-
-fn open(shared: &Rc<Shared>, stream: io::Result<Stream>, client: Arc<Client>) -> Option<Rc<RefCell<Connection>>> {
-    let stream = match stream {
-        Ok(stream) => stream,
-        Err(error) => {
-            tracing::debug!(
-                "Error accepting a client connection: {error} (addr={} laddr={})",
-                client.addr,
-                client.laddr
-            );
-            shared.server.clients.remove(client.id);
-            return None;
-        }
-    };
-    let id = client.id;
-    let is_local = client.is_local();
-    let mut session = Session::new(client, false);
-    let server = shared.server;
-    server.become_default_user(&mut session);
-    if server.config.current().tls_auth_clients_user == TlsAuthClientsUser::CommonName
-        && let Some(name) = stream.peer_common_name()
-    {
-        server.become_certified_user(&mut session, name.as_bytes());
-    }
-    let connection = Rc::new(RefCell::new(Connection {
-        shared: Rc::clone(shared),
-        server,
-        durable_mark: None,
-        journal_before: 0,
-        stream,
-        session,
-        parser: RequestParser::default(),
-        input: Vec::new(),
-        output: Vec::new(),
-        written: 0,
-        unflushed: false,
-        deadline: None,
-        peer_closed: false,
-        waker: Waker::noop().clone(),
-        is_over: false,
-        is_local,
-        feed: None,
-    }));
-    shared.connections.borrow_mut().insert(id, Rc::downgrade(&connection));
-    Some(connection)
-}
-
-/// Serves one client until it leaves.
-async fn serve(connection: Rc<RefCell<Connection>>) {
-    // An error of the socket means that the client is gone, which is all there is to know.
-    let _ = poll_fn(|context| connection.borrow_mut().poll_inside(context)).await;
-    {
-        let connection = &mut *connection.borrow_mut();
-        if connection.feed.is_none() && connection.session.client.has(flag::REPLICA) {
-            // Gone before the first byte was sent: the link must know all the same.
-            connection.feed = Feed::attach(connection.server, connection.session.client.id);
-        }
-    }
-    let shared = Rc::clone(&connection.borrow().shared);
-    connection.borrow_mut().drop_buffers();
-    while !close(&shared, &mut connection.borrow_mut().session) {
-        tokio::time::sleep(RETRY).await;
-    }
-}
-
-/// Takes a session out of every registry; false if a busy script does not let it.
-fn close(shared: &Shared, session: &mut Session) -> bool {
-    let is_closed = dispatch::close_session(&mut shared.lend().worker, session);
-    shared.connections.borrow_mut().remove(&session.client.id);
-    is_closed
+    /// Number of active workers for which this one is known to be the right one.
+    settled_for: usize,
 }
 
 impl Connection {
-    /// As a task of the event loop.
-    fn poll_inside(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_over {
-            return Poll::Ready(Ok(()));
-        }
-        if !self.waker.will_wake(context.waker()) {
-            self.waker.clone_from(context.waker());
-        }
-        self.poll(context)
-    }
-
     /// While the event loop stands still. What is left to do its task does when it runs again.
     fn poll_outside(&mut self) {
         let waker = self.waker.clone();
@@ -468,23 +371,6 @@ impl Connection {
         }
     }
 
-    /// Closes a connection whose unfinished or queued requests have grown too long.
-    fn check_query(&mut self, lent: &Lent) {
-        let client = &self.session.client;
-        let held = self.input.len() + client.multi_bytes.load(Ordering::Relaxed);
-        let limit = lent.worker.config.client_query_buffer_limit;
-        if held > limit || (held > UNAUTHENTICATED_QUERY_MAX && !self.session.authenticated) {
-            lent.worker.server.stats.query_limit_disconnections.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(
-                "Closing client that reached max query buffer length: id={} addr={} (qbuf {held} bytes)",
-                client.id,
-                client.addr
-            );
-            self.input = Vec::new();
-            self.session.closing = true;
-        }
-    }
-
     /// Parses and runs requests until the buffer is used up; returns where the unfinished rest begins.
     fn run(&mut self, lent: &mut Lent, buffer: &mut [u8]) -> usize {
         let mut start = 0;
@@ -502,7 +388,9 @@ impl Connection {
                 Ok(rest) => (rest, None),
                 Err((rest, error)) => (rest, Some(error)),
             };
+            self.lend_console();
             let end = dispatch::run_batch(&mut lent.worker, &mut self.session, &lent.batch, buffer, &mut lent.reply);
+            self.take_console_back();
             if let BatchEnd::Stopped(executed) = end {
                 self.parser.reset();
                 start = lent.batch.end(executed - 1);
@@ -534,58 +422,20 @@ impl Connection {
         start
     }
 
-    /// Applies the output limits to what waits here and in the outbox.
-    fn check_output(&mut self, lent: &Lent) {
-        self.report_output();
-        if !self.session.authenticated && self.session.client.output().listed > 0 {
-            // Nobody may make the server keep replies before saying who he is.
-            lent.worker.server.stats.output_limit_disconnections.fetch_add(1, Ordering::Relaxed);
-            return lent.worker.server.clients.kill(&self.session.client);
+    /// Before a batch: who debugs scripts talks with the debugger through this very socket.
+    #[inline]
+    fn lend_console(&mut self) {
+        if self.session.script_debug.is_some() {
+            console::lend(std::mem::replace(&mut self.stream, Stream::Lent));
         }
-        lent.worker.server.check_output(&self.session.client, &lent.worker.config, lent.worker.now_ms);
     }
 
-    /// The connection is over. Its memory goes before the client is said to be gone.
-    fn drop_buffers(&mut self) {
-        self.input = Vec::new();
-        self.output = Vec::new();
-        self.written = 0;
-    }
-
-    /// Reports what is about to be run, and the room that it takes.
-    fn report_query(&self, len: usize, capacity: usize) {
-        let client = &self.session.client;
-        client.query_bytes.store(len, Ordering::Relaxed);
-        client.query_free.store(capacity - len, Ordering::Relaxed);
-    }
-
-    fn report_output(&self) {
-        let waiting = self.output.len() - self.written;
-        self.session.client.output_bytes.store(waiting, Ordering::Relaxed);
-        self.session.client.output_free.store(self.output.capacity() - waiting, Ordering::Relaxed);
-    }
-
-    /// Reports the buffers that stay with the connection while it sleeps.
-    fn report(&mut self) {
-        let client = &self.session.client;
-        if client.is_killed() {
-            // What it held is on its way out: nobody else is to be evicted for it.
-            return;
-        }
-        // Arguments that are complete are no query any more, in Redis's terms.
-        let understood = self.parser.understood().min(self.input.len());
-        client.query_bytes.store(self.input.len() - understood, Ordering::Relaxed);
-        client.query_free.store(self.input.capacity() - self.input.len(), Ordering::Relaxed);
-        if self.session.postponed.is_none() {
-            client.argument_bytes.store(understood, Ordering::Relaxed);
-        }
-        self.report_output();
-        client.reply_bytes.store(0, Ordering::Relaxed);
-        let lent = self.shared.lend();
-        let clients = &lent.worker.server.clients;
-        clients.count_memory(client);
-        if lent.worker.config.maxmemory_clients != MemoryLimit::Bytes(0) {
-            lent.worker.server.evict_clients(&lent.worker.config);
+    #[inline]
+    fn take_console_back(&mut self) {
+        if let Stream::Lent = self.stream
+            && let Some(stream) = console::take_back()
+        {
+            self.stream = stream;
         }
     }
 
@@ -596,7 +446,10 @@ impl Connection {
         }
         let shared = Rc::clone(&self.shared);
         let lent = &mut *shared.lend();
-        if dispatch::resume(&mut lent.worker, &mut self.session, &mut lent.reply) {
+        self.lend_console();
+        let is_resumed = dispatch::resume(&mut lent.worker, &mut self.session, &mut lent.reply);
+        self.take_console_back();
+        if is_resumed {
             self.take_replies(lent);
             self.deadline = None;
             return;
@@ -733,17 +586,28 @@ impl Connection {
         }
     }
 
-    /// Ends a blocked command whose time is up; the answer comes through the outbox like any other. True if the session may go on.
+    /// Ends a blocked command whose time is up, or looks again after one that time can serve; the answer comes through the outbox
+    /// like any other. True if the session may go on.
     fn check_deadline(&mut self, context: &mut Context<'_>) -> bool {
-        let Some(blocked) = &self.session.blocked else { return false };
-        let Some(deadline_ms) = blocked.deadline_ms else { return false };
         let shared = Rc::clone(&self.shared);
-        let deadline = self.deadline.get_or_insert_with(|| {
-            let left = deadline_ms - shared.lend().worker.now_ms;
-            Box::pin(tokio::time::sleep(Duration::from_millis(left.max(0) as u64)))
-        });
-        if deadline.as_mut().poll(context).is_ready() {
-            if blocking::release(self.server, &blocked.ticket, Release::Timeout).is_none() {
+        loop {
+            let Some(blocked) = &self.session.blocked else { return false };
+            let Some(due_ms) = blocked.due_ms() else { return false };
+            let deadline = self.deadline.get_or_insert_with(|| {
+                let left = due_ms - shared.lend().worker.now_ms;
+                Box::pin(tokio::time::sleep(Duration::from_millis(left.max(0) as u64)))
+            });
+            if deadline.as_mut().poll(context).is_pending() {
+                return false;
+            }
+            self.deadline = None;
+            let is_over = blocked.deadline_ms.is_some_and(|at| at <= clock::unix_ms());
+            let is_done = if is_over {
+                blocking::release(self.server, &blocked.ticket, Release::Timeout).is_some()
+            } else {
+                blocking::look_again(&mut shared.lend().worker, &blocked.ticket)
+            };
+            if !is_done {
                 // A busy script keeps its keys.
                 let mut retry = Box::pin(tokio::time::sleep(RETRY));
                 let _ = retry.as_mut().poll(context);
@@ -751,7 +615,9 @@ impl Connection {
                 return false;
             }
             self.take_outbox();
+            if self.session.blocked.is_none() {
+                return true;
+            }
         }
-        self.session.blocked.is_none()
     }
 }

@@ -21,6 +21,8 @@ use tokio_rustls::TlsAcceptor;
 
 /// A client that has not said its part by then is let go.
 const HANDSHAKE_SECONDS_MAX: u64 = 30;
+/// The first byte of every handshake.
+const HANDSHAKE_RECORD: u8 = 22;
 
 pub struct Handshakes(Arc<Semaphore>);
 
@@ -39,8 +41,15 @@ impl Handshakes {
         client: &Client,
     ) -> io::Result<Stream> {
         let context = server.tls.server().ok_or_else(|| io::Error::other("TLS is not configured"))?;
-        let stream = Direct(TcpStream::from_std(stream)?);
-        let handshake = self.in_turns(TlsAcceptor::from(context).accept(stream));
+        let stream = TcpStream::from_std(stream)?;
+        let handshake = async {
+            // Who does not speak TLS at all would not understand an alert either: the connection just ends.
+            let mut first = [0];
+            if stream.peek(&mut first).await? == 0 || first[0] != HANDSHAKE_RECORD {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            self.in_turns(TlsAcceptor::from(context).accept(Direct(stream))).await
+        };
         let killed = poll_fn(|context| {
             client.register(context.waker());
             if client.is_killed() { Poll::Ready(()) } else { Poll::Pending }

@@ -4,6 +4,7 @@ pub mod busy;
 pub mod connection;
 pub mod crash;
 pub mod cron;
+pub mod gathering;
 mod handshake;
 pub mod listener;
 pub mod log;

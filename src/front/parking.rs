@@ -8,6 +8,8 @@
 //! than to serve these clients: there the core would be gone for many time slices.
 
 use crate::base::clock::Stopwatch;
+use crate::server::Server;
+use crate::server::workers::Load;
 use std::cell::Cell;
 
 /// Giving the core away is of use if so many reads came since the last sleep.
@@ -20,12 +22,27 @@ const PATIENCE: u32 = 100;
 struct Parking {
     /// Reads from clients on this machine since the worker's last sleep.
     reads: Cell<u32>,
+    load: Cell<Option<&'static Load>>,
     patience: Cell<u32>,
     stopwatch: Stopwatch,
 }
 
 thread_local! {
-    static PARKING: Parking = Parking { reads: Cell::new(0), patience: Cell::new(0), stopwatch: Stopwatch::new() };
+    static PARKING: Parking = Parking {
+        reads: Cell::new(0),
+        load: Cell::new(None),
+        patience: Cell::new(0),
+        stopwatch: Stopwatch::new(),
+    };
+}
+
+/// To be called once by a worker's thread.
+pub fn begin(server: &'static Server, worker: usize) {
+    PARKING.with(|parking| {
+        let load = &server.workers.loads()[worker];
+        load.wakes(&parking.stopwatch);
+        parking.load.set(Some(load));
+    });
 }
 
 /// To be called for each read from a client on this machine.
@@ -37,7 +54,11 @@ pub fn note_local_read() {
 /// To be called before a worker's thread sleeps.
 pub fn before_sleep() {
     PARKING.with(|parking| {
-        if parking.reads.replace(0) < READS_MIN {
+        let reads = parking.reads.replace(0);
+        if let Some(load) = parking.load.get() {
+            load.sleeps(reads, &parking.stopwatch);
+        }
+        if reads < READS_MIN {
             return;
         }
         if let Some(left) = parking.patience.get().checked_sub(1) {
@@ -47,6 +68,15 @@ pub fn before_sleep() {
         std::thread::yield_now();
         if parking.stopwatch.ns_between(start, parking.stopwatch.raw()) > CROWDED_NS {
             parking.patience.set(PATIENCE);
+        }
+    });
+}
+
+/// To be called when a worker's thread is awake again.
+pub fn after_sleep() {
+    PARKING.with(|parking| {
+        if let Some(load) = parking.load.get() {
+            load.wakes(&parking.stopwatch);
         }
     });
 }

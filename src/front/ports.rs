@@ -46,7 +46,7 @@ impl Drop for Accepting {
 
 impl Ports {
     /// Opens the configured ports and sees to it that CONFIG SET moves them. To be called on the thread that shall accept.
-    pub fn open(server: &'static Server, pool: Arc<Pool>) -> Result<(), String> {
+    pub fn open(server: &'static Server, pool: Arc<Pool>) -> Result<Arc<Ports>, String> {
         let ports =
             Arc::new(Ports { server, pool, runtime: Handle::current(), tcp: Mutex::default(), tls: Mutex::default() });
         let config = server.config.current();
@@ -72,8 +72,15 @@ impl Ports {
             &["tls-port"],
             Box::new(move |_, new| tls.move_to(&tls.tls, new, new.tls_port, Transport::Tls).map_err(unable)),
         );
-        server.config.on_apply(&["bind"], Box::new(move |_, new| ports.rebind(new)));
-        Ok(())
+        let all = Arc::clone(&ports);
+        server.config.on_apply(&["bind"], Box::new(move |_, new| all.rebind(new)));
+        Ok(ports)
+    }
+
+    /// Nobody gets in any more: whoever sees his connection end with the process must not be let in once more.
+    pub fn close(&self) {
+        *self.tcp.lock() = Open::default();
+        *self.tls.lock() = Open::default();
     }
 
     fn wanted(&self, config: &Config) -> [(&Mutex<Open>, u16, Transport); 2] {

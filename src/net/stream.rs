@@ -14,6 +14,8 @@ pub enum Stream {
     Tcp(Direct<TcpStream>),
     Unix(Direct<UnixStream>),
     Tls(Box<TlsStream<Direct<TcpStream>>>),
+    /// Somewhere else just now (`net::console`): there is nothing to read and no room to write.
+    Lent,
 }
 
 impl Stream {
@@ -28,6 +30,7 @@ impl Stream {
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
                 other => other,
             },
+            Stream::Lent => Poll::Pending,
         };
         result.map_ok(|()| buffer.filled().len())
     }
@@ -42,6 +45,7 @@ impl Stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Lent => Poll::Pending,
         }
     }
 
@@ -51,6 +55,7 @@ impl Stream {
             Stream::Tcp(stream) => stream.hang_up(),
             Stream::Unix(stream) => stream.hang_up(),
             Stream::Tls(stream) => stream.get_ref().0.hang_up(),
+            Stream::Lent => {}
         }
     }
 
@@ -71,7 +76,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => Some(&stream.0),
             Stream::Tls(stream) => Some(&stream.get_ref().0.0),
-            Stream::Unix(_) => None,
+            Stream::Unix(_) | Stream::Lent => None,
         }
     }
 
@@ -84,6 +89,7 @@ impl Stream {
     pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Stream::Tcp(_) | Stream::Unix(_) => Poll::Ready(Ok(())),
+            Stream::Lent => Poll::Pending,
             Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
         }
     }

@@ -5,6 +5,7 @@ use super::aof_load::{self, Place};
 use super::aof_manifest::{Manifest, Part};
 use super::rdb_load::{self, Rules};
 use super::storage::{Output, Storage};
+use crate::engine::keyspace::SHARDS;
 use crate::engine::limits::Limits;
 use crate::rdb::dump::Verify;
 use crate::rdb::{Item, Reader, Writer, dump, encode, value};
@@ -12,6 +13,7 @@ use crate::server::Server;
 use crate::server::config::{Config, ConfigStore};
 use crate::server::session::SessionCommand;
 use crate::server::table::CommandTable;
+use parking_lot::{Mutex, MutexGuard};
 use std::io::{self, Cursor, Read};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -35,7 +37,7 @@ pub fn rdb(bytes: &[u8]) {
             let mut again = Writer::new(12, false, encode::Options::default());
             again.record(0, &record);
             let mut whole = Vec::new();
-            encode::value(&mut whole, &record);
+            encode::value(&mut whole, &record, true);
             let (kind, body) = whole.split_first().expect("a type byte");
             let same = value::decode(*kind, crate::rdb::format::Lineage::Redis, body, &limits);
             assert!(same.is_ok(), "type {kind} is refused when it comes back");
@@ -52,7 +54,7 @@ pub fn restore(bytes: &[u8]) {
 
 /// Loads a file into a server as at its start: an RDB file, or an append-only file with or without RDB preamble.
 pub fn load(bytes: &[u8]) {
-    let server = server();
+    let (server, _alone) = server();
     rdb_load::empty_all(&mut server.keyspace.lock_all());
     if bytes.starts_with(b"REDIS") {
         let rules = Rules { keep_expired: true, replace: true, name_expired: false };
@@ -61,8 +63,60 @@ pub fn load(bytes: &[u8]) {
     }
     let manifest =
         Manifest { base: Some(Part { name: "file".to_owned(), seq: 1 }), base_seq: 1, ..Manifest::default() };
-    let file = OneFile(bytes.to_vec());
-    let _ = aof_load::load_all(server, Place { storage: &file, dir: Path::new("") }, &manifest);
+    let disk = Disk(vec![("file".to_owned(), bytes.to_vec())]);
+    let _ = aof_load::load_all(server, Place { storage: &disk, dir: Path::new("") }, &manifest);
+    check_values(server);
+}
+
+/// A manifest and the files that it may name, loaded as at a start.
+pub fn append_only(manifest: &[u8], files: &[(&str, &[u8])]) {
+    let Ok(manifest) = Manifest::parse(&String::from_utf8_lossy(manifest)) else { return };
+    let (server, _alone) = server();
+    rdb_load::empty_all(&mut server.keyspace.lock_all());
+    let disk = Disk(files.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect());
+    let place = Place { storage: &disk, dir: Path::new("") };
+    if aof_load::total_len(place, &manifest).is_ok() {
+        let _ = aof_load::load_all(server, place, &manifest);
+    }
+    check_values(server);
+}
+
+/// Whatever was loaded, every value can be written and read again.
+fn check_values(server: &'static Server) {
+    let limits = Limits::default();
+    let locked = server.keyspace.lock_all();
+    for shard in 0..SHARDS {
+        for record in locked.shard(shard).dbs().iter().flat_map(|db| db.table().iter()) {
+            let mut whole = Vec::new();
+            encode::value(&mut whole, record, true);
+            let Some((kind, body)) = whole.split_first() else { continue };
+            let same = value::decode(*kind, crate::rdb::format::Lineage::Redis, body, &limits);
+            assert!(same.is_ok(), "type {kind} is refused when it comes back");
+        }
+    }
+}
+
+/// Rules of a user as an ACL file has them: those that are accepted are described by rules that make the same user.
+pub fn acl(rules: &[u8]) {
+    let (server, _alone) = server();
+    let words: Vec<&[u8]> = rules.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).collect();
+    server.delete_users([b"fuzz".as_slice(), b"again"].into_iter(), 0);
+    // A pattern that ends with a parenthesis cannot be told from the end of its selector when it is described; nor can Redis's.
+    if rules.windows(2).any(|pair| pair == b"))") || server.set_user(b"fuzz", &words, 0).is_err() {
+        return;
+    }
+    let line = |name: &[u8]| -> Vec<u8> {
+        let lines = server.user_lines();
+        let found =
+            lines.into_iter().find_map(|line| line.strip_prefix([name, b" "].concat().as_slice()).map(<[u8]>::to_vec));
+        found.unwrap_or_default()
+    };
+    let described = line(b"fuzz");
+    assert!(!described.is_empty());
+    let words: Vec<&[u8]> = described.split(|byte| *byte == b' ').collect();
+    let again = server.set_user(b"again", &words, 0);
+    assert!(again.is_ok(), "{}: {:?}", String::from_utf8_lossy(&described), again.err());
+    assert_eq!(String::from_utf8_lossy(&line(b"again")), String::from_utf8_lossy(&described));
 }
 
 /// A manifest: what is accepted is read back the same.
@@ -73,11 +127,13 @@ pub fn manifest(bytes: &[u8]) {
     }
 }
 
-/// One server for all runs. Of the session's commands it has only those that belong into a file: others would end the
+/// One server for all runs, for one at a time. Of the session's commands it has only those that belong into a file: others would end the
 /// process or write files of their own.
-fn server() -> &'static Server {
+fn server() -> (&'static Server, MutexGuard<'static, ()>) {
     static SERVER: OnceLock<&'static Server> = OnceLock::new();
-    SERVER.get_or_init(|| {
+    static ONE: Mutex<()> = Mutex::new(());
+    let alone = ONE.lock();
+    let server = SERVER.get_or_init(|| {
         let wanted = ["multi", "exec", "discard", "select", "flushall", "flushdb", "swapdb", "publish"];
         let commands: Vec<SessionCommand> = crate::server::commands::FAMILIES
             .iter()
@@ -88,13 +144,21 @@ fn server() -> &'static Server {
             .collect();
         let table = CommandTable::leak(crate::commands::FAMILIES, &[&commands.leak()[..]]);
         Server::leak(ConfigStore::new(Config::default()), table, None, 0)
-    })
+    });
+    (server, alone)
 }
 
-/// A disk that holds one file, whatever it is called.
-struct OneFile(Vec<u8>);
+/// A disk that holds a few files.
+struct Disk(Vec<(String, Vec<u8>)>);
 
-impl Storage for OneFile {
+impl Disk {
+    fn find(&self, path: &Path) -> io::Result<&[u8]> {
+        let found = self.0.iter().find(|(name, _)| Path::new(name) == path);
+        found.map(|(_, bytes)| &**bytes).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+impl Storage for Disk {
     fn create(&self, _: &Path) -> io::Result<Arc<dyn Output>> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -103,12 +167,12 @@ impl Storage for OneFile {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn open(&self, _: &Path) -> io::Result<Box<dyn Read + Send>> {
-        Ok(Box::new(Cursor::new(self.0.clone())))
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
+        Ok(Box::new(Cursor::new(self.find(path)?.to_vec())))
     }
 
-    fn len(&self, _: &Path) -> io::Result<u64> {
-        Ok(self.0.len() as u64)
+    fn len(&self, path: &Path) -> io::Result<u64> {
+        Ok(self.find(path)?.len() as u64)
     }
 
     fn truncate(&self, _: &Path, _: u64) -> io::Result<()> {

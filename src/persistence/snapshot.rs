@@ -10,7 +10,7 @@
 //! Keys come in any order and switch databases freely, which RDB and a stream of commands both allow.
 
 use super::commands_base::CommandWriter;
-use crate::engine::keyspace::snapshot::{Cause, SnapshotSink};
+use crate::engine::keyspace::snapshot::{Cause, Place, SnapshotSink};
 use crate::engine::keyspace::{Keyspace, Locked, SHARDS, ShardSet};
 use crate::engine::record::Record;
 use crate::rdb::{self, Writer};
@@ -44,7 +44,7 @@ impl Serializer {
     }
 
     /// The next slice of a long record; true when it is complete.
-    fn slice(&mut self, db: usize, record: &Record, place: &mut Option<u64>) -> bool {
+    fn slice(&mut self, db: usize, record: &Record, place: &mut Option<Place>) -> bool {
         match self {
             Serializer::Rdb(writer) => writer.slice(db, record, place),
             Serializer::Commands(writer) => writer.slice(db, record, place),
@@ -132,7 +132,7 @@ impl SnapshotSink for Sink {
         rdb::is_long(&record.value())
     }
 
-    fn save_slice(&self, db: usize, record: &Record, place: &mut Option<u64>, cause: Cause) -> bool {
+    fn save_slice(&self, db: usize, record: &Record, place: &mut Option<Place>, cause: Cause) -> bool {
         let is_first = place.is_none();
         let done = self.serializer.lock().slice(db, record, place);
         if done {

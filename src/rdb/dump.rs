@@ -14,9 +14,10 @@ use crate::engine::record::Record;
 
 const FOOTER: usize = 10;
 
-pub fn payload(record: &Record) -> Vec<u8> {
+/// `compress` as for files (rdbcompression).
+pub fn payload(record: &Record, compress: bool) -> Vec<u8> {
     let mut out = Vec::new();
-    encode::value(&mut out, record);
+    encode::value(&mut out, record, compress);
     close(&mut out, encode::version_for(&record.value()));
     out
 }

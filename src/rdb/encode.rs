@@ -62,10 +62,10 @@ pub fn head(out: &mut Vec<u8>, record: &Record, options: Options) {
 }
 
 /// A value with its type byte in front, as DUMP has it.
-pub fn value(out: &mut Vec<u8>, record: &Record) {
+pub fn value(out: &mut Vec<u8>, record: &Record, compress: bool) {
     let value = record.value();
     out.push(types::kind_of(&value));
-    types::put(out, &value, true);
+    types::put(out, &value, compress);
 }
 
 pub fn length(out: &mut Vec<u8>, len: u64) {

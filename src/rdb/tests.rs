@@ -204,7 +204,7 @@ fn access_data_and_checksum() {
 #[test]
 fn dump_payloads_round_trip_and_are_verified() {
     for record in samples() {
-        let mut payload = dump::payload(&record);
+        let mut payload = dump::payload(&record, true);
         let (kind, lineage, body) = dump::open(&payload, dump::Verify::Yes).expect("sound");
         let copy = value::decode(kind, lineage, body, &Limits::default()).expect("sound").into_record(b"k", None);
         assert_eq!(content(&copy), content(&record));
@@ -301,7 +301,7 @@ proptest! {
     /// Damaged payloads of every type: what is accepted can be used.
     #[test]
     fn damaged_payloads_are_refused_or_usable(which in 0usize..22, at in any::<prop::sample::Index>(), value in any::<u8>()) {
-        thread_local!(static PAYLOADS: Vec<Vec<u8>> = samples().iter().map(dump::payload).collect());
+        thread_local!(static PAYLOADS: Vec<Vec<u8>> = samples().iter().map(|record| dump::payload(record, true)).collect());
         let mut payload = PAYLOADS.with(|all| all[which].clone());
         let at = at.index(payload.len().min(300));
         payload[at] = value;
@@ -310,7 +310,7 @@ proptest! {
         {
             let record = decoded.into_record(b"k", None);
             content(&record);
-            dump::payload(&record);
+            dump::payload(&record, true);
         }
     }
 }

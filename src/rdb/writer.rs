@@ -12,6 +12,7 @@ use super::checksum::Checksum;
 use super::encode::{self, Options};
 use super::format::opcode;
 use super::types;
+use crate::engine::keyspace::snapshot::Place;
 use crate::engine::record::Record;
 
 /// Some records as bytes, made outside of the writer (on another thread) and handed to it as a piece.
@@ -112,7 +113,7 @@ impl Writer {
     }
 
     /// Writes the next slice of a long record (see `types::is_long`) and moves `place` on; true when it is complete.
-    pub fn slice(&mut self, db: usize, record: &Record, place: &mut Option<u64>) -> bool {
+    pub fn slice(&mut self, db: usize, record: &Record, place: &mut Option<Place>) -> bool {
         let from = match *place {
             Some(from) => from,
             // Two cannot be open at once: the second goes aside as a whole.
@@ -125,7 +126,7 @@ impl Writer {
                 encode::head(&mut self.out, record, self.options);
                 types::begin(&mut self.out, &record.value());
                 self.aside = Some((Vec::new(), None));
-                0
+                Place::default()
             }
         };
         *place = types::slice(&mut self.out, &record.value(), from, self.options.compress);

@@ -26,17 +26,19 @@ const RUNNING: &[(&str, Builtin)] = &[
     ("status_reply", status_reply),
 ];
 
-/// Of EVAL alone. Effects are always what is replicated, and there is no debugger to break into.
+/// Of EVAL alone. Effects are always what is replicated.
 const EVAL_ONLY: &[(&str, Builtin)] = &[
     ("replicate_commands", |stack| {
         stack.push_boolean(true);
         Outcome::Return(1)
     }),
     ("breakpoint", |stack| {
-        stack.push_boolean(false);
-        Outcome::Return(1)
+        lua::ask_host(|host| host.ask(Question::Breakpoint, stack)).unwrap_or_else(|| {
+            stack.push_boolean(false);
+            Outcome::Return(1)
+        })
     }),
-    ("debug", |_| Outcome::Return(0)),
+    ("debug", |stack| lua::ask_host(|host| host.ask(Question::Debug, stack)).unwrap_or(Outcome::Return(0))),
 ];
 
 const CONSTANTS: &[(&str, i64)] =
@@ -82,6 +84,7 @@ pub const BASE: &[(&str, Builtin)] = &[
 
 /// Raises `{err = "ERR text"}`, as the functions of `redis` do.
 pub fn raise(stack: &mut Stack, text: &str) -> Outcome {
+    lua::ask_host(|host| host.note_error(text.as_bytes()));
     stack.push_error(text.as_bytes());
     Outcome::Raise
 }
@@ -328,7 +331,9 @@ fn error_reply(stack: &mut Stack) -> Outcome {
         stack.push_error(b"wrong number or type of arguments");
         return Outcome::Return(1);
     };
-    push_error_reply(stack, text.strip_prefix(b"-").unwrap_or(&text));
+    let text = text.strip_prefix(b"-").unwrap_or(&text);
+    lua::ask_host(|host| host.note_error(&[b"-", text].concat()));
+    push_error_reply(stack, text);
     Outcome::Return(1)
 }
 

@@ -1,6 +1,7 @@
 //! `redis.call`: a command of a script, within the locks that the script holds.
 
 use super::api::{self, raise};
+use super::debugger::{Debugger, Undo};
 use super::interpreter::{Interpreter, Scratch};
 use super::run::{self, Program};
 use super::{convert, libraries};
@@ -8,7 +9,7 @@ use crate::base::clock;
 use crate::commands::error::{self, CommandError};
 use crate::commands::flags::Flags;
 use crate::engine::keyspace::Locked;
-use crate::engine::lua::{Host, Outcome, Question, Stack};
+use crate::engine::lua::{Event, Host, Outcome, Question, Stack};
 use crate::resp::Args;
 use crate::server::scripts::Run;
 use crate::server::session::Session;
@@ -17,7 +18,7 @@ use crate::server::{Worker, auth, dispatch, multi, plan};
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
 
-const KILLED: &str = "Script killed by user with SCRIPT KILL...";
+pub const KILLED: &str = "Script killed by user with SCRIPT KILL...";
 const OVER: &str = "The script starts over with all keys locked";
 
 /// Whether a script needs shards that it did not get, and can begin again because it has done nothing yet.
@@ -29,7 +30,7 @@ pub enum StartOver {
 
 /// The host of a running script.
 pub struct Caller<'a> {
-    worker: &'a mut Worker,
+    pub(super) worker: &'a mut Worker,
     session: &'a mut Session,
     locked: &'a mut Locked,
     scratch: &'a mut Scratch,
@@ -43,7 +44,10 @@ pub struct Caller<'a> {
     has_acted: bool,
     starts_over: StartOver,
     /// When it was first looked at; scripts that are done before that need no clock.
-    started_ms: Option<i64>,
+    pub(super) started_ms: Option<i64>,
+    pub(super) debugger: Option<Box<Debugger>>,
+    /// What is written is taken back at the end.
+    undo: Option<Undo>,
 }
 
 /// Why a command was not run.
@@ -65,6 +69,9 @@ impl<'a> Caller<'a> {
         interpreter: &'a Interpreter,
     ) -> Self {
         interpreter.resp3.set(false);
+        let debug = session.script_debug.as_deref().filter(|_| !program.is_function);
+        let debugger = debug.map(|_| Box::new(Debugger::new(&program.call[1])));
+        let undo = debug.filter(|debug| !debug.keeps_writes).map(|_| Undo::default());
         Caller {
             worker,
             session,
@@ -78,7 +85,21 @@ impl<'a> Caller<'a> {
             has_acted: false,
             starts_over: StartOver::No,
             started_ms: None,
+            debugger,
+            undo,
         }
+    }
+
+    /// The end of a debugged script: takes back what is not to stay; what the debugger has not said yet.
+    pub fn end_debugging(&mut self) -> Option<Vec<Vec<u8>>> {
+        if let Some(undo) = self.undo.take() {
+            undo.undo(self.locked);
+        }
+        self.debugger.take().map(|debugger| debugger.into_log())
+    }
+
+    fn stepping(&mut self) -> Option<&mut Debugger> {
+        self.debugger.as_deref_mut().filter(|debugger| debugger.is_stepping())
     }
 
     pub fn starts_over(&self) -> StartOver {
@@ -109,13 +130,26 @@ impl<'a> Caller<'a> {
         let mut reply = std::mem::take(&mut self.scratch.reply);
         let (words, ranges) = (std::mem::take(&mut self.scratch.words), std::mem::take(&mut self.scratch.ranges));
         let args = Args::new(&words, &ranges);
+        if let Some(debugger) = self.stepping() {
+            debugger.note_command(args);
+        }
         let result = self.admit(args).map(|entry| {
             let unit = self.worker.unit.len();
             reply.buffer_mut().clear();
             reply.set_resp3(self.resp3.get());
-            multi::run_queued(self.worker, self.session, self.locked, entry, args, &mut reply);
-            if self.replicates_to == 0 {
+            if let Err(error) = dispatch::admit(self.worker, self.session, entry, args) {
+                dispatch::reject(self.worker, entry, &error, &mut reply);
+            } else {
+                if entry.writes && !self.run.has_written() && self.undo.is_none() {
+                    self.run.note_written();
+                }
+                multi::run_admitted(self.worker, self.session, self.locked, entry, args, &mut reply);
+            }
+            if self.replicates_to == 0 || (self.undo.is_some() && entry.writes) {
                 self.worker.unit.truncate(unit);
+            }
+            if let Some(debugger) = self.stepping() {
+                debugger.note_reply(reply.as_bytes());
             }
         });
         *self.scratch = Scratch { words, ranges, reply };
@@ -149,7 +183,7 @@ impl<'a> Caller<'a> {
                 return refuse("ERR Can not execute the command on a stale replica");
             }
             let is_copy = server.is_replica.load(Ordering::Relaxed) && self.worker.config.replica_read_only;
-            if entry.writes && is_copy {
+            if entry.writes && is_copy && !self.run.has_written() {
                 return Err(Refusal::Command(Some(entry), error::READ_ONLY_REPLICA));
             }
         }
@@ -164,8 +198,9 @@ impl<'a> Caller<'a> {
         if !flags.has(Flags::READONLY) {
             self.has_acted = true;
         }
-        if is_first_write {
-            self.run.note_written();
+        if let Some(undo) = &mut self.undo {
+            let prepared = undo.prepare(self.locked, self.session.db, entry, args);
+            prepared.map_err(|error| Refusal::Command(Some(entry), error))?;
         }
         Ok(entry)
     }
@@ -193,7 +228,14 @@ impl<'a> Caller<'a> {
     }
 
     /// Counts a refusal and pushes its error.
-    fn push_refusal(&self, stack: &mut Stack, refusal: Refusal) {
+    fn push_refusal(&mut self, stack: &mut Stack, refusal: Refusal) {
+        if let Some(debugger) = self.stepping() {
+            match &refusal {
+                Refusal::Call(text) => debugger.note_error(text.as_bytes()),
+                Refusal::Command(_, error) => debugger.note_error(error.0.trim_start_matches("ERR ").as_bytes()),
+                Refusal::StartOver => {}
+            }
+        }
         match refusal {
             Refusal::Call(text) => stack.push_error(text.as_bytes()),
             Refusal::StartOver => stack.push_error(OVER.as_bytes()),
@@ -258,6 +300,45 @@ impl<'a> Caller<'a> {
         let call = self.program.call.iter().map(<[u8]>::to_vec).collect();
         self.worker.server.scripts.running.note_busy(self.run, &name, started_ms, call);
     }
+
+    /// Serves others once the script has run for long. A text ends it.
+    pub(super) fn look_up(&mut self) -> Option<&'static str> {
+        if self.starts_over == StartOver::Yes {
+            return Some(OVER);
+        }
+        let server = self.worker.server;
+        if !self.run.is_busy() {
+            let threshold = server.config.current().busy_reply_threshold as i64;
+            let now_ms = clock::unix_ms();
+            let started_ms = *self.started_ms.get_or_insert(now_ms);
+            let elapsed = now_ms - started_ms;
+            if threshold == 0 || elapsed < threshold {
+                return None;
+            }
+            self.become_busy(started_ms, elapsed);
+        }
+        server.serve_while_busy();
+        if self.run.is_killed() {
+            tracing::warn!("Lua script killed by user with SCRIPT KILL.");
+            return Some(KILLED);
+        }
+        None
+    }
+
+    fn breakpoint(&mut self, stack: &mut Stack) -> Outcome {
+        stack.push_boolean(self.debugger.is_some());
+        if let Some(debugger) = &mut self.debugger {
+            debugger.break_soon();
+        }
+        Outcome::Return(1)
+    }
+
+    fn debug(&mut self, stack: &mut Stack) -> Outcome {
+        if let Some(debugger) = &mut self.debugger {
+            debugger.note_values(stack);
+        }
+        Outcome::Return(0)
+    }
 }
 
 impl Host for Caller<'_> {
@@ -291,30 +372,27 @@ impl Host for Caller<'_> {
             Question::MayCall => self.may_call(stack),
             Question::Random => libraries::random(stack),
             Question::RandomSeed => libraries::random_seed(stack),
+            Question::Breakpoint => self.breakpoint(stack),
+            Question::Debug => self.debug(stack),
             Question::Register => raise(stack, "redis.register_function can only be called on FUNCTION LOAD command"),
         }
     }
 
     fn tick(&mut self) -> Option<&'static str> {
-        if self.starts_over == StartOver::Yes {
-            return Some(OVER);
+        self.look_up()
+    }
+
+    fn watches_lines(&self) -> bool {
+        self.debugger.is_some()
+    }
+
+    fn line(&mut self, stack: &mut Stack, event: Event) -> Option<String> {
+        self.debug_line(stack, event)
+    }
+
+    fn note_error(&mut self, text: &[u8]) {
+        if let Some(debugger) = self.stepping() {
+            debugger.note_error(text);
         }
-        let server = self.worker.server;
-        if !self.run.is_busy() {
-            let threshold = server.config.current().busy_reply_threshold as i64;
-            let now_ms = clock::unix_ms();
-            let started_ms = *self.started_ms.get_or_insert(now_ms);
-            let elapsed = now_ms - started_ms;
-            if threshold == 0 || elapsed < threshold {
-                return None;
-            }
-            self.become_busy(started_ms, elapsed);
-        }
-        server.serve_while_busy();
-        if self.run.is_killed() {
-            tracing::warn!("Lua script killed by user with SCRIPT KILL.");
-            return Some(KILLED);
-        }
-        None
     }
 }

@@ -1,19 +1,20 @@
 //! EVAL, SCRIPT, FCALL, FUNCTION.
 
-use super::functions;
 use super::interpreter::{self, Compiled, Interpreter, Script};
 use super::run::{self, Program};
+use super::{debugger, functions};
 use crate::base::glob;
 use crate::base::number::parse_i64;
 use crate::commands::error::{self, CommandError, CommandResult};
 use crate::commands::flags::Flags;
 use crate::commands::keyspec::KeySpec;
 use crate::commands::spec::Group;
+use crate::net::console;
 use crate::rdb::dump::{self, Verify};
 use crate::resp::Args;
 use crate::server::Server;
 use crate::server::scripts::{self, NotKilled, Sha};
-use crate::server::session::{SessionCommand, SessionContext, SessionFlow};
+use crate::server::session::{ScriptDebug, SessionCommand, SessionContext, SessionFlow};
 use bytes::Bytes;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -86,7 +87,7 @@ pub const COMMANDS: &[SessionCommand] = &[
             script_sub(SessionCommand::new("debug", 3, script_debug))
                 .since("3.2.0")
                 .syntax("YES | SYNC | NO")
-                .summary("Answers that there is no script debugger here."),
+                .summary("Sets whether the next script of the connection is debugged."),
             script_sub(SessionCommand::new("exists", -3, script_exists))
                 .tips(&["request_policy:all_shards", "response_policy:agg_logical_and"])
                 .syntax("sha1 [sha1 ...]")
@@ -198,6 +199,25 @@ fn evalsha_ro(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
 }
 
 fn run_text(ctx: &mut SessionContext<'_>, args: Args<'_>, read_only: bool) -> Flow {
+    if ctx.session.script_debug.is_none() {
+        return evaluate(ctx, args, read_only);
+    }
+    if !console::is_lent() {
+        return Err(CommandError::fixed("ERR EVAL must not come in one pipeline with SCRIPT DEBUG"));
+    }
+    let result = evaluate(ctx, args, read_only);
+    if matches!(result, Ok(SessionFlow::Again)) {
+        return result;
+    }
+    debugger::say_goodbye(ctx.session.script_debug.take().map_or_else(Vec::new, |debug| debug.log));
+    if let Err(error) = result {
+        ctx.worker.stats.count_error(error.code());
+        ctx.reply.error(&error.0);
+    }
+    Ok(SessionFlow::Close)
+}
+
+fn evaluate(ctx: &mut SessionContext<'_>, args: Args<'_>, read_only: bool) -> Flow {
     let (keys, rest) = split_keys(args)?;
     let server = ctx.worker.server;
     let interpreter = interpreter::for_eval(server)?;
@@ -211,6 +231,9 @@ fn run_text(ctx: &mut SessionContext<'_>, args: Args<'_>, read_only: bool) -> Fl
 }
 
 fn run_cached(ctx: &mut SessionContext<'_>, args: Args<'_>, read_only: bool) -> Flow {
+    if ctx.session.script_debug.is_some() {
+        return Err(CommandError::fixed("ERR Please use EVAL instead of EVALSHA for debugging"));
+    }
     let (keys, rest) = split_keys(args)?;
     let unknown = CommandError::fixed("NOSCRIPT No matching script. Please use EVAL.");
     let sha = sha_named(&args[1]).ok_or_else(|| unknown.clone())?;
@@ -338,14 +361,19 @@ fn kill(ctx: &mut SessionContext<'_>, functions: bool) -> Flow {
     Ok(SessionFlow::Done)
 }
 
-fn script_debug(_: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
-    if args.is(2, "NO") {
-        return Err(CommandError::fixed("ERR The Lua debugger is not supported by this server: nothing to switch off"));
+fn script_debug(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
+    if !ctx.reply.is_empty() {
+        return Err(CommandError::fixed("ERR SCRIPT DEBUG must be called outside a pipeline"));
     }
-    if args.is(2, "YES") || args.is(2, "SYNC") {
-        return Err(CommandError::fixed("ERR The Lua debugger is not supported by this server"));
-    }
-    Err(CommandError::fixed("ERR Use SCRIPT DEBUG YES/SYNC/NO"))
+    ctx.session.script_debug = if args.is(2, "NO") {
+        None
+    } else if args.is(2, "YES") || args.is(2, "SYNC") {
+        Some(Box::new(ScriptDebug { keeps_writes: args.is(2, "SYNC"), log: Vec::new() }))
+    } else {
+        return Err(CommandError::fixed("ERR Use SCRIPT DEBUG YES/SYNC/NO"));
+    };
+    ctx.reply.ok();
+    Ok(SessionFlow::Done)
 }
 
 fn script_help(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Flow {
@@ -354,7 +382,7 @@ fn script_help(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Flow {
         &[
             "SCRIPT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
             "DEBUG (YES|SYNC|NO)",
-            "    Answers an error: there is no debugger.",
+            "    Sets whether the next EVAL of this connection is debugged.",
             "EXISTS <sha1> [<sha1> ...]",
             "    Tells which scripts are cached.",
             "FLUSH [ASYNC|SYNC]",

@@ -144,6 +144,8 @@ impl Interpreter {
         let prelude = lua.load(include_str!("prelude.lua")).set_name("=prelude");
         let (globals, switch): (Table, Function) = prelude.call((host.clone(), real.clone(), tables.0, tables.1))?;
         lua.set_globals(globals)?;
+        // What making all this has left behind.
+        lua.gc_collect()?;
         let mut stack = Stack::of(&lua)?;
         stack.collect_at(COLLECT_AT_PERCENT);
         let interpreter = Interpreter {
@@ -264,7 +266,11 @@ impl Interpreter {
     ) -> T {
         let mut stack = self.stack.borrow_mut();
         let base = stack.top();
-        stack.tick_every(TICK_INSTRUCTIONS);
+        if host.watches_lines() {
+            stack.watch_lines(TICK_INSTRUCTIONS);
+        } else {
+            stack.tick_every(TICK_INSTRUCTIONS);
+        }
         stack.push_anchor(&self.handler);
         let given = match self.purpose {
             Purpose::Eval => {

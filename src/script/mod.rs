@@ -6,6 +6,7 @@ mod cjson;
 mod cmsgpack;
 pub mod commands;
 mod convert;
+mod debugger;
 pub mod functions;
 mod interpreter;
 mod libraries;

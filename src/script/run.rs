@@ -66,7 +66,9 @@ pub fn run(
         let ending = run_locked(ctx.worker, ctx.session, ctx.reply, locked, interpreter, program);
         return finish(ctx, program, ending);
     }
-    let (mut shards, mut is_shown) = (wanted_shards(program), false);
+    // A debugged script must not start over.
+    let wanted = if ctx.session.script_debug.is_some() { ShardSet::ALL } else { wanted_shards(program) };
+    let (mut shards, mut is_shown) = (wanted, false);
     loop {
         // A script that has become busy, or CLIENT PAUSE, came in between.
         let locked = lock(server, shards).filter(|_| !ctx.worker.is_outdated());
@@ -123,8 +125,12 @@ fn run_locked(
         if ok { write_result(stack, reply, interpreter.resp3.get()) } else { error_of(stack, program) }
     });
     let starts_over = caller.starts_over();
+    let log = caller.end_debugging();
     *interpreter.scratch.borrow_mut() = scratch;
     server.scripts.running.end(&run);
+    if let (Some(log), Some(debug)) = (log, &mut session.script_debug) {
+        debug.log = log;
+    }
     session.in_script = false;
     session.db = db;
     session.client.db.store(db, Ordering::Relaxed);
@@ -140,7 +146,10 @@ fn finish(ctx: &mut SessionContext<'_>, program: &Program<'_>, ending: Ending) -
     }
     match ending {
         Ending::Failed(error) => return Err(error),
-        Ending::FailedBefore(error) => ctx.reply.error(&error.0),
+        Ending::FailedBefore(error) => {
+            ctx.worker.stats.commands[ctx.entry.id].failed.add(1);
+            ctx.reply.error(&error.0);
+        }
         Ending::Replied | Ending::StartOver => {}
     }
     Ok(SessionFlow::Done)
@@ -204,11 +213,11 @@ fn error_of(stack: &mut Stack, program: &Program<'_>) -> Ending {
     }
 }
 
-/// The flags of a script that has any decide before it runs.
+/// The flags of a script that has any decide before it runs. One without gets no further on a replica that may not show what it has.
 fn check_flags(ctx: &SessionContext<'_>, program: &Program<'_>) -> Result<(), CommandError> {
     let flags = program.compiled.flags;
     if flags.is_legacy {
-        return Ok(());
+        return if dispatch::is_stale(ctx.worker) { Err(error::PRIMARY_DOWN) } else { Ok(()) };
     }
     let (server, config) = (ctx.worker.server, &ctx.worker.config);
     if flags.no_cluster && config.cluster_enabled {

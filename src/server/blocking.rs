@@ -5,6 +5,7 @@
 //!   running ─► blocked ───── timed out (own worker) ─────────────────────┼─► running
 //!                 └────────── UNBLOCK, role change (others) ─────────────┘
 //! ```
+//! Where time alone can make an answer (XREADGROUP with CLAIM) the own worker looks again now and then.
 //! Whoever ends the wait holds the shards of the ticket and wins `claim`; so exactly one of them does.
 
 use super::ack_wait;
@@ -12,6 +13,7 @@ use super::acl::admit::{Sleeper, Wake, admit_sleeper};
 use super::call::{self, Caller};
 use super::clients::{Client, flag};
 use super::intents;
+use super::pause::PauseMode;
 use super::plan;
 use super::propagation;
 use super::session::{ReplyMode, Session};
@@ -29,7 +31,7 @@ use crate::resp::{Args, OwnedArgs, Reply};
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 /// What a giver needs to serve a blocked client.
 struct Waiting {
@@ -44,7 +46,11 @@ struct Waiting {
     on_timeout: OnTimeout,
     keys: Vec<Box<[u8]>>,
     user: Sleeper,
+    /// When to look again though nothing has changed; `NEVER` for most.
+    look_again_ms: AtomicI64,
 }
+
+const NEVER: i64 = i64::MAX;
 
 impl Waiting {
     /// Whether a key that holds this (nothing: it is gone) may be what the client waits for. Redis leaves a client blocked whose
@@ -65,6 +71,16 @@ pub struct Blocked {
     pub ticket: Arc<Ticket>,
     /// Milliseconds since the epoch.
     pub deadline_ms: Option<i64>,
+}
+
+impl Blocked {
+    /// When the session's own task has something to do about the wait: to look again, or to end it.
+    pub fn due_ms(&self) -> Option<i64> {
+        let waiting = self.ticket.payload.downcast_ref::<Waiting>();
+        let look_ms = waiting.map_or(NEVER, |waiting| waiting.look_again_ms.load(Ordering::Relaxed));
+        let due_ms = look_ms.min(self.deadline_ms.unwrap_or(NEVER));
+        Some(due_ms).filter(|due_ms| *due_ms != NEVER)
+    }
 }
 
 /// How a wait is ended from outside.
@@ -111,6 +127,7 @@ pub fn block(
         on_timeout: block.on_timeout,
         keys: block.keys.clone(),
         user: session.sleeper(),
+        look_again_ms: AtomicI64::new(block.look_again_ms.unwrap_or(NEVER)),
     };
     let gives_to = given_key(entry, args).map(Box::from);
     let ticket = Ticket::new(shards, block.wakes_on_delete, gives_to, Box::new(waiting));
@@ -241,7 +258,8 @@ fn serve(worker: &mut Worker, locked: &mut Locked, ticket: &Arc<Ticket>, kind: O
     let flow = call::execute_again(worker, locked, caller, waiting.entry, handler, args, &mut reply);
     // Even one that found nothing may have found its key expired, which the stream must know.
     propagation::flush_unit(worker);
-    if let KeyFlow::Block(_) = flow {
+    if let KeyFlow::Block(block) = flow {
+        waiting.look_again_ms.store(block.look_again_ms.unwrap_or(NEVER), Ordering::Relaxed);
         return Served::No;
     }
     if ticket.claim() {
@@ -249,6 +267,31 @@ fn serve(worker: &mut Worker, locked: &mut Locked, ticket: &Arc<Ticket>, kind: O
         end(worker.server, waiting, &reply);
     }
     Served::Yes
+}
+
+/// Runs a blocked command again, because time has passed. False if that must be tried later: its shards are a busy script's, or
+/// clients are paused.
+pub fn look_again(worker: &mut Worker, ticket: &Arc<Ticket>) -> bool {
+    worker.refresh();
+    if worker.pause.mode != PauseMode::None {
+        return false;
+    }
+    let Some(waiting) = ticket.payload.downcast_ref::<Waiting>() else { return true };
+    let Some(mut locked) = worker.server.lock(ticket.shards) else { return false };
+    if worker.is_outdated() {
+        return false;
+    }
+    // Whatever becomes of it, it is not looked at for the same reason again.
+    waiting.look_again_ms.store(NEVER, Ordering::Relaxed);
+    serve(worker, &mut locked, ticket, Some(Kind::Stream));
+    serve_ready(worker, &mut locked);
+    drop(locked);
+    // The next command on this worker has not written it.
+    worker.appended = 0;
+    if !worker.overdue.is_empty() {
+        serve_overdue(worker);
+    }
+    true
 }
 
 /// Serves those whose shards the giver did not hold: it has let go of its own by now. Only commands whose keys nobody can foresee

@@ -52,6 +52,8 @@ pub struct Client {
     /// See `flag`.
     flags: AtomicU32,
     pub db: AtomicUsize,
+    /// The worker that serves it.
+    pub worker: AtomicUsize,
     pub resp: AtomicU32,
     pub last_interaction_ms: AtomicI64,
     /// Id in the command table, plus one; 0 = none yet.

@@ -150,6 +150,32 @@ pub fn run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Re
     reply.set_resp3(session.resp3);
     reply.set_limit(worker.reply_limit);
     run_replying(worker, session, args, known, reply);
+    finish(worker, session, start, reply);
+}
+
+/// The same for the stream of a primary, whose order must be kept: false if nothing was done, because a busy script keeps what the
+/// request needs. Whoever applies the stream has other things to do meanwhile.
+pub fn run_unless_busy(
+    worker: &mut Worker,
+    session: &mut Session,
+    args: Args<'_>,
+    known: Resolved,
+    reply: &mut Reply,
+) -> bool {
+    let start = reply.len();
+    while let Ran::Outdated = try_run(worker, session, args, known, reply) {
+        if worker.server.scripts.running.is_busy() {
+            return false;
+        }
+        worker.refresh();
+    }
+    finish(worker, session, start, reply);
+    true
+}
+
+/// What follows every request.
+#[inline]
+fn finish(worker: &mut Worker, session: &mut Session, start: usize, reply: &mut Reply) {
     if reply.is_cut_short() {
         reply.restart();
         worker.server.kill_for_output(&session.client, reply.len() as u64);
@@ -344,7 +370,8 @@ fn try_run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Re
             worker.note_state();
             if let Some(mut locked) = locked {
                 propagation::finish_unit(worker, &mut locked);
-            } else {
+            } else if !session.is_primary_link {
+                // What a primary's stream leaves here is appended by whoever applies it, under a lock.
                 propagation::flush_unit(worker);
             }
             show_to_monitors(worker, session, db, entry, args);
@@ -497,31 +524,46 @@ fn admit_in_special_state(worker: &Worker, session: &Session, entry: &Entry) -> 
     if worker.server.async_loading.load(Ordering::Relaxed) && flags.has(Flags::NO_ASYNC_LOADING) {
         return Err(error::LOADING);
     }
+    if session.in_script && worker.script.has_written() {
+        // It cannot be taken back any more, so it goes on.
+        return Ok(());
+    }
     if worker.server.save_status.is_alarmed() && (entry.writes || entry.spec.name == "ping") {
         check_saved(worker, session)?;
     }
-    if worker.config.min_replicas_to_write > 0 && !session.is_primary_link {
-        let mut queued = session.transaction.iter().flat_map(|transaction| &transaction.queue);
-        if entry.writes || (entry.full_name == "exec" && queued.any(|(entry, _)| entry.writes)) {
-            refuse_lonely_write(worker)?;
-        }
+    let writes =
+        |worker: &Worker| entry.writes || queue_has(session, entry, |entry, args| would_write(worker, entry, args));
+    if worker.config.min_replicas_to_write > 0 && !session.is_primary_link && writes(worker) {
+        refuse_lonely_write(worker)?;
     }
     Ok(())
 }
 
+/// Whether the command is EXEC and one of the queued commands is such a one.
+fn queue_has(session: &Session, entry: &Entry, wanted: impl Fn(&Entry, Args<'_>) -> bool) -> bool {
+    let mut queued = session.transaction.iter().flat_map(|transaction| &transaction.queue);
+    entry.full_name == "exec" && queued.any(|(entry, args)| wanted(entry, args.as_args()))
+}
+
+/// A queued command that writes, or a script whose flags say so.
+fn would_write(worker: &Worker, entry: &Entry, args: Args<'_>) -> bool {
+    let flags = || worker.server.scripts.flags_of(entry, args);
+    entry.writes
+        || (entry.spec.flags.has(Flags::MAY_REPLICATE)
+            && flags().is_some_and(|flags| !flags.is_legacy && !flags.no_writes))
+}
+
 /// What a client of a replica may run: no writes, and little while the data is out of date, unless the settings allow it.
 fn admit_on_replica(worker: &Worker, session: &Session, entry: &Entry) -> Result<(), CommandError> {
-    let is_exec = entry.full_name == "exec";
-    let queued_has = |wanted: fn(&Entry) -> bool| {
-        is_exec && session.transaction.iter().flat_map(|transaction| &transaction.queue).any(|(entry, _)| wanted(entry))
-    };
-    if worker.config.replica_read_only && (entry.writes || queued_has(|queued| queued.writes)) {
+    if worker.config.replica_read_only
+        && (entry.writes || queue_has(session, entry, |entry, args| would_write(worker, entry, args)))
+    {
         return Err(error::READ_ONLY_REPLICA);
     }
     let needs_fresh_data = |entry: &Entry| !entry.spec.flags.has(Flags::STALE);
     if !worker.config.replica_serve_stale_data
         && !worker.server.role.is_connected()
-        && (needs_fresh_data(entry) || queued_has(needs_fresh_data))
+        && (needs_fresh_data(entry) || queue_has(session, entry, |entry, _| needs_fresh_data(entry)))
     {
         return Err(error::PRIMARY_DOWN);
     }

@@ -20,6 +20,7 @@ use crate::base::number::parse_i64;
 use crate::commands::error::{self, CommandError};
 use crate::commands::flags::Flags;
 use crate::commands::spec::Group;
+use crate::engine::keyspace::{Locked, ShardSet};
 use crate::resp::Args;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -158,9 +159,9 @@ pub fn best(server: &Server) -> Option<Arc<Replica>> {
     online.filter(|replica| replica.announced.lock().port != 0).max_by_key(|replica| replica.ack())
 }
 
-/// This server follows the target from here on, and asks it to take over.
+/// This server follows the target from here on, and asks it to take over. While a script is busy, the next look does it.
 fn hand_over(server: &'static Server, (host, port): (String, u16)) {
-    let mut locked = server.keyspace.lock_all();
+    let Some(mut locked) = server.lock(ShardSet::ALL) else { return };
     {
         let mut failover = server.replicas.failover.lock();
         // Somebody else was faster, or it was aborted meanwhile.
@@ -204,7 +205,7 @@ fn clear(server: &Server) {
 }
 
 /// PSYNC … FAILOVER has come: the primary wants this replica to take over.
-pub fn take_over(ctx: &SessionContext<'_>, replid: &[u8]) -> Result<(), CommandError> {
+pub fn take_over(ctx: &SessionContext<'_>, all_shards: &mut Locked, replid: &[u8]) -> Result<(), CommandError> {
     let server = ctx.worker.server;
     tracing::warn!("Failover request received for replid {}.", String::from_utf8_lossy(replid));
     if !server.is_replica.load(Ordering::Acquire) {
@@ -213,7 +214,7 @@ pub fn take_over(ctx: &SessionContext<'_>, replid: &[u8]) -> Result<(), CommandE
     if !replid.eq_ignore_ascii_case(server.role.ids().replid.as_bytes()) {
         return Err(CommandError::fixed("ERR PSYNC FAILOVER replid must match my replid."));
     }
-    role_change::promote(server, &mut server.keyspace.lock_all());
+    role_change::promote(server, all_shards);
     let mut line = String::new();
     client_list::describe(&ctx.session.client, server.table, ctx.worker.now_ms, &mut line);
     tracing::info!("MASTER MODE enabled (failover request from '{line}')");

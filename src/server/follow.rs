@@ -5,10 +5,10 @@
 //!   bytes of one command ─► worker.stream ─► run ─┬─ under the locks of its keys: finish_unit appends them
 //!   MULTI … EXEC: kept until EXEC runs all ───────┘  with no lock (SELECT, PUBLISH, PING): appended behind it
 //! ```
-//! So whoever holds every shard (a snapshot's cut) finds the data and the journal's end at the same point.
+//! So whoever holds every shard (a snapshot's cut) finds the data and the journal's end at the same point. What a busy script keeps
+//! is not waited for: the stream stands still, and the link goes on living.
 
 use super::dispatch;
-use super::propagation;
 use super::session::Session;
 use super::worker::Worker;
 use crate::engine::keyspace::ShardSet;
@@ -21,13 +21,20 @@ use std::sync::atomic::Ordering;
 pub struct Follower {
     /// Bytes of the commands since MULTI.
     held: Vec<u8>,
+    /// Bytes of a command that has run without locks and is still to be appended.
+    overdue: Vec<u8>,
     /// The primary has asked how far this replica is.
     pub asked_for_ack: bool,
 }
 
-/// This server follows somebody else by now, or nobody: the rest of the batch must not run.
+/// Why the rest of a batch does not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RoleChanged;
+pub enum Stop {
+    /// This server follows somebody else by now, or nobody.
+    RoleChanged,
+    /// A busy script keeps what the command needs that begins here in the buffer: later.
+    Busy { at: usize },
+}
 
 impl Follower {
     /// Runs the commands of a batch, which begins at `start` of the buffer.
@@ -39,7 +46,7 @@ impl Follower {
         buffer: &[u8],
         start: usize,
         reply: &mut Reply,
-    ) -> Result<(), RoleChanged> {
+    ) -> Result<(), Stop> {
         worker.refresh();
         let mut resolved = std::mem::take(&mut worker.resolved);
         resolved.clear();
@@ -51,17 +58,22 @@ impl Follower {
         let mut from = start;
         let mut result = Ok(());
         for (index, known) in resolved.iter().enumerate() {
-            let bytes = &buffer[from..batch.end(index)];
-            from = batch.end(index);
-            result = self.command(worker, session, bytes, batch.args(index, buffer), *known, reply);
-            if result.is_err() {
+            if worker.role_epoch != worker.server.role.epoch() {
+                result = Err(Stop::RoleChanged);
                 break;
             }
+            let bytes = &buffer[from..batch.end(index)];
+            if !self.command(worker, session, bytes, batch.args(index, buffer), *known, reply) {
+                result = Err(Stop::Busy { at: from });
+                break;
+            }
+            from = batch.end(index);
         }
         worker.resolved = resolved;
         result
     }
 
+    /// Runs one command; false if a busy script does not let it, and nothing was done.
     fn command(
         &mut self,
         worker: &mut Worker,
@@ -70,52 +82,81 @@ impl Follower {
         args: Args<'_>,
         known: dispatch::Resolved,
         reply: &mut Reply,
-    ) -> Result<(), RoleChanged> {
-        if worker.role_epoch != worker.server.role.epoch() {
-            return Err(RoleChanged);
+    ) -> bool {
+        if !self.append_overdue(worker) {
+            return false;
         }
         let ends_transaction = args.is(0, "exec") || args.is(0, "discard");
         if args.is(0, "multi") || (session.transaction.is_some() && !ends_transaction) {
+            // Only queued: nothing is locked.
             self.held.extend_from_slice(bytes);
-        } else {
-            worker.stream.append(&mut self.held);
-            worker.stream.extend_from_slice(bytes);
+            dispatch::run(worker, session, args, known, reply);
+            note_failure(worker, args, reply);
+            return true;
         }
-        let is_for_replicas = ["replconf", "ping", "publish", "spublish"].iter().any(|name| args.is(0, name));
-        let stream = if is_for_replicas && session.transaction.is_none() {
-            // No change of the data: it is passed on, but does not go to the append-only file.
-            Some(std::mem::take(&mut worker.stream))
-        } else {
-            None
-        };
+        if ["replconf", "ping", "publish", "spublish"].iter().any(|name| args.is(0, name)) {
+            return self.message(worker, session, bytes, args, known, reply);
+        }
+        worker.stream.append(&mut self.held);
+        worker.stream.extend_from_slice(bytes);
+        if !dispatch::run_unless_busy(worker, session, args, known, reply) {
+            worker.stream.truncate(worker.stream.len() - bytes.len());
+            std::mem::swap(&mut self.held, &mut worker.stream);
+            return false;
+        }
+        worker.server.role.stream_db.store(session.db, Ordering::Release);
+        // Not empty: it ran without locks.
+        self.overdue.append(&mut worker.stream);
+        self.append_overdue(worker);
+        note_failure(worker, args, reply);
+        true
+    }
+
+    /// A command that is no change of the data: it is passed on, but does not go to the append-only file.
+    fn message(
+        &mut self,
+        worker: &mut Worker,
+        session: &mut Session,
+        bytes: &[u8],
+        args: Args<'_>,
+        known: dispatch::Resolved,
+        reply: &mut Reply,
+    ) -> bool {
+        let Some(held) = worker.server.lock(ShardSet::one(0)) else { return false };
+        if worker.role_epoch == worker.server.role.epoch() {
+            worker.server.journal.append_for_replicas(bytes);
+        }
+        drop(held);
         if args.is(0, "replconf") {
             // The only word of a primary to its replicas alone.
             self.asked_for_ack |= args.is(1, "getack");
         } else {
             dispatch::run(worker, session, args, known, reply);
+            note_failure(worker, args, reply);
         }
-        if let Some(bytes) = stream {
-            let _held = worker.server.keyspace.lock(ShardSet::one(0));
-            if worker.role_epoch == worker.server.role.epoch() {
-                worker.server.journal.append_for_replicas(&bytes);
-            }
-        }
-        worker.server.role.stream_db.store(session.db, Ordering::Release);
-        if !worker.stream.is_empty() {
-            // It ran without locks. A role changes under all of them, so one is enough to be sure of it.
-            let _held = worker.server.keyspace.lock(ShardSet::one(0));
-            if worker.role_epoch == worker.server.role.epoch() {
-                propagation::flush_unit(worker);
-            }
-            worker.stream.clear();
-        }
-        let failed = reply.as_bytes().first() == Some(&b'-');
-        if failed {
-            complain(worker, args, reply);
-        }
-        reply.truncate(0);
-        Ok(())
+        true
     }
+
+    /// Appends what ran without locks. A role changes under all of them, so one is enough to be sure of it.
+    fn append_overdue(&mut self, worker: &mut Worker) -> bool {
+        if self.overdue.is_empty() {
+            return true;
+        }
+        let Some(_held) = worker.server.lock(ShardSet::one(0)) else { return false };
+        if worker.role_epoch == worker.server.role.epoch() {
+            worker.server.journal.append_raw(&self.overdue);
+        }
+        self.overdue.clear();
+        true
+    }
+}
+
+/// Looks at the reply, which nobody gets.
+fn note_failure(worker: &Worker, args: Args<'_>, reply: &mut Reply) {
+    if reply.as_bytes().first() == Some(&b'-') {
+        complain(worker, args, reply);
+    }
+    reply.truncate(0);
 }
 
 /// A command that the primary could run fails here: the data sets differ.

@@ -45,6 +45,7 @@ pub mod stats;
 pub mod table;
 pub mod tracking;
 pub mod worker;
+pub mod workers;
 
 pub use session::{Session, SessionCommand, SessionContext, SessionFlow};
 pub use state::Server;

@@ -255,6 +255,18 @@ pub fn run_queued(
         super::dispatch::reject(worker, entry, &error, reply);
         return SessionFlow::Done;
     }
+    run_admitted(worker, session, locked, entry, args, reply)
+}
+
+/// The same for a command that nothing refuses.
+pub fn run_admitted(
+    worker: &mut Worker,
+    session: &mut Session,
+    locked: &mut Locked,
+    entry: &'static Entry,
+    args: Args<'_>,
+    reply: &mut Reply,
+) -> SessionFlow {
     match entry.handler {
         Handler::Key(handler) => {
             let caller = Caller { deny_blocking: true, ..Caller::of(session) };

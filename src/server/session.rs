@@ -28,6 +28,15 @@ pub enum ReplyMode {
     Skip,
 }
 
+/// SCRIPT DEBUG: the next EVAL of this session is debugged.
+#[derive(Default)]
+pub struct ScriptDebug {
+    /// What it writes stays (SYNC).
+    pub keeps_writes: bool,
+    /// Lines that the debugger has not sent yet.
+    pub log: Vec<Vec<u8>>,
+}
+
 pub struct Session {
     pub client: Arc<Client>,
     pub db: usize,
@@ -56,6 +65,7 @@ pub struct Session {
     /// A script runs on behalf of this session; it has read keys that are to be remembered for client-side caching.
     pub in_script: bool,
     pub script_has_read: bool,
+    pub script_debug: Option<Box<ScriptDebug>>,
     /// A command that waits for the end of CLIENT PAUSE.
     pub postponed: Option<OwnedArgs>,
     /// What the other end has said of itself with REPLCONF: it is, or is about to become, a replica.
@@ -95,6 +105,7 @@ impl Session {
             in_exec: false,
             in_script: false,
             script_has_read: false,
+            script_debug: None,
             postponed: None,
             replica: None,
             write_offset: 0,

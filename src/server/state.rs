@@ -24,6 +24,7 @@ use super::slowlog::SlowLog;
 use super::stats::{ServerStats, WorkerStats};
 use super::table::CommandTable;
 use super::tracking::Tracking;
+use super::workers::Workers;
 use crate::commands::effects::Observers;
 use crate::engine::keyspace::{Keyspace, Locked, ShardSet};
 use parking_lot::{Mutex, RwLock};
@@ -56,6 +57,7 @@ pub struct Server {
     pub expire_cycle: ExpireCycle,
     pub eviction: Eviction,
     pub save_status: SaveStatus,
+    pub workers: Workers,
     /// One set of counters per worker, and one for background work.
     worker_stats: RwLock<Vec<Arc<WorkerStats>>>,
     /// Clients that use client-side caching.
@@ -126,6 +128,7 @@ impl Server {
     ) -> &'static Self {
         let databases = config.current().databases;
         let primary = config.current().replicaof.clone();
+        let workers = Workers::new(config.current().io_threads);
         let acl = Acl::new(table, &config.current());
         Box::leak(Box::new(Server {
             config,
@@ -150,6 +153,7 @@ impl Server {
             expire_cycle: ExpireCycle::default(),
             eviction: Eviction::default(),
             save_status: SaveStatus::default(),
+            workers,
             worker_stats: RwLock::default(),
             tracking_clients: AtomicUsize::new(0),
             settings_generation: AtomicU64::new(0),

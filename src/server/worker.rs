@@ -199,6 +199,7 @@ impl Worker {
             lazy_server_del: config.lazyfree_lazy_server_del,
             lazy_expire: config.lazyfree_lazy_expire,
             lazy_user_flush: config.lazyfree_lazy_user_flush,
+            rdb_compression: config.rdbcompression,
             skip_checksum: self.server.save_status.skip_checksum.load(Ordering::Acquire),
             notify: config.notify_keyspace_events,
         };

@@ -7,10 +7,12 @@
 pub mod cli;
 pub mod client;
 pub mod dataset;
+pub mod fuzz;
 pub mod proxy;
 pub mod replication;
 pub mod script;
 pub mod server;
+pub mod stream_model;
 
 pub use client::{Client, Reply};
 pub use proxy::Proxy;

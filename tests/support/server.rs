@@ -8,7 +8,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -44,9 +44,27 @@ pub fn is_stock() -> bool {
     binary().file_name().is_some_and(|name| name == "redis-server")
 }
 
-/// A port that nobody listens on now. Another process may take it before the server does; `start` tries again then.
+/// Below the ports that the system gives to outgoing connections.
+const PORTS: std::ops::Range<u16> = 22_000..32_000;
+
+/// A port that nobody listens on now, and that belongs to this process until it ends: tests run at the same time, and a server that is
+/// killed and started again must find its port free, not the clients of another test at it.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let claims = std::env::temp_dir().join("rsredis-test-ports");
+    std::fs::create_dir_all(&claims).expect("a directory");
+    let first = (std::process::id() as u16).wrapping_mul(37) % PORTS.len() as u16;
+    loop {
+        let offset = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(usize::from(offset) < PORTS.len(), "no port is free");
+        let port = PORTS.start + (first + offset) % PORTS.len() as u16;
+        let claim = std::fs::File::create(claims.join(port.to_string())).expect("a file");
+        if claim.try_lock().is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            // Held to the end of the process.
+            std::mem::forget(claim);
+            return port;
+        }
+    }
 }
 
 impl Server {

@@ -55,13 +55,15 @@ impl Version1 {
         if is_signed { Ok(()) } else { fail(CertificateError::UnknownIssuer) }
     }
 
-    /// The peer has the key of its certificate.
+    /// The peer has the key of its certificate, in whichever version of TLS; `otherwise` tells for certificates that are not of version 1.
     fn check_signature(
         &self,
         message: &[u8],
-        leaf: &X509Certificate<'_>,
+        cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
+        otherwise: impl FnOnce() -> Result<HandshakeSignatureValid, Error>,
     ) -> Result<HandshakeSignatureValid, Error> {
+        let Some(leaf) = version_1(cert) else { return otherwise() };
         let key = &leaf.public_key().subject_public_key.data;
         let is_good = self
             .algorithms
@@ -133,10 +135,8 @@ impl ServerCertVerifier for Servers {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match version_1(cert) {
-            Some(leaf) => self.version_1.check_signature(message, &leaf, signed),
-            None => self.chain()?.verify_tls12_signature(message, cert, signed),
-        }
+        self.version_1
+            .check_signature(message, cert, signed, || self.chain()?.verify_tls12_signature(message, cert, signed))
     }
 
     fn verify_tls13_signature(
@@ -145,10 +145,8 @@ impl ServerCertVerifier for Servers {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match version_1(cert) {
-            Some(leaf) => self.version_1.check_signature(message, &leaf, signed),
-            None => self.chain()?.verify_tls13_signature(message, cert, signed),
-        }
+        self.version_1
+            .check_signature(message, cert, signed, || self.chain()?.verify_tls13_signature(message, cert, signed))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -199,10 +197,8 @@ impl ClientCertVerifier for Clients {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match version_1(cert) {
-            Some(leaf) => self.version_1.check_signature(message, &leaf, signed),
-            None => self.chain.verify_tls12_signature(message, cert, signed),
-        }
+        self.version_1
+            .check_signature(message, cert, signed, || self.chain.verify_tls12_signature(message, cert, signed))
     }
 
     fn verify_tls13_signature(
@@ -211,10 +207,8 @@ impl ClientCertVerifier for Clients {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match version_1(cert) {
-            Some(leaf) => self.version_1.check_signature(message, &leaf, signed),
-            None => self.chain.verify_tls13_signature(message, cert, signed),
-        }
+        self.version_1
+            .check_signature(message, cert, signed, || self.chain.verify_tls13_signature(message, cert, signed))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -8,6 +8,7 @@ pub mod zset;
 
 use super::encode;
 use super::format::kind;
+use crate::engine::keyspace::snapshot::Place;
 use crate::engine::value::{StringRef, ValueRef};
 
 /// The type byte under which a value is written.
@@ -51,8 +52,7 @@ pub fn is_long(value: &ValueRef<'_>) -> bool {
         ValueRef::Set(value) => value.len() >= LONG && set::kind_of(value) == kind::SET,
         ValueRef::ZSet(value) => value.len() >= LONG && value.as_pack().is_none(),
         ValueRef::Hash(value) => value.len() >= LONG && hash::is_table(value),
-        // Its nodes are copied as they are, a hundred entries at a time, and its parts depend on each other.
-        ValueRef::Stream(_) => false,
+        ValueRef::Stream(value) => stream::is_long(value, LONG),
     }
 }
 
@@ -65,28 +65,27 @@ pub fn begin(out: &mut Vec<u8>, value: &ValueRef<'_>) {
         ValueRef::Set(value) => encode::length(out, value.len() as u64),
         ValueRef::ZSet(value) => encode::length(out, value.len() as u64),
         ValueRef::Hash(value) => hash::begin(out, value),
-        ValueRef::Stream(_) => {}
+        ValueRef::Stream(value) => stream::begin(out, value),
     }
 }
 
-/// The elements of a long value from a place on (0 is the first); where the next slice begins, nothing at the end.
-pub fn slice(out: &mut Vec<u8>, value: &ValueRef<'_>, from: u64, compress: bool) -> Option<u64> {
-    match value {
+/// The elements of a long value from a place on; where the next slice begins, nothing at the end.
+pub fn slice(out: &mut Vec<u8>, value: &ValueRef<'_>, from: Place, compress: bool) -> Option<Place> {
+    let at = from.at as u64;
+    let next = match value {
         ValueRef::String(StringRef::Int(_)) => None,
         ValueRef::String(StringRef::Bytes(text)) => {
-            let rest = text.get(from as usize..)?;
+            let rest = text.get(at as usize..)?;
             out.extend_from_slice(&rest[..rest.len().min(SLICE_BYTES)]);
-            (rest.len() > SLICE_BYTES).then_some(from + SLICE_BYTES as u64)
+            (rest.len() > SLICE_BYTES).then_some(at + SLICE_BYTES as u64)
         }
-        ValueRef::List(value) => list::slice(out, value, from, compress),
-        ValueRef::Set(value) => set::slice(out, value, from, compress),
-        ValueRef::ZSet(value) => zset::slice(out, value, from, compress),
-        ValueRef::Hash(value) => hash::slice(out, value, from, compress),
-        ValueRef::Stream(value) => {
-            stream::put(out, value, compress);
-            None
-        }
-    }
+        ValueRef::List(value) => list::slice(out, value, at, compress),
+        ValueRef::Set(value) => set::slice(out, value, at, compress),
+        ValueRef::ZSet(value) => zset::slice(out, value, at, compress),
+        ValueRef::Hash(value) => hash::slice(out, value, at, compress),
+        ValueRef::Stream(value) => return stream::slice(out, value, from, compress),
+    };
+    next.map(Place::at)
 }
 
 /// A listpack without entries: a collection that should not have been written.

@@ -67,8 +67,11 @@ fn psync(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, Co
         return Ok(SessionFlow::Done);
     }
     let offset = parse_i64(&args[2]);
+    // The history changes under all locks: not between the look at it and the answer. Nor does anybody come back in the middle of
+    // the transaction that has sent it away.
+    let Some(mut locked) = ctx.worker.server.lock(ShardSet::ALL) else { return Ok(SessionFlow::Again) };
     if args.is(3, "failover") {
-        failover::take_over(ctx, &args[1])?;
+        failover::take_over(ctx, &mut locked, &args[1])?;
     }
     let replica = admit(ctx)?;
     let replid = String::from_utf8_lossy(&args[1]).into_owned();
@@ -77,14 +80,11 @@ fn psync(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, Co
         return Err(error::NOT_AN_INTEGER);
     };
     let server = ctx.worker.server;
-    {
-        // The history changes under all locks: not between the look at it and the answer.
-        let _locked = server.keyspace.lock(ShardSet::one(0));
-        if psync::try_continue(server, &replica, Request { replid: &replid, offset }, ctx.worker.now_ms) {
-            server.replicas.sync_partial_ok.fetch_add(1, Ordering::Relaxed);
-            return Ok(SessionFlow::Done);
-        }
+    if psync::try_continue(server, &replica, Request { replid: &replid, offset }, ctx.worker.now_ms) {
+        server.replicas.sync_partial_ok.fetch_add(1, Ordering::Relaxed);
+        return Ok(SessionFlow::Done);
     }
+    drop(locked);
     if !replid.starts_with('?') {
         server.replicas.sync_partial_err.fetch_add(1, Ordering::Relaxed);
     }

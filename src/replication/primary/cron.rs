@@ -49,18 +49,20 @@ fn ping(worker: &Worker) {
     if now_ms - LAST_MS.load(Ordering::Relaxed) < period_ms || server.replicas.is_empty() {
         return;
     }
-    LAST_MS.store(now_ms, Ordering::Relaxed);
-    if server.replicas.failover_stage() == FailoverStage::None && !server.intents.is_shutting_down() {
-        append(server, PING);
+    let is_due = server.replicas.failover_stage() == FailoverStage::None && !server.intents.is_shutting_down();
+    if !is_due || append(server, PING) {
+        LAST_MS.store(now_ms, Ordering::Relaxed);
     }
 }
 
-/// Into the stream, unless it is not ours: the role changes under all locks.
-fn append(server: &Server, bytes: &[u8]) {
-    let _locked = server.keyspace.lock(ShardSet::one(0));
+/// Into the stream, unless it is not ours: the role changes under all locks. False if a busy script keeps them; this thread accepts
+/// clients and must not wait for it.
+fn append(server: &Server, bytes: &[u8]) -> bool {
+    let Some(_locked) = server.lock(ShardSet::one(0)) else { return false };
     if !server.is_replica.load(Ordering::Acquire) && server.journal.backlog().is_some() {
         server.journal.append_for_replicas(bytes);
     }
+    true
 }
 
 /// Has replicas say how far they are, unless they were asked since that offset.
@@ -68,8 +70,10 @@ pub fn ask_for_acks(server: &Server, offset: u64) {
     if server.replicas.asked_at.load(Ordering::Acquire) > offset {
         return;
     }
-    append(server, GETACK);
-    server.replicas.asked_at.store(server.journal.end(), Ordering::Release);
+    // Otherwise they say so within a second all the same.
+    if append(server, GETACK) {
+        server.replicas.asked_at.store(server.journal.end(), Ordering::Release);
+    }
 }
 
 /// What a link was doing when its replica fell silent for too long.
@@ -109,7 +113,7 @@ fn end_unused_backlog(worker: &Worker) {
     if server.is_replica.load(Ordering::Acquire) || server.journal.backlog().is_none() {
         return;
     }
-    let _locked = server.keyspace.lock_all();
+    let Some(_locked) = server.lock(ShardSet::ALL) else { return };
     // The stream may stop here, so whoever comes back must not continue.
     if server.replicas.is_empty() && !server.is_replica.load(Ordering::Acquire) {
         server.role.change_ids(|ids| ids.renew());

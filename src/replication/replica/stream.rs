@@ -8,7 +8,7 @@ use crate::net::stream::Stream;
 use crate::resp::{Batch, Limits, Reply, RequestParser};
 use crate::server::clients::{Client, flag};
 use crate::server::dispatch::{self, BATCH_MAX};
-use crate::server::follow::{Follower, RoleChanged};
+use crate::server::follow::{Follower, Stop};
 use crate::server::pause::PauseMode;
 use crate::server::{Server, Session};
 use std::future::poll_fn;
@@ -18,6 +18,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 const ACK_PERIOD_MS: i64 = 1000;
+/// While a busy script keeps the stream from being applied: how often that is tried again, and how much of it is received ahead.
+const RETRY: Duration = Duration::from_millis(20);
+const AHEAD_MAX: usize = 64 << 20;
 
 /// Why the stream ended.
 enum End {
@@ -77,9 +80,10 @@ impl Replica {
         let mut ack_due_ms = 0;
         let mut tick = tokio::time::interval(Duration::from_millis(100));
         loop {
-            if let Err(end) = self.apply(wire, session, &mut follower, &mut parser, &mut batch, &mut reply) {
-                return end;
-            }
+            let stands_still = match self.apply(wire, session, &mut follower, &mut parser, &mut batch, &mut reply) {
+                Ok(applied) => !applied,
+                Err(end) => return end,
+            };
             let now_ms = clock::unix_ms();
             if std::mem::take(&mut follower.asked_for_ack) || now_ms >= ack_due_ms {
                 if let Err(error) = self.acknowledge(wire).await {
@@ -94,14 +98,15 @@ impl Replica {
             });
             tokio::select! {
                 () = killed => return End::Lost,
-                read = wire.read_some() => {
+                read = wire.read_some(), if !stands_still || wire.rest().len() < AHEAD_MAX => {
                     if read.is_err() {
                         return End::Lost;
                     }
                 }
+                () = tokio::time::sleep(RETRY), if stands_still => {}
                 _ = tick.tick() => {
                     let silent = clock::unix_ms() - self.server.role.last_io_ms.load(Ordering::Relaxed);
-                    if silent > patience(self.server).as_millis() as i64 {
+                    if wire.rest().len() < AHEAD_MAX && silent > patience(self.server).as_millis() as i64 {
                         tracing::warn!("MASTER timeout: no data nor PING received...");
                         return End::Lost;
                     }
@@ -110,7 +115,7 @@ impl Replica {
         }
     }
 
-    /// Runs every whole command that was received, unless clients are paused.
+    /// Runs every whole command that was received, unless clients are paused; false if a busy script does not let it.
     fn apply(
         &mut self,
         wire: &mut Wire,
@@ -119,7 +124,7 @@ impl Replica {
         parser: &mut RequestParser,
         batch: &mut Batch,
         reply: &mut Reply,
-    ) -> Result<(), End> {
+    ) -> Result<bool, End> {
         let limits = Limits { bulk_len_max: usize::MAX >> 1, authenticated: true };
         let received = self.server.journal.end() + wire.rest().len() as u64;
         self.server.role.read_offset.store(received, Ordering::Relaxed);
@@ -128,7 +133,7 @@ impl Replica {
             self.worker.refresh();
             if self.worker.pause.mode != PauseMode::None {
                 // The stream is a client, too: its commands wait where they are, and are acknowledged when they have run.
-                return Ok(());
+                return Ok(false);
             }
             batch.clear();
             let start = wire.start;
@@ -138,12 +143,19 @@ impl Replica {
                 End::Nonsense
             })?;
             if batch.is_empty() {
-                return Ok(());
+                return Ok(true);
             }
-            follower
-                .apply(&mut self.worker, session, batch, &wire.input, start, reply)
-                .map_err(|RoleChanged| End::RoleChanged)?;
+            let applied = follower.apply(&mut self.worker, session, batch, &wire.input, start, reply);
             session.client.last_interaction_ms.store(self.worker.now_ms, Ordering::Relaxed);
+            match applied {
+                Ok(()) => {}
+                Err(Stop::RoleChanged) => return Err(End::RoleChanged),
+                Err(Stop::Busy { at }) => {
+                    parser.reset();
+                    wire.start = at;
+                    return Ok(false);
+                }
+            }
         }
     }
 

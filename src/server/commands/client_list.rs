@@ -59,7 +59,8 @@ fn answer(ctx: &mut SessionContext<'_>, clients: &[Arc<Client>]) {
     ctx.reply.verbatim("txt", text.as_bytes());
 }
 
-/// The fields in the order of Redis 7.4, which tools parse by name.
+/// The fields in the order of Redis 7.4, which tools parse by name, and at the end `io-thread` of Redis 8: the worker that serves
+/// the client.
 pub fn describe(client: &Client, table: &CommandTable, now_ms: i64, text: &mut String) {
     let load = |figure: &std::sync::atomic::AtomicUsize| figure.load(Ordering::Relaxed);
     let texts = client.texts.lock().clone();
@@ -75,7 +76,7 @@ pub fn describe(client: &Client, table: &CommandTable, now_ms: i64, text: &mut S
         text,
         "id={} addr={} laddr={} fd={} name={} age={} idle={idle} flags={} db={} sub={} psub={} ssub={} multi={} watch={} \
          qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} oll={} omem={} tot-mem={} events={} \
-         cmd={command} user={} redir={} resp={} lib-name={} lib-ver={}",
+         cmd={command} user={} redir={} resp={} lib-name={} lib-ver={} io-thread={}",
         client.id,
         client.addr,
         client.laddr,
@@ -105,6 +106,7 @@ pub fn describe(client: &Client, table: &CommandTable, now_ms: i64, text: &mut S
         client.resp.load(Ordering::Relaxed),
         texts.lib_name,
         texts.lib_ver,
+        load(&client.worker),
     );
 }
 

@@ -34,7 +34,7 @@ pub const FIELDS: &[Field] = &[
     Field::new("config_file", |view| {
         view.server.config_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default().into()
     }),
-    Field::new("io_threads_active", |view| (view.config.io_threads > 1).into()),
+    Field::new("io_threads_active", |view| (view.server.workers.active() > 1).into()),
     Field::new("io_threads", |view| view.config.io_threads.into()),
     Field::new("shutdown_in_milliseconds", |view| {
         let until = view.server.intents.shutdown_deadline_ms().filter(|until| *until > 0);

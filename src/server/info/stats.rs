@@ -84,4 +84,7 @@ pub const FIELDS: &[Field] = &[
 ];
 
 /// What only INFO debug shows.
-pub const DEBUG_FIELDS: &[Field] = &[Field::new("workers", |view| view.config.io_threads.into())];
+pub const DEBUG_FIELDS: &[Field] = &[
+    Field::new("workers", |view| view.config.io_threads.into()),
+    Field::new("workers_active", |view| view.server.workers.active().into()),
+];

@@ -57,6 +57,13 @@ pub const SUBCOMMANDS: &[DebugCommand] = &[
         "Like CONFIG REWRITE, but every directive goes into the file.",
         rewrite_all,
     ),
+    DebugCommand::new(
+        "ACTIVE-WORKERS",
+        (1, 1),
+        "<count>",
+        "Lets so many workers have connections; 0 for as many as the load demands.",
+        active_workers,
+    ),
 ];
 
 fn mallctl(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, CommandError> {
@@ -123,4 +130,11 @@ fn replybuffer(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFl
 
 fn rewrite_all(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, CommandError> {
     config::rewrite_file(ctx, true)
+}
+
+fn active_workers(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, CommandError> {
+    let count = args::integer(&args[2])?;
+    ctx.worker.server.workers.pin(count.max(0) as usize);
+    ctx.reply.ok();
+    Ok(SessionFlow::Done)
 }

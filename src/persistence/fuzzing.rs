@@ -111,19 +111,19 @@ pub fn acl(rules: &[u8]) {
             lines.into_iter().find_map(|line| line.strip_prefix([name, b" "].concat().as_slice()).map(<[u8]>::to_vec));
         found.unwrap_or_default()
     };
-    let described = line(b"fuzz");
-    assert!(!described.is_empty());
-    let words: Vec<&[u8]> = described.split(|byte| *byte == b' ').collect();
-    let again = server.set_user(b"again", &words, 0);
-    assert!(again.is_ok(), "{}: {:?}", String::from_utf8_lossy(&described), again.err());
-    assert_eq!(String::from_utf8_lossy(&line(b"again")), String::from_utf8_lossy(&described));
-}
-
-/// A manifest: what is accepted is read back the same.
-pub fn manifest(bytes: &[u8]) {
-    if let Ok(manifest) = Manifest::parse(&String::from_utf8_lossy(bytes)) {
-        let again = Manifest::parse(&manifest.text());
-        assert!(again.is_ok_and(|again| again.text() == manifest.text()) || manifest.text().is_empty());
+    // The first description may still hold what the next leaves out: a pattern beside `%RW~*`, which reads back as every key.
+    let mut described = line(b"fuzz");
+    for is_settled in [false, true] {
+        server.delete_users([b"again".as_slice()].into_iter(), 0);
+        let words: Vec<&[u8]> = described.split(|byte| *byte == b' ').collect();
+        let again = server.set_user(b"again", &words, 0);
+        assert!(again.is_ok(), "{}: {:?}", String::from_utf8_lossy(&described), again.err());
+        let next = line(b"again");
+        assert!(!next.is_empty());
+        if is_settled {
+            assert_eq!(String::from_utf8_lossy(&next), String::from_utf8_lossy(&described));
+        }
+        described = next;
     }
 }
 

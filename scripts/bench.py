@@ -2,10 +2,11 @@
 """Measures rsredis and the installed redis-server side by side, interleaved, and prints Markdown tables with ratios.
 
 usage: bench.py --server BINARY --loadgen BINARY [--full] [--only hot,mix,mem,snap,aof,persistence,repl,bench] [--rounds N]
-                [--seconds S] [--other NAME=BINARY]…
+                [--seconds S] [--keys N] [--out DIRECTORY] [--other NAME=BINARY]…
 
 CPU us/op is user and system time of the server process per operation: client and servers share the machine, so that
 figure and the ratios carry over to another machine, throughput does not. Medians over the rounds.
+--full measures everything and writes benches/numbers.md with a plot for each table beside it.
 """
 import argparse
 import json
@@ -19,6 +20,8 @@ import sys
 import tempfile
 import threading
 import time
+
+from bench_plot import svg
 
 HOT = [("GET", "get", 1), ("SET", "set", 1), ("GET", "get", 16), ("SET", "set", 16), ("GET", "get", 100), ("SET", "set", 100)]
 MIX = [("INCR", "incr", 16), ("LPUSH + RPOP, one list", "lpush,rpop", 16), ("LRANGE 100", "lrange100", 4),
@@ -98,7 +101,8 @@ class Server:
 
 class Bench:
     def __init__(self, options):
-        self.options = options
+        self.options, self.keys = options, options.keys
+        self.tables, self.costlier = [], []
         self.binaries = {"redis-server": shutil.which("redis-server") or sys.exit("bench: no redis-server"),
                          "rsredis": os.path.abspath(options.server)}
         for other in options.other:
@@ -114,14 +118,32 @@ class Bench:
         return [Server(name, binary, *args) for name, binary in self.binaries.items()]
 
     def table(self, title, head, rows):
-        """rows: (label, {name: number or None}); the ratio is rsredis to redis-server, smaller is better."""
+        """rows: (label, {name: number or None}); the ratio is rsredis to redis-server, smaller is better unless the title says so."""
         names = list(self.binaries)
-        print(f"\n## {title}\n\n| {head} | {' | '.join(names)} | ratio |\n|---|{'---|' * (len(names) + 1)}")
+        lines = [f"\n## {title}\n", f"| {head} | {' | '.join(names)} | ratio |", f"|---|{'---|' * (len(names) + 1)}"]
         for label, numbers in rows:
             cells = ["–" if numbers.get(n) is None else f"{numbers[n]:.4g}" for n in names]
             ours, theirs = numbers.get("rsredis"), numbers.get("redis-server")
             ratio = f"{ours / theirs:.2f}" if ours is not None and theirs else "–"
-            print(f"| {label} | {' | '.join(cells)} | {ratio} |", flush=True)
+            lines.append(f"| {label} | {' | '.join(cells)} | {ratio} |")
+            if "CPU us" in title and ours is not None and theirs and ours > theirs:
+                self.costlier.append(label)
+        print("\n".join(lines), flush=True)
+        self.tables.append((title, rows, lines))
+
+    def write(self, head):
+        """The tables as they were printed, each with its plot."""
+        os.makedirs(self.options.out, exist_ok=True)
+        text = [head]
+        for title, rows, lines in self.tables:
+            picture = "numbers-" + re.sub(r"[^a-z]+", "-", re.split(r":|, ", title)[0].lower()).strip("-") + ".svg"
+            with open(os.path.join(self.options.out, picture), "w") as f:
+                f.write(svg(title, list(self.binaries), rows))
+            text += [*lines, f"\n![{title}]({picture})"]
+        if self.costlier:
+            text.append("\nCostlier than redis-server: " + ", ".join(self.costlier) + ".")
+        with open(os.path.join(self.options.out, "numbers.md"), "w") as f:
+            f.write("\n".join(text) + "\n")
 
     def interleaved(self, servers, cases, words):
         """Median CPU per operation of every case on every server; a case a server cannot do is None."""
@@ -144,15 +166,15 @@ class Bench:
         servers = self.servers()
         try:
             empty = {s.name: self.load(s, "--load", "string", "--keys", 0)["rss_kb"] for s in servers}
-            full = {s.name: self.load(s, "--load", "string", "--keys", 1_000_000)["rss_kb"] for s in servers}
-            found = self.interleaved(servers, HOT, [])
+            full = {s.name: self.load(s, "--load", "string", "--keys", self.keys)["rss_kb"] for s in servers}
+            found = self.interleaved(servers, HOT, ["--keys", self.keys])
             rows = [(f"{label} P{p}", {n: self.median(r, "cpu_us_op") for n, r in by.items()}) for (label, p), by in found.items()]
-            self.table("Hot path: 1 M keys of 16 B + 64 B, 50 connections, server CPU us/op", "", rows)
+            self.table(f"Hot path: {self.keys:,} keys of 16 B + 64 B, 50 connections, server CPU us/op", "", rows)
             rows = [(f"{label} P{p}", {n: self.median(r, "ops_s") for n, r in by.items()}) for (label, p), by in found.items()]
-            self.table("The same, operations per second (here a larger ratio is better)", "", rows)
-            self.table("Memory of 1 M keys, MB of RSS above the empty server", "",
+            self.table("Throughput of the hot path: operations per second (a larger ratio is better)", "", rows)
+            self.table(f"Memory of {self.keys:,} keys, MB of RSS above the empty server", "",
                        [("16 B + 64 B", {n: (full[n] - empty[n]) / 1024 for n in full})])
-            one = {s.name: self.load(s, "--mix", "get", "--pipeline", 1, "--conns", 1, "--seconds", self.options.seconds) for s in servers}
+            one = {s.name: self.load(s, "--mix", "get", "--keys", self.keys, "--pipeline", 1, "--conns", 1, "--seconds", self.options.seconds) for s in servers}
             self.table("One connection", "", [("GET p50, us", {n: r and r["p50_us"] for n, r in one.items()}),
                                               ("GET p99, us", {n: r and r["p99_us"] for n, r in one.items()})])
         finally:
@@ -177,18 +199,18 @@ class Bench:
             numbers = {}
             for name, binary in self.binaries.items():
                 server = Server(name, binary)
-                got = self.load(server, "--load", kind, "--keys", 1_000_000)
+                got = self.load(server, "--load", kind, "--keys", self.keys)
                 numbers[name] = got["bytes_per_item"] if got and not got["errors"] else None
                 server.stop()
             rows.append((f"{label} (raw {raw})", numbers))
-        self.table("Memory, bytes of RSS per item, 1 M items", "", rows)
+        self.table(f"Memory, bytes of RSS per item, {self.keys:,} items", "", rows)
 
     def snap(self):
-        numbers = {}
+        numbers, keys = {}, 2 * self.keys
         for name, binary in self.binaries.items():
             server = Server(name, binary)
-            self.load(server, "--load", "string", "--keys", 2_000_000)
-            writes = ["--mix", "set", "--pipeline", 1, "--conns", 20, "--keys", 2_000_000]
+            self.load(server, "--load", "string", "--keys", keys)
+            writes = ["--mix", "set", "--pipeline", 1, "--conns", 20, "--keys", keys]
             idle = self.load(server, *writes, "--seconds", 4)
             before, peak, during = server.pss_kb(), [0], []
             worker = threading.Thread(target=lambda: during.append(self.load(server, *writes, "--seconds", 4)))
@@ -204,11 +226,11 @@ class Bench:
             saved = server.info("rdb_last_bgsave_status") == "ok" and server.info("rdb_changes_since_last_save") != ""
             server.stop(keep=True)
             server.start()
-            loaded = server.started_in if server.call("DBSIZE") == b":2000000" else None
-            numbers[name] = {"BGSAVE of 2 M keys under writes, s": took if saved else None,
+            loaded = server.started_in if server.call("DBSIZE") == b":%d" % keys else None
+            numbers[name] = {f"BGSAVE of {keys:,} keys under writes, s": took if saved else None,
                              "extra memory during it, %": 100 * max(0, peak[0] - before) / before if saved else None,
                              "p99.9 during / idle": during[0]["p999_us"] / idle["p999_us"] if saved and during[0] else None,
-                             "load 2 M keys at start, s": loaded}
+                             f"load {keys:,} keys at start, s": loaded}
             server.stop()
         self.by_line("Snapshots", numbers)
 
@@ -234,7 +256,7 @@ class Bench:
         numbers = {}
         for name, binary in self.binaries.items():
             primary, replica = Server(name, binary), Server(name, binary)
-            self.load(primary, "--load", "string", "--keys", 1_000_000, "--size", 100)
+            self.load(primary, "--load", "string", "--keys", self.keys, "--size", 100)
             begun = time.time()
             answer = replica.call("REPLICAOF", "127.0.0.1", str(primary.port))
             done = False
@@ -243,7 +265,7 @@ class Bench:
                 done = replica.info("master_link_status") == "up"
             took = time.time() - begun
             got = self.load(primary, "--mix", "set", "--pipeline", 16, "--seconds", self.options.seconds) if done else None
-            numbers[name] = {"full sync of 1 M keys of 100 B, s": took if done else None,
+            numbers[name] = {f"full sync of {self.keys:,} keys of 100 B, s": took if done else None,
                              "SET P16 with a replica, primary's CPU us/op": got and got["cpu_us_op"]}
             replica.stop()
             primary.stop()
@@ -273,21 +295,41 @@ class Bench:
                 server.stop()
 
 
+def machine():
+    """What it was measured on, in words."""
+    model = re.search(r"(?m)^model name\s*: (.*)$", open("/proc/cpuinfo").read())
+    return f"{os.cpu_count()} cores of {model[1] if model else os.uname().machine}, Linux {os.uname().release}"
+
+
+def version(binary):
+    said = subprocess.run([binary, "--version"], capture_output=True, text=True).stdout
+    return re.sub(r"\s(sha|malloc|bits|build)=\S+", "", said.strip())
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", required=True)
     parser.add_argument("--loadgen", required=True)
-    parser.add_argument("--full", action="store_true", help="every table, not only hot and redis-benchmark")
+    parser.add_argument("--full", action="store_true", help="every table, not only hot and redis-benchmark; written to --out")
     parser.add_argument("--only", default="")
     parser.add_argument("--other", action="append", default=[], metavar="NAME=BINARY")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--keys", type=int, default=1_000_000)
+    parser.add_argument("--out", default="", help="directory for numbers.md and the plots (with --full: benches)")
     options = parser.parse_args()
     bench = Bench(options)
     parts = options.only.split(",") if options.only else ["hot", "bench"] + (["mix", "mem", "snap", "aof", "repl"] if options.full else [])
-    print(f"# {time.strftime('%Y-%m-%d %H:%M')}, {os.cpu_count()} cores, medians of {options.rounds} rounds of {options.seconds:g} s")
+    words = [word for word in sys.argv[1:] if word not in ("--server", options.server, "--loadgen", options.loadgen)]
+    versions = "\n".join(f"- {name}: {version(binary)}" for name, binary in bench.binaries.items())
+    head = (f"# Numbers of {time.strftime('%Y-%m-%d %H:%M')}\n\n{machine()}; `scripts/bench.sh {' '.join(words)}`; medians of "
+            f"{options.rounds} rounds of {options.seconds:g} s, the servers in turns; CPU is user and system time of the server.\n\n{versions}")
+    print(head)
     for part in parts:
         getattr(bench, part)()
+    options.out = options.out or ("benches" if options.full else "")
+    if options.out:
+        bench.write(head)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need: the stock Redis (server, tools, sentinel), Tcl, the Debian source of redis with its test
-# suite under .cache/redis-src, and a Python environment with redis-py under .venv.
+# suite under .cache/redis-src, a Python environment under .venv, and the Node.js packages of tests/clients/.
 # Safe to run again: what is there is left alone. What cannot be installed ends the script with a clear error.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -48,6 +48,10 @@ need dpkg-source dpkg-dev
 need ps procps
 need openssl openssl
 need curl curl
+need node nodejs
+need npm npm
+[ -f /usr/include/hiredis/hiredis.h ] || missing+=(libhiredis-dev)
+[ -f /usr/include/openssl/ssl.h ] || missing+=(libssl-dev)
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 [ -f /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
 if [ ${#missing[@]} -gt 0 ]; then
@@ -83,8 +87,22 @@ if [ ! -f .cache/redis-src/tests/test_helper.tcl ]; then
     fetch_source
 fi
 
-if ! .venv/bin/python -c 'import redis' 2>/dev/null; then
+# What was installed is noted, so that a changed list is installed again and an equal one costs nothing.
+python_list=tests/clients/requirements.txt
+if ! cmp -s "$python_list" .venv/installed.txt; then
     python3 -m venv .venv || die "cannot create the Python environment .venv"
-    .venv/bin/python -m pip install --quiet 'redis>=5,<8' >&2 || die "cannot install redis-py into .venv"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$python_list" >&2 \
+        || die "pip cannot install $python_list into .venv"
+    cp "$python_list" .venv/installed.txt
 fi
-echo "install-deps: $(redis-server --version | grep -o 'v=[0-9.]*'), $(.venv/bin/python -c 'import redis; print("redis-py", redis.__version__)'), suite in .cache/redis-src"
+
+node_list=tests/clients/package-lock.json
+if ! cmp -s "$node_list" tests/clients/node_modules/installed.json; then
+    node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' || die "Node.js $(node --version) is too old, the client libraries need 18"
+    # Without the packages' own install scripts: they would compile optional accelerators.
+    (cd tests/clients && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2) \
+        || die "npm cannot install $node_list into tests/clients/node_modules"
+    cp "$node_list" tests/clients/node_modules/installed.json
+fi
+echo "install-deps: $(redis-server --version | grep -o 'v=[0-9.]*'), $(.venv/bin/python -c 'import redis; print("redis-py", redis.__version__)')," \
+    "node $(node --version), suite in .cache/redis-src"

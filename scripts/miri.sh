@@ -10,6 +10,8 @@ cargo +nightly miri --version >/dev/null 2>&1 || {
 }
 # Tests leak the keyspace on purpose; the hash seed comes from the system.
 export MIRIFLAGS="-Zmiri-ignore-leaks -Zmiri-disable-isolation ${MIRIFLAGS:-}"
+# For the property tests that do not say how many cases they want there.
+export PROPTEST_CASES=${PROPTEST_CASES:-2}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/miri
 [ $# -gt 0 ] || set -- engine::
 for filter in "$@"; do

@@ -157,13 +157,19 @@ def stable(name):
     return re.sub(r"\(pid \d+\)", "(pid)", name)
 
 
+# Files in which nothing but long tests is left; all others run without theirs.
+SLOW = ("unit/type/list-2", "unit/querybuf")
+
+
 def command(name, base, skipped, options):
     kind = name.split("/")[0]
     if kind in LEGACY:
         words = ["tclsh", f"tests/{kind}/run.tcl", "--single", "/" + name.split("/", 1)[1] + ".tcl", "--dont-clean"]
         return words + ["--tls"] * options.tls
     words = ["./runtest", "--single", name, "--clients", "1", "--durable", "--dont-clean", "--no-latency"]
-    words += ["--timeout", str(options.silence), "--baseport", str(base + 40), "--portcount", "450", "--tags", "-slow"]
+    words += ["--timeout", str(options.silence), "--baseport", str(base + 40), "--portcount", "450"]
+    if name not in SLOW:
+        words += ["--tags", "-slow"]
     words += ["--tls"] * options.tls
     for test in skipped:
         words += ["--skiptest", test]

@@ -6,6 +6,7 @@ use crate::cluster::migrate;
 use crate::front::pool::Pool;
 use crate::front::ports::Ports;
 use crate::front::{busy, crash, cron, gathering, listener, log, process, signals, title, tls, watchdog};
+use crate::net::direct;
 use crate::persistence::{self, config_file};
 use crate::replication;
 use crate::replication::primary;
@@ -91,6 +92,7 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     primary::start(server);
     crash::watch(server).map_err(|error| error.to_string())?;
     let _ = server.busy_hook.set(busy::serve_others);
+    let _ = server.clients.hang_up.set(direct::hang_up);
     follow_oom_score(server);
     process::follow_maxclients(server);
     process::write_pidfile(&server.config.current());
@@ -180,6 +182,7 @@ async fn run(server: &'static Server) -> Result<(), String> {
         let ports = Arc::clone(&ports);
         let prepared = tokio::task::spawn_blocking(move || {
             if persistence::shutdown::prepare(server, wish) {
+                primary::stop(server);
                 ports.close();
                 exit(&server.config.current());
             }

@@ -1,5 +1,5 @@
 //! COMMAND INFO of every command that the installed redis-server knows: arity, flags, keys, ACL categories, tips, subcommands must be
-//! the same, but for what later versions changed and for commands that are not built yet.
+//! the same, but for what later versions changed and for commands that are not built yet. And COMPATIBILITY.md tells it to users.
 
 mod support;
 
@@ -114,4 +114,85 @@ fn commands_are_described_as_by_the_stock_server() {
     }
     assert!(ours.len() > 200 * 7, "{} facts", ours.len());
     assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+/// What 7.0.15 has and we have not: (the command, why).
+const MISSING: &[(&str, &str)] = &[
+    ("asking", "cluster mode is not built yet"),
+    ("cluster", "cluster mode is not built yet"),
+    ("module", "there are no modules: they are C libraries that need Redis's insides"),
+];
+
+/// Writes COMPATIBILITY.md anew if the environment asks for it (scripts/compatibility.sh), else it must be what we would write.
+#[test]
+fn the_compatibility_table_is_current() {
+    let Some(stock) = Stock::start() else { panic!("redis-server is not installed: scripts/install-deps.sh") };
+    let server = Server::start(&[]);
+    let text = compatibility(&mut stock.client(), &mut server.client());
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("COMPATIBILITY.md");
+    if std::env::var_os("WRITE_COMPATIBILITY").is_some() {
+        std::fs::write(&file, text).expect("written");
+        return;
+    }
+    let found = std::fs::read_to_string(&file).unwrap_or_default();
+    let stale = text.lines().zip(found.lines()).find(|(now, then)| now != then);
+    assert!(found == text, "COMPATIBILITY.md is stale, run scripts/compatibility.sh; the first difference: {stale:?}");
+}
+
+fn compatibility(theirs: &mut Client, ours: &mut Client) -> String {
+    let (stock, here) = (names(theirs), names(ours));
+    let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for name in stock.union(&here) {
+        let side = if here.contains(name) { &mut *ours } else { &mut *theirs };
+        let (group, since) = documentation(side, name);
+        let row = match (stock.contains(name), here.contains(name)) {
+            (true, true) => format!("| {} | yes | yes | |", spoken(name)),
+            (true, false) => format!("| {} | yes | **no** | {} |", spoken(name), reason(name)),
+            _ => format!("| {} | – | yes | of a later Redis or Valkey ({since}) |", spoken(name)),
+        };
+        groups.entry(group).or_default().push(row);
+    }
+    let (both, more) = (stock.intersection(&here).count(), here.difference(&stock).count());
+    let mut text = format!(
+        "# Compatibility\n\n\
+         Written by scripts/compatibility.sh from COMMAND LIST of Redis 7.0.15 and of rsredis; a test fails when it is stale.\n\
+         Of Redis's {} commands and subcommands {both} are here, and {more} of later versions. That those of both sides have the same\n\
+         arity, flags, keys, ACL categories and tips is tested as well (tests/command_info.rs), and what they answer in\n\
+         tests/conformance. Differences on purpose: tests/redis-suite/differences.md.\n",
+        stock.len()
+    );
+    for (group, rows) in groups {
+        text += &format!(
+            "\n## {group}\n\n| command | Redis 7.0.15 | rsredis | |\n|---|---|---|---|\n{}\n",
+            rows.join("\n")
+        );
+    }
+    text
+}
+
+/// All commands and subcommands, `config|get`.
+fn names(client: &mut Client) -> BTreeSet<String> {
+    client.call(&["COMMAND", "LIST"]).items().iter().map(Reply::text).collect()
+}
+
+/// `CONFIG GET` of `config|get`.
+fn spoken(name: &str) -> String {
+    name.replace('|', " ").to_uppercase()
+}
+
+fn reason(name: &str) -> &'static str {
+    let command = name.split('|').next();
+    let known = MISSING.iter().find(|(missing, _)| Some(*missing) == command);
+    known.unwrap_or_else(|| panic!("{name} is missing, and MISSING does not say why")).1
+}
+
+/// Group and first version.
+fn documentation(client: &mut Client, name: &str) -> (String, String) {
+    let reply = client.call(&["COMMAND", "DOCS", name]);
+    let fields = reply.items().get(1).unwrap_or_else(|| panic!("no COMMAND DOCS of {name}")).items();
+    let field = |wanted: &str| {
+        let at = fields.iter().position(|item| matches!(item, Reply::Bulk(_)) && item.text() == wanted);
+        at.map(|at| fields[at + 1].text()).unwrap_or_default()
+    };
+    (field("group"), field("since"))
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use support::server::{binary, free_port, is_stock};
-use support::{Client, Reply, wait_until};
+use support::{Client, Reply, Server, wait_until};
 
 /// A server of either kind on a directory that outlives it.
 struct Node {
@@ -406,4 +406,52 @@ fn reload_keeps_everything() {
     assert!(client.line("DEBUG RELOAD MAYBE").is_error("ERR DEBUG RELOAD only supports"));
     node.stop();
     fs::remove_dir_all(&dir).ok();
+}
+
+/// A file that is pinned to version 10 loads on 7.0, whatever newer types hold: it has of them what that version knows.
+#[test]
+fn a_pinned_version_is_kept() {
+    let server = Server::start(&["--save", "", "--rdb-version", "10"]);
+    let mut client = server.client();
+    for n in 0..600 {
+        client.line(&format!("HSET big f{n} {n}"));
+    }
+    for line in [
+        "HSET small a 1 b 2 c 3",
+        "HPEXPIREAT small 4102444800000 FIELDS 1 a",
+        "HPEXPIREAT big 4102444800000 FIELDS 2 f1 f2",
+        "XGROUP CREATE s g 0 MKSTREAM",
+        "XADD s IDMP p m1 1-0 f v",
+        "XADD s 2-0 f v",
+        "XADD s 3-0 f v",
+        "XREADGROUP GROUP g c COUNT 2 STREAMS s >",
+        "XNACK s g FAIL IDS 1 1-0",
+        "DEBUG SET-ACTIVE-EXPIRE 0",
+        "HSET dead f v",
+        "HSET half f v g w",
+        "HPEXPIRE dead 1 FIELDS 1 f",
+        "HPEXPIRE half 1 FIELDS 1 f",
+    ] {
+        let reply = client.line(line);
+        assert!(!reply.is_error(""), "{line}: {reply:?}");
+    }
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    assert!(client.line("SAVE").is_ok());
+    let file = std::fs::read(server.dir().join("dump.rdb")).expect("saved");
+    assert!(file.starts_with(b"REDIS0010"));
+    assert!(server.log().contains("rdb-version 10 cannot hold all that is in memory"));
+    let mut stock = Server::start_stock(&["--save", ""]);
+    stock.terminate();
+    std::fs::write(stock.dir().join("dump.rdb"), file).expect("written");
+    stock.restart();
+    let mut client = stock.client();
+    assert_eq!(client.line("HLEN big").integer(), 600);
+    assert_eq!((client.line("HGET big f1").text(), client.line("HGET small a").text()), ("1".into(), "1".into()));
+    // What had expired has not come to life again.
+    assert_eq!((client.line("EXISTS dead").integer(), client.line("HLEN half").integer()), (0, 1));
+    assert_eq!(client.line("XLEN s").integer(), 3);
+    // The released entry has an owner again, but may be claimed at once.
+    let claimed = client.line("XAUTOCLAIM s g c 1000000 0 JUSTID");
+    assert_eq!(claimed.items()[1].items().iter().map(Reply::text).collect::<Vec<_>>(), ["1-0"]);
+    assert_eq!(client.line("XPENDING s g").items()[0].integer(), 2);
 }

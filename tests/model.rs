@@ -6,17 +6,35 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use support::stream_model::{self, Stream};
 use support::{Client, Reply, Server};
 
 /// xorshift, so that a seed means the same run everywhere.
-struct Random(u64);
+struct Random {
+    state: u64,
+    /// Ids of entries are around this one, which moves on, as time does.
+    id_ms: u64,
+}
 
 impl Random {
+    fn new(seed: u64) -> Self {
+        Random { state: seed * 2 + 1, id_ms: 0 }
+    }
+
+    fn id_ms(&mut self, back: u64) -> u64 {
+        self.id_ms += self.below(2);
+        self.id_ms.saturating_sub(self.below(back))
+    }
+
+    fn id(&mut self) -> String {
+        format!("{}-{}", self.id_ms(12), self.below(3))
+    }
+
     fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32) % bound
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        (self.state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32) % bound
     }
 
     fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
@@ -54,6 +72,7 @@ enum Value {
     Set(BTreeSet<String>),
     Hash(BTreeMap<String, String>),
     Zset(BTreeMap<String, f64>),
+    Stream(Stream),
 }
 
 #[derive(Default)]
@@ -139,6 +158,8 @@ impl Model {
             Value::Set(members) => !members.is_empty(),
             Value::Hash(fields) => !fields.is_empty(),
             Value::Zset(members) => !members.is_empty(),
+            // One without entries still has its groups and its last id.
+            Value::Stream(_) => true,
         });
         reply
     }
@@ -156,6 +177,7 @@ impl Model {
                     Some(Value::Set(_)) => "set",
                     Some(Value::Hash(_)) => "hash",
                     Some(Value::Zset(_)) => "zset",
+                    Some(Value::Stream(_)) => "stream",
                 }
                 .into(),
             ),
@@ -175,6 +197,7 @@ impl Model {
                 None => Reply::Integer(0),
             },
             "DBSIZE" => number(self.keys.len()),
+            name if name.starts_with('X') => self.streams(&words),
             _ => self.run_typed(&words),
         }
     }
@@ -189,6 +212,19 @@ impl Model {
             "ZADD" | "ZREM" | "ZSCORE" | "ZCARD" | "ZRANK" | "ZRANGE" | "ZCOUNT" | "ZPOPMIN" => self.zsets(words),
             _ => self.lists(words),
         }
+    }
+
+    fn streams(&mut self, words: &[&str]) -> Reply {
+        if let Some(refused) = stream_model::refused(words) {
+            return refused;
+        }
+        let key = stream_model::key_of(words);
+        if !self.keys.contains_key(key)
+            && let Some(reply) = stream_model::without_key(words)
+        {
+            return reply;
+        }
+        made!(self, key, Stream).run(words)
     }
 
     fn strings(&mut self, words: &[&str]) -> Reply {
@@ -544,6 +580,8 @@ fn command(random: &mut Random) -> Vec<String> {
         "COPY K K REPLACE",
         "DBSIZE",
     ];
+    // A third of all commands are for streams, which need several to get anywhere.
+    let shapes = if random.below(3) == 0 { stream_model::SHAPES } else { shapes };
     random
         .pick(shapes)
         .split(' ')
@@ -553,6 +591,14 @@ fn command(random: &mut Random) -> Vec<String> {
             "I" => random.index(),
             "O" => random.below(30).to_string(),
             "S" => random.score(),
+            "T" if random.below(8) == 0 => random.key(),
+            "T" => format!("s{}", random.below(2)),
+            "N" => random.id(),
+            "P-*" => format!("{}-*", random.id_ms(4)),
+            "G" => format!("g{}", random.below(2)),
+            "C" => format!("c{}", random.below(3)),
+            "F" => (1 + random.below(5)).to_string(),
+            "R" => random.pick(&["KEEPREF", "DELREF", "ACKED"]).into(),
             "B" => random.pick(&["BEFORE", "AFTER"]).into(),
             other => other.into(),
         })
@@ -572,12 +618,13 @@ fn comparable(name: &str, reply: Reply) -> Reply {
             pairs.sort_by_key(|pair| text(&pair[0]));
             Reply::Array(pairs.concat())
         }
+        ("XPENDING", reply) => stream_model::without_times(reply),
         (_, reply) => reply,
     }
 }
 
 fn history(client: &mut Client, seed: u64, steps: usize) {
-    let (mut random, mut model) = (Random(seed * 2 + 1), Model::default());
+    let (mut random, mut model) = (Random::new(seed), Model::default());
     let mut last: Vec<String> = Vec::new();
     assert!(client.line("FLUSHALL").is_ok());
     for step in 0..steps {
@@ -598,6 +645,7 @@ fn history(client: &mut Client, seed: u64, steps: usize) {
             Value::Set(_) => &["SMEMBERS"],
             Value::Hash(_) => &["HGETALL"],
             Value::Zset(_) => &["ZRANGE", "0", "-1"],
+            Value::Stream(_) => &["XRANGE", "-", "+"],
         };
         let argv: Vec<String> =
             [reading[0].to_string(), key].into_iter().chain(reading[1..].iter().map(|w| w.to_string())).collect();
@@ -642,6 +690,8 @@ fn random_commands_agree_with_the_model_in_every_encoding() {
         "3",
         "--list-compress-depth",
         "1",
+        "--stream-node-max-entries",
+        "3",
     ]);
     let mut client = server.client();
     let steps = setting("MODEL_STEPS").unwrap_or(4000) as usize;

@@ -199,3 +199,32 @@ fn a_million_commands_may_be_written_before_the_first_reply_is_read() {
         assert_eq!(reply.integer(), number as i64);
     }
 }
+
+/// Who connects as soon as the port is open finds a server that is ready, if there is nothing much to load.
+#[test]
+fn a_short_load_is_waited_for() {
+    let dir = std::env::temp_dir().join(format!("rsredis-short-load-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("a directory");
+    for round in 0..8 {
+        let port = free_port();
+        let mut child = std::process::Command::new(support::server::binary())
+            .args(["--port", &port.to_string(), "--appendonly", "yes", "--dir"])
+            .arg(&dir)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("the server");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let mut client = loop {
+            match Client::connect(port) {
+                Ok(client) => break client,
+                Err(_) => assert!(Instant::now() < deadline, "it does not listen"),
+            }
+        };
+        let reply = client.call(&["INCR", "rounds"]);
+        child.kill().expect("killed");
+        child.wait().expect("ended");
+        // What was written last may be lost with the process.
+        assert!(matches!(reply, Reply::Integer(1..)), "round {round}: {reply:?}");
+    }
+    std::fs::remove_dir_all(&dir).ok();
+}

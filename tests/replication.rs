@@ -401,3 +401,38 @@ fn a_busy_script_stops_the_stream_but_not_the_link() {
     assert_same_data(&primary, &replica);
     assert_eq!((primary.info("sync_full").as_str(), primary.info("sync_partial_ok").as_str()), ("1", "0"));
 }
+
+#[test]
+fn a_full_sync_waits_for_a_busy_script() {
+    for (load, library) in [("disabled", false), ("swapdb", true)] {
+        let primary = Server::start(&["--repl-diskless-sync-delay", "0", "--repl-backlog-size", "16kb"]);
+        let port = primary.port().to_string();
+        let options = ["--repl-diskless-load", load, "--busy-reply-threshold", "1"];
+        let replica = Server::start(&[&["--replicaof", "127.0.0.1", &port][..], &options].concat());
+        let mut client = primary.client();
+        let function = "#!lua name=lib\nredis.register_function{function_name='f', callback=function() while true do end end, flags={'no-writes'}}";
+        assert_eq!(client.call(&["FUNCTION", "LOAD", function]).text(), "lib");
+        assert_same_data(&primary, &replica);
+        let mut script = replica.client();
+        let (start, end): (&[&str], [&str; 2]) = match library {
+            true => (&["FCALL_RO", "f", "0"], ["FUNCTION", "KILL"]),
+            false => (&["EVAL", "while true do end", "0"], ["SCRIPT", "KILL"]),
+        };
+        script.send(start).expect("it reads");
+        let mut other = replica.client();
+        wait_until("the script is busy", || other.call(&["PING"]).is_error("BUSY"));
+        client.call(&["MULTI"]);
+        client.call(&["CLIENT", "KILL", "TYPE", "replica"]);
+        for n in 0..5 {
+            client.call(&["SET", &format!("big:{n}"), &"x".repeat(1 << 20)]);
+        }
+        client.call(&["EXEC"]);
+        wait_until("a full sync begins", || primary.info("sync_full") == "2");
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(other.call(&["PING"]).is_error("BUSY"), "the script runs on");
+        assert!(other.call(&end).is_ok());
+        assert!(matches!(script.reply().expect("an answer"), Reply::Error(_)), "killed");
+        assert_same_data(&primary, &replica);
+        assert_eq!(replica.client().call(&["DBSIZE"]), Reply::Integer(5));
+    }
+}

@@ -425,6 +425,32 @@ fn expiry_and_eviction_go_to_the_stream() {
     assert_eq!(wire.commands_until("DEL big"), ["SET big 1"]);
 }
 
+/// The snapshot for a replica that does not read keeps what is evicted meanwhile. It must not count: else deleting would never
+/// help, and the database would be emptied until nothing is left but OOM errors.
+#[test]
+fn a_snapshot_that_is_not_read_does_not_cause_evictions() {
+    let primary =
+        Server::start(&["--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0", "--rdbcompression", "no"]);
+    let mut client = primary.client();
+    let value = "v".repeat(2_000);
+    for n in 0..20_000 {
+        assert!(client.call(&["SET", &format!("old:{n}"), &value]).is_ok());
+    }
+    let used: usize = primary.info("used_memory").parse().expect("a number");
+    set(&primary, "maxmemory-policy", "allkeys-lru");
+    let mut silent = Wire::to(&primary);
+    silent.send("PSYNC ? -1");
+    wait_until("the snapshot runs", || primary.info("rdb_bgsave_in_progress") == "1");
+    // Beyond this the socket's and the pipe's buffers are full.
+    std::thread::sleep(Duration::from_millis(300));
+    set(&primary, "maxmemory", &(used + (1 << 20)).to_string());
+    for n in 0..2_000 {
+        assert!(client.call(&["SET", &format!("new:{n}"), &value]).is_ok());
+    }
+    let evicted: usize = primary.info("evicted_keys").parse().expect("a number");
+    assert!((500..6_000).contains(&evicted), "{evicted}");
+}
+
 #[test]
 fn a_replica_does_not_make_its_primary_talk() {
     for (line, log) in

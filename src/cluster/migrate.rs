@@ -19,7 +19,7 @@ use crate::engine::keyspace::{Locked, ShardSet, shard_of};
 use crate::engine::record::Record;
 use crate::net::dial::{self, Dial};
 use crate::rdb::dump;
-use crate::resp::{Args, OwnedArgs, Reply};
+use crate::resp::{Args, OwnedArgs, Reply, encode};
 use crate::server::call::{self, Caller};
 use crate::server::migrations::{self, Migration, Request};
 use crate::server::session::{SessionCommand, SessionContext, SessionFlow};
@@ -283,7 +283,7 @@ impl Migrator {
             encode(&mut bytes, std::iter::once(b"AUTH".as_slice()).chain(request.auth.iter().map(|word| &**word)));
         }
         if selects {
-            encode(&mut bytes, [b"SELECT".as_slice(), &IntText::new(request.target_db)].into_iter());
+            encode(&mut bytes, [b"SELECT".as_slice(), &IntText::new(request.target_db)]);
         }
         let now_ms = clock::unix_ms();
         for sent in keys {
@@ -378,19 +378,6 @@ impl Migrator {
         let mut sockets = self.sockets.lock();
         sockets.retain(|_, target| now_ms - target.used_ms < SOCKET_TTL_MS);
         self.server.migrations.cached_sockets.store(sockets.len(), Ordering::Relaxed);
-    }
-}
-
-fn encode<'a>(bytes: &mut Vec<u8>, words: impl Iterator<Item = &'a [u8]> + Clone) {
-    bytes.push(b'*');
-    bytes.extend_from_slice(&IntText::new(words.clone().count() as i64));
-    bytes.extend_from_slice(b"\r\n");
-    for word in words {
-        bytes.push(b'$');
-        bytes.extend_from_slice(&IntText::new(word.len() as i64));
-        bytes.extend_from_slice(b"\r\n");
-        bytes.extend_from_slice(word);
-        bytes.extend_from_slice(b"\r\n");
     }
 }
 

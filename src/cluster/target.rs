@@ -27,18 +27,7 @@ impl Target {
     }
 
     pub async fn write(&mut self, bytes: &[u8], timeout: Duration) -> Result<(), Failure> {
-        let write = async {
-            let mut written = 0;
-            while written < bytes.len() {
-                let len = poll_fn(|context| self.stream.poll_write(context, &bytes[written..])).await?;
-                if len == 0 {
-                    return Err(io::ErrorKind::WriteZero.into());
-                }
-                written += len;
-            }
-            poll_fn(|context| self.stream.poll_flush(context)).await
-        };
-        within(timeout, write, "writing to").await
+        within(timeout, self.stream.write_all(bytes), "writing to").await
     }
 
     /// One reply: everything that is sent here is answered by a single line.

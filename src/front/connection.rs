@@ -44,6 +44,10 @@ use tokio::sync::mpsc::UnboundedReceiver;
 const READ_BUFFER: usize = 64 * 1024;
 /// What one read of a very long argument may bring.
 const READ_MOST: usize = 4 << 20;
+/// Room for replies that a worker has from the start. Untouched it costs nothing, and its growth is not taken for that of data.
+const REPLY_BUFFER: usize = 64 * 1024;
+/// Room that is set aside for an argument once its length is known. The client is charged for it, as it is by Redis.
+const ROOM_MOST: usize = 4 << 20;
 /// Replies are written in between once so many bytes have gathered.
 const REPLY_FLUSH: usize = 256 * 1024;
 /// A postponed command looks at least so often whether the pause is over.
@@ -76,7 +80,18 @@ struct Lent {
 
 impl Lent {
     fn new(worker: Worker) -> Self {
-        Lent { worker, buffer: vec![0; READ_BUFFER], batch: Batch::default(), reply: Reply::default() }
+        let mut reply = Reply::default();
+        reply.buffer_mut().reserve_exact(REPLY_BUFFER);
+        Lent { worker, buffer: vec![0; READ_BUFFER], batch: Batch::default(), reply }
+    }
+
+    /// A buffer that a connection has had for its replies.
+    fn take_back(&mut self, mut buffer: Vec<u8>) {
+        let own = self.reply.buffer_mut();
+        if own.is_empty() && own.capacity() < buffer.capacity() && buffer.capacity() <= REPLY_FLUSH * 2 {
+            buffer.clear();
+            std::mem::swap(own, &mut buffer);
+        }
     }
 }
 
@@ -292,7 +307,11 @@ impl Connection {
                 lent.worker.stats.reads_processed.add(1);
                 self.report_query(len, READ_BUFFER);
                 let rest = self.run(lent, &mut buffer[..len]);
-                self.input.extend_from_slice(&buffer[rest..len]);
+                if rest < len {
+                    let wanted = self.parser.wanted().max(len - rest);
+                    self.input.reserve_exact(wanted.min(ROOM_MOST));
+                    self.input.extend_from_slice(&buffer[rest..len]);
+                }
                 self.check_query(lent);
                 Ok(Poll::Ready(len))
             }
@@ -313,10 +332,10 @@ impl Connection {
             }
             result
         } else {
-            // Announced is not sent: there is never more room than what has come already deserves.
-            let missing = missing.min(old.clamp(READ_BUFFER, READ_MOST));
-            self.input.reserve_exact(missing);
-            self.input.resize(old + missing, 0);
+            // Announced is not sent: nothing is touched, and beyond a moderate size not even set aside, before it is needed.
+            let next = missing.min(old.clamp(READ_BUFFER, READ_MOST));
+            self.input.reserve_exact(next.max(missing.min(ROOM_MOST)));
+            self.input.resize(old + next, 0);
             let result = self.stream.poll_read(context, &mut self.input[old..]);
             self.input.truncate(old + if let Poll::Ready(Ok(len)) = &result { *len } else { 0 });
             result
@@ -449,10 +468,17 @@ impl Connection {
             return self.refuse_reply(lent);
         }
         let replies = lent.reply.buffer_mut();
+        if replies.is_empty() {
+            return;
+        }
         if self.output.is_empty() {
             // The buffers change places: nothing is copied.
             std::mem::swap(&mut self.output, replies);
         } else {
+            // Doubled, what a slow reader leaves waiting would cost twice what it is.
+            if self.output.capacity() - self.output.len() < replies.len() {
+                self.output.reserve_exact(replies.len().max(self.output.len() / 4));
+            }
             self.output.extend_from_slice(replies);
         }
         replies.clear();
@@ -502,6 +528,12 @@ impl Connection {
                         self.output.drain(..self.written);
                         self.written = 0;
                     }
+                    // Nor must a few bytes that wait keep the worker's buffer.
+                    if self.output.len() < self.output.capacity().min(REPLY_BUFFER) / 4 {
+                        let buffer = std::mem::take(&mut self.output);
+                        self.output = buffer.clone();
+                        self.shared.lend().take_back(buffer);
+                    }
                     return Ok(());
                 }
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
@@ -514,12 +546,22 @@ impl Connection {
             let mut lent = self.shared.lend();
             lent.worker.stats.output_bytes.add(self.written as u64);
             lent.worker.stats.writes_processed.add(1);
-            self.written = 0;
+            let used = std::mem::take(&mut self.written);
             self.output.clear();
-            // The buffer goes back to the worker; one that a big reply has blown up goes back to the allocator.
-            let mut buffer = std::mem::take(&mut self.output);
-            if buffer.capacity() <= REPLY_FLUSH * 2 && lent.reply.buffer_mut().capacity() < buffer.capacity() {
-                std::mem::swap(lent.reply.buffer_mut(), &mut buffer);
+            // The buffer goes back to the worker; one that a big reply has blown up goes back to the allocator, at the latest
+            // when replies are small again.
+            let buffer = match std::mem::take(&mut self.output) {
+                grown if grown.capacity() > REPLY_BUFFER && used < grown.capacity() / 8 => {
+                    Vec::with_capacity(REPLY_BUFFER)
+                }
+                buffer => buffer,
+            };
+            if self.feed.is_some() {
+                // A replica's connection keeps its own: memory that comes and goes would look like a reason to evict keys.
+                let is_fit = buffer.capacity() == REPLY_BUFFER;
+                self.output = if is_fit { buffer } else { Vec::with_capacity(REPLY_BUFFER) };
+            } else {
+                lent.take_back(buffer);
             }
         }
         Ok(())

@@ -74,6 +74,18 @@ pub enum Transport {
     Tls,
 }
 
+/// Clients who come while a small data set is being loaded, or none, wait in the socket's queue until it is there, as in Redis, which
+/// looks at its sockets every two megabytes of a load: only a load that lasts answers -LOADING.
+async fn outwait_short_load(server: &Server) {
+    const STEP: Duration = Duration::from_millis(1);
+    for _ in 0..100 {
+        if !server.loading.load(Ordering::Acquire) {
+            return;
+        }
+        tokio::time::sleep(STEP).await;
+    }
+}
+
 /// Accepts clients for ever.
 pub async fn accept(
     server: &'static Server,
@@ -82,6 +94,7 @@ pub async fn accept(
     transport: Transport,
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
+    outwait_short_load(server).await;
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
             // Out of descriptors, most likely: the queue keeps the client until one is free.
@@ -122,6 +135,7 @@ pub async fn accept_unix(
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::UnixListener::from_std(listener)?;
+    outwait_short_load(server).await;
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(50)).await;

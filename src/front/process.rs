@@ -6,6 +6,7 @@ use crate::engine::memory;
 use crate::server::Server;
 use crate::server::config::{Config, OomScoreAdj, Supervised};
 use crate::server::process::Machine;
+use parking_lot::Mutex;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::OnceLock;
@@ -179,18 +180,22 @@ fn allow_clients(clients: u32) -> Result<(), u32> {
 
 const OOM_FILE: &str = "/proc/self/oom_score_adj";
 
-/// Sets the score by which the kernel picks a victim. Where it was switched off again, the score of the start comes back.
+/// Sets the score by which the kernel picks a victim. When it is switched off the score that was found comes back, and from then on
+/// whatever others set is left alone.
 pub fn set_oom_score(config: &Config, is_replica: bool) -> Result<(), String> {
-    static AT_START: OnceLock<Option<i32>> = OnceLock::new();
-    let at_start = *AT_START.get_or_init(|| std::fs::read_to_string(OOM_FILE).ok()?.trim().parse().ok());
-    let Some(at_start) = at_start else { return Ok(()) };
+    static FOUND: Mutex<Option<i32>> = Mutex::new(None);
+    let mut found = FOUND.lock();
+    let read = || std::fs::read_to_string(OOM_FILE).ok()?.trim().parse().ok();
+    let is_off = config.oom_score_adj == OomScoreAdj::No;
+    let Some(base) = (if is_off { found.take() } else { found.or_else(read) }) else { return Ok(()) };
     let [primary, replica, _] = config.oom_score_adj_values.0;
     let wanted = if is_replica { replica } else { primary };
     let score = match config.oom_score_adj {
-        OomScoreAdj::No => at_start,
-        OomScoreAdj::Relative => at_start + wanted,
+        OomScoreAdj::No => base,
+        OomScoreAdj::Relative => base + wanted,
         OomScoreAdj::Absolute => wanted,
     };
+    *found = (!is_off).then_some(base);
     std::fs::write(OOM_FILE, score.clamp(-1000, 1000).to_string()).map_err(|error| {
         tracing::warn!("Unable to write oom_score_adj: {error}");
         "Failed to apply new oom_score_adj configuration, check server logs.".to_owned()

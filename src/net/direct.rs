@@ -25,6 +25,12 @@ pub fn directly<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
+/// Ends the conversation on a socket that somebody else owns, who keeps it open meanwhile.
+pub fn hang_up(socket: i32) {
+    // A peer that is gone already needs no goodbye.
+    let _ = nix::sys::socket::shutdown(socket, nix::sys::socket::Shutdown::Both);
+}
+
 /// A stream of tokio's with a socket below it.
 pub struct Direct<S>(pub S);
 

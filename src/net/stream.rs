@@ -2,6 +2,7 @@
 
 use super::direct::Direct;
 use super::tls::CertFacts;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -47,6 +48,19 @@ impl Stream {
             Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Lent => Poll::Pending,
         }
+    }
+
+    /// Writes all of it, and sees to it that it reaches the socket.
+    pub async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut written = 0;
+        while written < bytes.len() {
+            let len = poll_fn(|context| self.poll_write(context, &bytes[written..])).await?;
+            if len == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            written += len;
+        }
+        poll_fn(|context| self.poll_flush(context)).await
     }
 
     /// Ends the conversation at once.

@@ -126,6 +126,9 @@ pub fn start(server: &'static Server, manifest: Manifest) -> Result<(), String> 
             server.journal.set_sync_always(enabled && new.appendonly && new.appendfsync == Appendfsync::Always);
             let wanted = new.appendonly && !SUSPENDED.load(Ordering::Acquire);
             if aof.wanted.swap(wanted, Ordering::AcqRel) != wanted {
+                if wanted {
+                    tracing::info!("AOF background was scheduled: the file begins with a snapshot");
+                }
                 status.changing.store(true, Ordering::Release);
             }
             aof.wake();
@@ -158,7 +161,7 @@ impl Aof {
             storage,
             dir,
             stem: config.appendfilename.clone(),
-            reader: Arc::default(),
+            reader: Arc::clone(&server.save_status.aof.reader),
             files: Mutex::new(Files { manifest, ..Files::default() }),
             rotations: Mutex::default(),
             rotated_to: AtomicI64::new(0),

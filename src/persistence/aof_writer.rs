@@ -56,7 +56,7 @@ pub struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     pub fn new(aof: &'a Aof) -> Self {
-        Writer {
+        let writer = Writer {
             aof,
             buffer: Vec::new(),
             last_sync: Timer::start(),
@@ -64,7 +64,9 @@ impl<'a> Writer<'a> {
             sync_failed: false,
             at_boundary: true,
             stamped_s: 0,
-        }
+        };
+        writer.note_buffer();
+        writer
     }
 
     /// Writes one piece and syncs if it is time; false if there was nothing to write.
@@ -83,7 +85,9 @@ impl<'a> Writer<'a> {
             if was_at_boundary {
                 self.stamp();
             }
-            if journal.read_changes(from, len, &mut self.buffer).is_err() {
+            let read = journal.read_changes(from, len, &mut self.buffer);
+            self.note_buffer();
+            if read.is_err() {
                 self.start_over();
                 return Ok(true);
             }
@@ -151,10 +155,15 @@ impl<'a> Writer<'a> {
         if self.buffer.capacity() > PIECE / 4 {
             self.buffer = Vec::new();
         }
+        self.note_buffer();
         if !self.sync_failed {
             self.note_success();
         }
         Ok(written)
+    }
+
+    fn note_buffer(&self) {
+        self.aof.server.save_status.aof.buffer_bytes.store(self.buffer.capacity() as u64, Ordering::Relaxed);
     }
 
     fn note_success(&self) {

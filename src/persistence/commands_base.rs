@@ -3,10 +3,11 @@
 use crate::base::clock;
 use crate::base::number::{DoubleText, IntText};
 use crate::engine::hash::Hash;
+use crate::engine::keyspace::snapshot::Place;
 use crate::engine::listpack::Element;
 use crate::engine::quicklist::End;
 use crate::engine::record::Record;
-use crate::engine::stream::{Consumer, Group, Stream, StreamId};
+use crate::engine::stream::{Consumer, Entry, Group, Stream, StreamId};
 use crate::engine::table::Entry as _;
 use crate::engine::value::{StringRef, ValueRef};
 use crate::server::Server;
@@ -41,6 +42,10 @@ impl CommandWriter {
         self.out.len()
     }
 
+    pub fn held(&self) -> usize {
+        self.out.capacity()
+    }
+
     pub fn take(&mut self, mut spare: Vec<u8>) -> Vec<u8> {
         spare.clear();
         std::mem::replace(&mut self.out, spare)
@@ -60,13 +65,14 @@ impl CommandWriter {
 
     /// Writes a piece of a record from a place on (nothing: its beginning) and moves the place on; true when it is complete.
     /// Other records may come in between.
-    pub fn slice(&mut self, db: usize, record: &Record, place: &mut Option<u64>) -> bool {
+    pub fn slice(&mut self, db: usize, record: &Record, place: &mut Option<Place>) -> bool {
         if self.db != Some(db) {
             self.db = Some(db);
             self.command(&[b"SELECT", &IntText::new(db as i64)]);
         }
-        let (key, from) = (record.key(), place.unwrap_or(0));
-        *place = match record.value() {
+        let (key, begin) = (record.key(), place.unwrap_or_default());
+        let from = begin.at as u64;
+        let next = match record.value() {
             ValueRef::String(StringRef::Int(value)) => {
                 self.command(&[b"SET", key, &IntText::new(value)]);
                 None
@@ -105,16 +111,21 @@ impl CommandWriter {
                 next_of(from as u64, zset.len())
             }
             ValueRef::Hash(hash) => self.hash(key, hash, from),
-            // In one piece: an entry names its group's state only after all entries.
             ValueRef::Stream(stream) => {
-                self.stream(key, stream);
-                None
+                *place = self.stream(key, stream, begin);
+                return self.finish(record, place);
             }
         };
+        *place = next.map(Place::at);
+        self.finish(record, place)
+    }
+
+    /// The expiry behind the last slice; true if this was it.
+    fn finish(&mut self, record: &Record, place: &Option<Place>) -> bool {
         if place.is_none()
             && let Some(at) = record.expiry()
         {
-            self.command(&[b"PEXPIREAT", key, &IntText::new(at)]);
+            self.command(&[b"PEXPIREAT", record.key(), &IntText::new(at)]);
         }
         place.is_none()
     }
@@ -136,17 +147,51 @@ impl CommandWriter {
         next
     }
 
-    fn stream(&mut self, key: &[u8], stream: &Stream) {
-        for entry in stream.range(StreamId::MIN, StreamId::MAX) {
-            count(&mut self.out, 3 + 2 * entry.len());
-            [b"XADD".as_slice(), key, &entry.id().text()].iter().for_each(|arg| bulk(&mut self.out, arg));
-            for (field, value) in entry.fields() {
-                pair(field, value, |field, value| {
-                    bulk(&mut self.out, field);
-                    bulk(&mut self.out, value);
-                });
+    /// Entries from a place on, then what the stream knows, then its groups, a consumer at a time. A place counts groups and consumers
+    /// as `rdb::types::stream` does.
+    fn stream(&mut self, key: &[u8], stream: &Stream, from: Place) -> Option<Place> {
+        if from.group == 0 {
+            let start = StreamId::from_bytes(from.at.to_be_bytes());
+            let mut entries = stream.range(start, StreamId::MAX);
+            for entry in entries.by_ref().take(SLICE) {
+                self.entry(key, &entry);
             }
+            if let Some(next) = entries.next() {
+                return Some(Place { at: u128::from_be_bytes(next.id().to_bytes()), ..from });
+            }
+            self.stream_totals(key, stream);
+            return Some(Place { group: 1, ..Place::default() });
         }
+        let (name, group) = stream.groups().nth(from.group as usize - 1)?;
+        if from.consumer == 0 {
+            let read = group.entries_read.map_or(-1, |read| read as i64);
+            let last = group.last_id.text();
+            self.command(&[b"XGROUP", b"CREATE", key, name, &last, b"ENTRIESREAD", &IntText::new(read)]);
+            return Some(Place { consumer: 1, ..from });
+        }
+        let Some(consumer) = group.consumers().nth(from.consumer as usize - 1) else {
+            self.released(key, name, group);
+            return Some(Place { group: from.group + 1, ..Place::default() });
+        };
+        let next = self.consumer(key, name, group, consumer, StreamId::from_bytes(from.at.to_be_bytes()));
+        Some(match next {
+            Some(next) => Place { at: u128::from_be_bytes(next.to_bytes()), ..from },
+            None => Place { at: 0, consumer: from.consumer + 1, ..from },
+        })
+    }
+
+    fn entry(&mut self, key: &[u8], entry: &Entry<'_>) {
+        count(&mut self.out, 3 + 2 * entry.len());
+        [b"XADD".as_slice(), key, &entry.id().text()].iter().for_each(|arg| bulk(&mut self.out, arg));
+        for (field, value) in entry.fields() {
+            pair(field, value, |field, value| {
+                bulk(&mut self.out, field);
+                bulk(&mut self.out, value);
+            });
+        }
+    }
+
+    fn stream_totals(&mut self, key: &[u8], stream: &Stream) {
         if stream.is_empty() {
             // An entry that is trimmed at once leaves an empty stream.
             self.command(&[b"XADD", key, b"MAXLEN", b"0", b"0-1", b"x", b"y"]);
@@ -170,19 +215,22 @@ impl CommandWriter {
                 }
             }
         }
-        for (name, group) in stream.groups() {
-            let read = group.entries_read.map_or(-1, |read| read as i64);
-            let last = group.last_id.text();
-            self.command(&[b"XGROUP", b"CREATE", key, name, &last, b"ENTRIESREAD", &IntText::new(read)]);
-            group.consumers().for_each(|consumer| self.consumer(key, name, group, consumer));
-        }
     }
 
-    fn consumer(&mut self, key: &[u8], name: &[u8], group: &Group, consumer: &Consumer) {
+    /// A consumer with its pending entries from an id on; where the next slice begins.
+    fn consumer(
+        &mut self,
+        key: &[u8],
+        name: &[u8],
+        group: &Group,
+        consumer: &Consumer,
+        from: StreamId,
+    ) -> Option<StreamId> {
         if consumer.pending_len() == 0 {
             self.command(&[b"XGROUP", b"CREATECONSUMER", key, name, consumer.name()]);
         }
-        for id in consumer.pending(..) {
+        let mut ids = consumer.pending(from..);
+        for id in ids.by_ref().take(SLICE) {
             let Some(pending) = group.find_pending(id) else { continue };
             self.command(&[
                 b"XCLAIM",
@@ -198,6 +246,19 @@ impl CommandWriter {
                 b"JUSTID",
                 b"FORCE",
             ]);
+        }
+        ids.next()
+    }
+
+    /// Entries that nobody owns.
+    fn released(&mut self, key: &[u8], name: &[u8], group: &Group) {
+        if group.unowned_len() == 0 {
+            return;
+        }
+        for (id, pending) in group.pending(..).filter(|(_, pending)| pending.owner.is_none()) {
+            let deliveries = IntText::new(i64::try_from(pending.deliveries).unwrap_or(i64::MAX));
+            let id = id.text();
+            self.command(&[b"XNACK", key, name, b"FAIL", b"IDS", b"1", &id, b"RETRYCOUNT", &deliveries, b"FORCE"]);
         }
     }
 

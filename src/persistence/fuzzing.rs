@@ -171,6 +171,10 @@ impl Storage for Disk {
         Ok(Box::new(Cursor::new(self.find(path)?.to_vec())))
     }
 
+    fn read_at(&self, _: &Path, _: u64, _: &mut [u8]) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn len(&self, path: &Path) -> io::Result<u64> {
         Ok(self.find(path)?.len() as u64)
     }

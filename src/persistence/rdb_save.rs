@@ -48,8 +48,14 @@ pub fn writer(server: &Server, purpose: Purpose) -> Writer {
     } else {
         format::VERSION_PLAIN
     };
-    let version = if config.rdb_version == 0 { lowest } else { config.rdb_version };
-    let options = Options { compress: config.rdbcompression, access, now_ms };
+    let version = if config.rdb_version == 0 { lowest } else { config.rdb_version.max(format::VERSION_PLAIN) };
+    if version < lowest {
+        tracing::warn!(
+            "rdb-version {version} cannot hold all that is in memory: expiries of hash fields need 12, keys of stream producers 13, \
+             released stream entries 14; they are left out of the file"
+        );
+    }
+    let options = Options { compress: config.rdbcompression, access, now_ms, version };
     let mut writer = Writer::new(version, config.rdbchecksum, options);
     writer.aux("redis-ver", REDIS_VERSION.as_bytes());
     writer.aux("redis-bits", b"64");

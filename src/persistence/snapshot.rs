@@ -10,7 +10,7 @@
 //! Keys come in any order and switch databases freely, which RDB and a stream of commands both allow.
 
 use super::commands_base::CommandWriter;
-use crate::engine::keyspace::snapshot::{Cause, SnapshotSink};
+use crate::engine::keyspace::snapshot::{Cause, Place, SnapshotSink};
 use crate::engine::keyspace::{Keyspace, Locked, SHARDS, ShardSet};
 use crate::engine::record::Record;
 use crate::rdb::{self, Writer};
@@ -19,7 +19,7 @@ use crate::server::save_status::SaveStatus;
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Buckets saved under one hold of a shard's lock: some 200 keys, tens of microseconds.
@@ -44,7 +44,7 @@ impl Serializer {
     }
 
     /// The next slice of a long record; true when it is complete.
-    fn slice(&mut self, db: usize, record: &Record, place: &mut Option<u64>) -> bool {
+    fn slice(&mut self, db: usize, record: &Record, place: &mut Option<Place>) -> bool {
         match self {
             Serializer::Rdb(writer) => writer.slice(db, record, place),
             Serializer::Commands(writer) => writer.slice(db, record, place),
@@ -71,6 +71,14 @@ impl Serializer {
         match self {
             Serializer::Rdb(writer) => writer.pending(),
             Serializer::Commands(writer) => writer.pending(),
+        }
+    }
+
+    /// The memory behind what is pending.
+    fn held(&self) -> usize {
+        match self {
+            Serializer::Rdb(writer) => writer.held(),
+            Serializer::Commands(writer) => writer.held(),
         }
     }
 
@@ -102,14 +110,46 @@ impl Fragment {
             Fragment::Commands(fragment) => fragment.record(db, record),
         }
     }
+
+    fn another(&self) -> Fragment {
+        match self {
+            Fragment::Rdb(fragment) => Fragment::Rdb(fragment.another()),
+            Fragment::Commands(_) => Fragment::Commands(CommandWriter::default()),
+        }
+    }
+
+    fn held(&self) -> usize {
+        match self {
+            Fragment::Rdb(fragment) => fragment.held(),
+            Fragment::Commands(fragment) => fragment.held(),
+        }
+    }
+
+    fn append(&mut self, later: &mut Fragment) {
+        match (self, later) {
+            (Fragment::Rdb(fragment), Fragment::Rdb(later)) => fragment.append(later),
+            (Fragment::Commands(fragment), Fragment::Commands(later)) => fragment.append(later),
+            // A sink makes all its fragments from one.
+            (Fragment::Rdb(_), Fragment::Commands(_)) | (Fragment::Commands(_), Fragment::Rdb(_)) => {}
+        }
+    }
 }
 
-/// Takes the records of the snapshot, from the thread that walks and from writers alike. Each turns them into bytes by itself
-/// and holds the serializer only while it hands these over: nobody waits for another's work.
+/// Takes the records of the snapshot, from the thread that walks and from writers alike. Each turns them into bytes by itself. Writers
+/// put theirs where only they do, for as long as it takes to copy them; so they never wait for the walk, which holds the serializer
+/// for whole slices of long values and for the checksum.
 pub struct Sink {
     serializer: Mutex<Serializer>,
+    /// What writers had to save ahead since the last slice.
+    ahead: Mutex<Fragment>,
+    /// An empty one to copy.
+    template: Fragment,
     /// What the walk has gathered in its slice.
     walked: Mutex<Fragment>,
+    /// Memory of what the serializer has, of what was saved ahead, and of the bytes that are being written.
+    held: AtomicUsize,
+    held_ahead: AtomicUsize,
+    taken: AtomicUsize,
     keys: AtomicU64,
     status: &'static SaveStatus,
 }
@@ -119,9 +159,11 @@ impl SnapshotSink for Sink {
         match cause {
             Cause::Walk => self.walked.lock().record(db, record),
             Cause::Change => {
-                let mut fragment = self.serializer.lock().fragment();
+                let mut fragment = self.template.another();
                 fragment.record(db, record);
-                self.serializer.lock().append(&mut fragment);
+                let mut ahead = self.ahead.lock();
+                ahead.append(&mut fragment);
+                self.note_held(&self.held_ahead, ahead.held());
             }
         }
         self.keys.fetch_add(1, Ordering::Relaxed);
@@ -132,9 +174,14 @@ impl SnapshotSink for Sink {
         rdb::is_long(&record.value())
     }
 
-    fn save_slice(&self, db: usize, record: &Record, place: &mut Option<u64>, cause: Cause) -> bool {
+    fn save_slice(&self, db: usize, record: &Record, place: &mut Option<Place>, cause: Cause) -> bool {
         let is_first = place.is_none();
-        let done = self.serializer.lock().slice(db, record, place);
+        let done = {
+            let mut serializer = self.serializer.lock();
+            let done = serializer.slice(db, record, place);
+            self.note_held(&self.held, serializer.held());
+            done
+        };
         if done {
             self.keys.fetch_add(1, Ordering::Relaxed);
         }
@@ -150,6 +197,27 @@ impl SnapshotSink for Sink {
 }
 
 impl Sink {
+    /// Moves what has gathered to the serializer.
+    fn gather(&self) {
+        let mut ahead = {
+            let mut ahead = self.ahead.lock();
+            self.note_held(&self.held_ahead, 0);
+            std::mem::replace(&mut *ahead, self.template.another())
+        };
+        let mut serializer = self.serializer.lock();
+        serializer.append(&mut self.walked.lock());
+        serializer.append(&mut ahead);
+        self.note_held(&self.held, serializer.held());
+    }
+
+    /// While the output is slow, what writers save ahead gathers here without a limit. Eviction must not count it: what it deletes
+    /// comes here too, so it would never get below its limit and empty the database.
+    fn note_held(&self, part: &AtomicUsize, bytes: usize) {
+        part.store(bytes, Ordering::Relaxed);
+        let all = [&self.held, &self.held_ahead, &self.taken].iter().map(|part| part.load(Ordering::Relaxed)).sum();
+        self.status.buffered.store(all, Ordering::Relaxed);
+    }
+
     /// What writers had to save ahead is what the snapshot costs them: INFO's copy-on-write size.
     fn note(&self, record: &Record, cause: Cause) {
         if cause == Cause::Change {
@@ -178,7 +246,17 @@ pub fn begin(server: &'static Server, locked: &mut Locked, mut serializer: Seria
         announce_sizes(writer, locked);
     }
     let walked = Mutex::new(serializer.fragment());
-    let sink = Arc::new(Sink { serializer: Mutex::new(serializer), walked, keys: AtomicU64::new(0), status });
+    let sink = Arc::new(Sink {
+        ahead: Mutex::new(serializer.fragment()),
+        template: serializer.fragment(),
+        serializer: Mutex::new(serializer),
+        walked,
+        held: AtomicUsize::new(0),
+        held_ahead: AtomicUsize::new(0),
+        taken: AtomicUsize::new(0),
+        keys: AtomicU64::new(0),
+        status,
+    });
     let mut total = 0;
     for shard in 0..SHARDS {
         for (index, db) in locked.shard_mut(shard).dbs_mut().iter_mut().enumerate() {
@@ -210,8 +288,9 @@ pub fn run(server: &Server, sink: &Sink, mut write: impl FnMut(&[u8]) -> io::Res
     let result = walk(keyspace, sink, Delay::new(server), &mut write);
     if result.is_err() {
         abandon(keyspace);
-        return result;
     }
+    sink.status.buffered.store(0, Ordering::Relaxed);
+    result?;
     let rest = {
         let mut serializer = sink.serializer.lock();
         serializer.finish();
@@ -238,7 +317,7 @@ fn walk(
                 let mut locked = keyspace.lock(ShardSet::one(shard));
                 locked.shard_mut(shard).dbs_mut().iter_mut().all(|db| db.advance_snapshot(slice))
             };
-            sink.serializer.lock().append(&mut sink.walked.lock());
+            sink.gather();
             let keys = sink.keys.load(Ordering::Relaxed);
             sink.status.keys_processed.store(keys, Ordering::Relaxed);
             spare = flush(sink, spare, FLUSH, write)?;
@@ -251,6 +330,8 @@ fn walk(
             std::thread::sleep(REST);
         }
     }
+    // A writer may have saved the last bucket between two slices.
+    sink.gather();
     flush(sink, spare, 1, write)?;
     Ok(())
 }
@@ -267,7 +348,10 @@ fn flush(
         if serializer.pending() < threshold {
             return Ok(spare);
         }
-        serializer.take(spare)
+        let full = serializer.take(spare);
+        sink.note_held(&sink.held, serializer.held());
+        sink.note_held(&sink.taken, full.capacity());
+        full
     };
     write(&full)?;
     Ok(full)

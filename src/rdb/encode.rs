@@ -23,20 +23,25 @@ pub struct Options {
     /// LZF for strings of more than 20 bytes.
     pub compress: bool,
     pub access: AccessData,
-    /// For idle times.
+    /// For idle times; fields of hashes that have expired by then are not written where fields cannot expire.
     pub now_ms: i64,
+    /// Readers of this version must understand every value: what it cannot hold is left out (see `types`).
+    pub version: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { compress: true, access: AccessData::None, now_ms: 0 }
+        Options { compress: true, access: AccessData::None, now_ms: 0, version: super::format::VERSION_MAX }
     }
 }
 
 /// A key with all that belongs to it.
 pub fn record(out: &mut Vec<u8>, record: &Record, options: Options) {
+    if types::leaves_nothing(&record.value(), options) {
+        return;
+    }
     head(out, record, options);
-    types::put(out, &record.value(), options.compress);
+    types::put(out, &record.value(), options);
 }
 
 /// All that stands before a key's value.
@@ -57,15 +62,15 @@ pub fn head(out: &mut Vec<u8>, record: &Record, options: Options) {
             out.push(record.access() as u8);
         }
     }
-    out.push(types::kind_of(&record.value()));
+    out.push(types::kind_of(&record.value(), options));
     string(out, record.key(), options.compress);
 }
 
 /// A value with its type byte in front, as DUMP has it.
 pub fn value(out: &mut Vec<u8>, record: &Record, compress: bool) {
-    let value = record.value();
-    out.push(types::kind_of(&value));
-    types::put(out, &value, compress);
+    let (value, options) = (record.value(), Options { compress, ..Options::default() });
+    out.push(types::kind_of(&value, options));
+    types::put(out, &value, options);
 }
 
 pub fn length(out: &mut Vec<u8>, len: u64) {
@@ -150,7 +155,7 @@ fn small_integer(out: &mut Vec<u8>, value: i64) -> bool {
 
 /// The lowest version of the format that can hold a value.
 pub fn version_for(value: &ValueRef<'_>) -> u32 {
-    match types::kind_of(value) {
+    match types::kind_of(value, Options::default()) {
         kind::HASH_METADATA | kind::HASH_LISTPACK_EX => super::format::VERSION_FIELD_EXPIRY,
         kind::STREAM_4 => super::format::VERSION_PRODUCERS,
         kind::STREAM_5 => super::format::VERSION_RELEASED,

@@ -12,6 +12,7 @@ use super::checksum::Checksum;
 use super::encode::{self, Options};
 use super::format::opcode;
 use super::types;
+use crate::engine::keyspace::snapshot::Place;
 use crate::engine::record::Record;
 
 /// Some records as bytes, made outside of the writer (on another thread) and handed to it as a piece.
@@ -23,6 +24,11 @@ pub struct Fragment {
 }
 
 impl Fragment {
+    /// The memory behind it.
+    pub fn held(&self) -> usize {
+        self.out.capacity()
+    }
+
     pub fn record(&mut self, db: usize, record: &Record) {
         select(&mut self.out, &mut self.db, db);
         encode::record(&mut self.out, record, self.options);
@@ -31,6 +37,20 @@ impl Fragment {
 
     pub fn is_empty(&self) -> bool {
         self.out.is_empty()
+    }
+
+    /// An empty one for the same file.
+    pub fn another(&self) -> Fragment {
+        Fragment { out: Vec::new(), options: self.options, db: None, keys: 0 }
+    }
+
+    /// Takes the bytes of a later one over and empties it.
+    pub fn append(&mut self, later: &mut Fragment) {
+        let Some(db) = later.db.take() else { return };
+        // It begins with a SELECTDB, as every fragment.
+        self.out.append(&mut later.out);
+        self.db = Some(db);
+        self.keys += std::mem::take(&mut later.keys);
     }
 }
 
@@ -112,7 +132,7 @@ impl Writer {
     }
 
     /// Writes the next slice of a long record (see `types::is_long`) and moves `place` on; true when it is complete.
-    pub fn slice(&mut self, db: usize, record: &Record, place: &mut Option<u64>) -> bool {
+    pub fn slice(&mut self, db: usize, record: &Record, place: &mut Option<Place>) -> bool {
         let from = match *place {
             Some(from) => from,
             // Two cannot be open at once: the second goes aside as a whole.
@@ -120,15 +140,16 @@ impl Writer {
                 self.record(db, record);
                 return true;
             }
+            None if types::leaves_nothing(&record.value(), self.options) => return true,
             None => {
                 select(&mut self.out, &mut self.db, db);
                 encode::head(&mut self.out, record, self.options);
-                types::begin(&mut self.out, &record.value());
+                types::begin(&mut self.out, &record.value(), self.options);
                 self.aside = Some((Vec::new(), None));
-                0
+                Place::default()
             }
         };
-        *place = types::slice(&mut self.out, &record.value(), from, self.options.compress);
+        *place = types::slice(&mut self.out, &record.value(), from, self.options);
         if place.is_some() {
             return false;
         }
@@ -152,6 +173,11 @@ impl Writer {
     /// Bytes that wait to be taken.
     pub fn pending(&self) -> usize {
         self.out.len()
+    }
+
+    /// The memory behind these bytes.
+    pub fn held(&self) -> usize {
+        self.out.capacity()
     }
 
     pub fn keys(&self) -> u64 {

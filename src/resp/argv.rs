@@ -35,7 +35,7 @@ impl<'a> Args<'a> {
     }
 
     #[inline]
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &'a [u8]> + ExactSizeIterator + use<'a> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &'a [u8]> + ExactSizeIterator + Clone + use<'a> {
         let buffer = self.buffer;
         self.ranges.iter().map(move |(start, len)| &buffer[*start as usize..][..*len as usize])
     }

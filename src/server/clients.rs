@@ -8,8 +8,8 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
 /// Bytes that others have for a client: published messages, invalidations, the reply to a served blocked command.
@@ -42,6 +42,8 @@ pub struct Client {
     has_mail: AtomicBool,
     mail_bytes: AtomicUsize,
     waker: AtomicWaker,
+    /// The connection still has the descriptor; held by whoever uses that from outside.
+    has_socket: Mutex<bool>,
     /// The connection must close (CLIENT KILL, output limit).
     killed: AtomicBool,
     pub texts: Mutex<ClientTexts>,
@@ -82,8 +84,9 @@ pub struct Client {
     pub held_bytes: AtomicUsize,
     /// Since when the output has been over its soft limit; 0 = it is not.
     pub soft_since_ms: AtomicI64,
-    /// What `Clients::memory` holds of this client.
+    /// What `Clients::memory` holds of this client, and `Clients::leaving` since it was killed.
     counted: AtomicUsize,
+    leaving: AtomicUsize,
     pub commands: AtomicU64,
 }
 
@@ -171,11 +174,15 @@ impl Client {
         Output { capacity, peak: fixed, fixed, chunks: listed.div_ceil(OUTPUT_CHUNK), listed }
     }
 
+    /// What the connection's own output buffer takes.
+    pub fn output_memory(&self) -> usize {
+        self.output_bytes.load(Ordering::Relaxed) + self.output_free.load(Ordering::Relaxed)
+    }
+
     /// Bytes that this client costs.
     pub fn memory(&self) -> usize {
         let load = |figure: &AtomicUsize| figure.load(Ordering::Relaxed);
-        let output = load(&self.output_bytes) + load(&self.output_free) + load(&self.reply_bytes);
-        let output = output + self.outbox_bytes() + load(&self.feed_bytes);
+        let output = self.output_memory() + load(&self.reply_bytes) + self.outbox_bytes() + load(&self.feed_bytes);
         let buffers = load(&self.query_bytes) + load(&self.query_free) + output;
         let texts = self.addr.len() + self.laddr.len();
         CONNECTION_BYTES
@@ -203,6 +210,7 @@ impl Client {
             laddr,
             fd,
             created_ms: now_ms,
+            has_socket: Mutex::new(fd >= 0),
             texts: Mutex::new(ClientTexts { user: "default".into(), ..ClientTexts::default() }),
             resp: AtomicU32::new(2),
             multi: AtomicI64::new(-1),
@@ -308,6 +316,11 @@ impl Client {
         self.waker.wake();
     }
 
+    /// The connection is about to give its descriptor back.
+    pub fn leave_socket(&self) {
+        *self.has_socket.lock() = false;
+    }
+
     pub fn is_killed(&self) -> bool {
         self.killed.load(Ordering::Acquire)
     }
@@ -329,8 +342,12 @@ pub struct Clients {
     next_id: AtomicU64,
     /// Memory of all clients, as last reported.
     memory: AtomicUsize,
+    /// Memory of the killed, until their connections let go of it.
+    leaving: AtomicUsize,
     /// Clients whose blocked command waits.
     pub blocked: AtomicUsize,
+    /// Ends the conversation on a descriptor; placed by `boot`.
+    pub hang_up: OnceLock<fn(i32)>,
 }
 
 impl Clients {
@@ -343,7 +360,9 @@ impl Clients {
     }
 
     pub fn remove(&self, id: u64) {
-        if let Some(client) = self.by_id.write().remove(&id) {
+        let client = self.by_id.write().remove(&id);
+        if let Some(client) = client {
+            client.kill();
             self.uncount(&client);
         }
     }
@@ -353,14 +372,20 @@ impl Clients {
     pub fn count_memory(&self, client: &Client) {
         let memory = client.memory();
         if memory != client.counted.load(Ordering::Relaxed) {
-            let before = client.counted.swap(memory, Ordering::Relaxed);
+            let before = client.counted.swap(memory, Ordering::AcqRel);
             self.memory.fetch_add(memory.wrapping_sub(before), Ordering::Relaxed);
+            // Somebody may just be sending to a client that goes. It is first marked and then uncounted, so one of the two sees
+            // the other; what were added behind its back would stay for ever.
+            if client.is_killed() {
+                self.memory.fetch_sub(client.counted.swap(0, Ordering::AcqRel), Ordering::Relaxed);
+            }
         }
     }
 
     /// A client is gone, and its memory with it. Its own worker says so last.
     pub fn uncount(&self, client: &Client) {
-        self.memory.fetch_sub(client.counted.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+        self.memory.fetch_sub(client.counted.swap(0, Ordering::AcqRel), Ordering::Relaxed);
+        self.leaving.fetch_sub(client.leaving.swap(0, Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// Memory of all clients.
@@ -368,10 +393,35 @@ impl Clients {
         self.memory.load(Ordering::Relaxed) as u64
     }
 
-    /// Disconnects a client; it is gone for everybody at once, its task ends when it notices.
+    /// Memory that the killed have not let go of yet. Nobody else, keys least of all, is to be evicted in their place.
+    pub fn leaving(&self) -> usize {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
+    /// Disconnects a client; it is gone for everybody at once, its task ends when it notices. A replica hears it at once, as from
+    /// Redis: whoever sent it away may rely on its not reading on.
     pub fn kill(&self, client: &Client) {
-        self.remove(client.id);
+        let mut by_id = self.by_id.write();
+        if by_id.remove(&client.id).is_some() {
+            // Under the lock: the connection removes itself first and asks for this number then. What a replica has of the stream is
+            // not counted for eviction anyway.
+            let stream = client.feed_bytes.load(Ordering::Relaxed)
+                + if client.has(flag::REPLICA) { client.output_memory() } else { 0 };
+            let memory = client.memory().saturating_sub(stream);
+            client.leaving.store(memory, Ordering::Relaxed);
+            self.leaving.fetch_add(memory, Ordering::Relaxed);
+        }
+        drop(by_id);
         client.kill();
+        self.memory.fetch_sub(client.counted.swap(0, Ordering::AcqRel), Ordering::Relaxed);
+        if client.has(flag::REPLICA)
+            && let Some(hang_up) = self.hang_up.get()
+        {
+            let has_socket = client.has_socket.lock();
+            if *has_socket {
+                hang_up(client.fd);
+            }
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -389,5 +439,40 @@ impl Clients {
     /// All clients, oldest first.
     pub fn all(&self) -> Vec<Arc<Client>> {
         self.by_id.read().values().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(id: u64) -> Arc<Client> {
+        Arc::new(Client::new(id, "10.0.0.1:5".into(), String::new(), 0, 0))
+    }
+
+    #[test]
+    fn memory_of_the_killed_is_leaving_until_they_are_gone() {
+        let clients = Clients::default();
+        let (first, second) = (client(1), client(2));
+        for client in [&first, &second] {
+            clients.add(Arc::clone(client));
+            client.output_bytes.store(1_000_000, Ordering::Relaxed);
+            clients.count_memory(client);
+        }
+        let each = first.memory();
+        assert_eq!((clients.memory() as usize, clients.leaving()), (each * 2, 0));
+        clients.kill(&first);
+        clients.kill(&first);
+        assert_eq!((clients.memory() as usize, clients.leaving()), (each, each));
+        // What comes too late is neither kept nor counted.
+        first.send(Bytes::from(vec![0; 100_000]));
+        clients.count_memory(&first);
+        assert_eq!((clients.memory() as usize, first.outbox_bytes()), (each, 0));
+        clients.remove(1);
+        clients.uncount(&first);
+        clients.remove(2);
+        second.send(Bytes::from(vec![0; 100_000]));
+        clients.count_memory(&second);
+        assert_eq!((clients.memory(), clients.leaving()), (0, 0));
     }
 }

@@ -228,15 +228,17 @@ fn excess(worker: &Worker) -> usize {
     if used <= limit {
         return 0;
     }
-    let on_their_way = worker.server.eviction.messages_on_their_way(worker.now_ms);
+    let on_their_way = worker.server.eviction.messages_on_their_way(worker.now_ms) + worker.server.clients.leaving();
     used.saturating_sub(not_counted(worker.server)).saturating_sub(on_their_way).saturating_sub(limit)
 }
 
-/// Memory that eviction must not count: what AOF and replicas have yet to take. Counting it would make deletions, which go
-/// to them as well, cause more deletions.
+/// Memory that eviction must not count: what AOF, replicas and a running snapshot have yet to take. Counting it would make
+/// deletions, which go to them as well, cause more deletions. The backlog counts, if there is one: it is there to stay.
 pub fn not_counted(server: &Server) -> usize {
-    let backlog = server.config.current().repl_backlog_size as usize;
-    server.journal.memory().saturating_sub(backlog)
+    let backlog = server.journal.backlog().map_or(0, |_| server.config.current().repl_backlog_size as usize);
+    let to_file = server.save_status.aof.buffer_bytes.load(Ordering::Relaxed) as usize;
+    let to_snapshot = server.save_status.buffered.load(Ordering::Relaxed);
+    server.journal.memory().saturating_sub(backlog) + server.replicas.output_memory() + to_file + to_snapshot
 }
 
 fn evict(worker: &mut Worker, pool: &mut Pool) -> Room {
@@ -254,8 +256,9 @@ fn evict(worker: &mut Worker, pool: &mut Pool) -> Room {
     while freed < to_free {
         match evict_one(worker, policy, pool) {
             Some(bytes) => freed += bytes,
-            // The background may still be freeing what was deleted before.
+            // The background may still be freeing what was deleted before; a busy script may keep the keys out of reach.
             None if worker.server.lazyfree.pending.load(Ordering::Relaxed) > 0 => return Room::Evicting,
+            None if worker.server.scripts.running.is_busy() => return Room::Evicting,
             None => return Room::None,
         }
         keys += 1;

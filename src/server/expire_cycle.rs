@@ -111,7 +111,8 @@ pub fn run(worker: &mut Worker) {
 fn sweep_shard(worker: &mut Worker, shard: usize, effort: &Effort, start: u64, total: &mut Tally) -> bool {
     let mut db = 0;
     loop {
-        let Some(tally) = sweep_slice(worker, shard, db, effort.slice_keys) else { return true };
+        let Some((swept, tally)) = sweep_slice(worker, shard, db, effort.slice_keys) else { return true };
+        db = swept;
         total.sampled += tally.sampled;
         total.expired += tally.expired;
         let elapsed_ns = worker.stopwatch.ns_between(start, worker.stopwatch.raw());
@@ -124,11 +125,13 @@ fn sweep_shard(worker: &mut Worker, shard: usize, effort: &Effort, start: u64, t
     }
 }
 
-/// One slice of one database in one shard; nothing when the shard has no such database.
-fn sweep_slice(worker: &mut Worker, shard: usize, db: usize, keys: usize) -> Option<Tally> {
+/// One slice of one database in one shard: of the first, from a given one on, in which anything can expire. Nothing when there is
+/// none left.
+fn sweep_slice(worker: &mut Worker, shard: usize, from: usize, keys: usize) -> Option<(usize, Tally)> {
     let now_ms = worker.now_ms;
     let mut locked = worker.server.lock(ShardSet::one(shard))?;
-    let part = locked.shard_mut(shard).dbs_mut().get_mut(db)?;
+    let mut dbs = locked.shard_mut(shard).dbs_mut().iter_mut().enumerate().skip(from);
+    let (db, part) = dbs.find(|(_, part)| part.volatile_len() + part.expiring_hashes() > 0)?;
     let mut tally = Tally::default();
     let mut stale: Vec<Box<[u8]>> = Vec::new();
     part.sweep_volatile(SLICE_BUCKETS, |record| {
@@ -142,7 +145,7 @@ fn sweep_slice(worker: &mut Worker, shard: usize, db: usize, keys: usize) -> Opt
     });
     tally.expired = stale.len();
     if stale.is_empty() {
-        return Some(tally);
+        return Some((db, tally));
     }
     // Whoever waits for the end of a key (XREADGROUP) may need other shards to be served.
     if !locked.shard(shard).waiters.is_empty() {
@@ -152,7 +155,7 @@ fn sweep_slice(worker: &mut Worker, shard: usize, db: usize, keys: usize) -> Opt
     for key in stale {
         expire(worker, &mut locked, db, &key);
     }
-    Some(tally)
+    Some((db, tally))
 }
 
 /// Deletes a key, or fields of a hash, if it is (still) there and expired. Each deletion is a unit of its own in the stream.

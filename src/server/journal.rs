@@ -13,7 +13,7 @@
 
 use crate::base::number::IntText;
 use crate::engine::keyspace::Locked;
-use crate::resp::{Args, OwnedArgs};
+use crate::resp::{Args, OwnedArgs, encode};
 use atomic_waker::AtomicWaker;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -48,8 +48,21 @@ pub struct JournalReader {
     pub waker: AtomicWaker,
     /// He is reading and will look again by himself: appends need not wake him. Changed only under the stream's lock.
     is_awake: AtomicBool,
-    /// Everything before this offset may go.
+    /// Where he reads next: everything before may go, unless he keeps more.
     pub position: AtomicU64,
+    /// He may have to begin here again; 0 = he does not.
+    pub kept: AtomicU64,
+}
+
+impl JournalReader {
+    /// Everything before this offset may go.
+    fn needs(&self) -> u64 {
+        let position = self.position.load(Ordering::Acquire);
+        match self.kept.load(Ordering::Acquire) {
+            0 => position,
+            kept => position.min(kept),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -58,6 +71,8 @@ pub struct Journal {
     /// The stream is a primary's: its bytes are appended as they are, and nothing of ours.
     following: AtomicBool,
     end: AtomicU64,
+    /// How often the stream has begun anew.
+    generation: AtomicU64,
     /// Bytes behind the end that are kept although nobody waits for them (the replication backlog).
     retain: AtomicU64,
     stream: Mutex<Stream>,
@@ -131,6 +146,12 @@ impl Journal {
         stream.replica_only.clear();
         stream.backlog_from = stream.backlog_from.map(|_| offset);
         self.end.store(offset, Ordering::Release);
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Changes when the stream begins anew: bytes that were read before belong to another history.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// The next command will be preceded by SELECT: a new reader knows nothing of the stream so far.
@@ -151,7 +172,7 @@ impl Journal {
         let start = stream.end;
         let before = start + bytes.len() as u64;
         if unit.len() > 1 {
-            encode(&mut bytes, &OwnedArgs::new([b"MULTI".as_slice()]));
+            encode(&mut bytes, [b"MULTI".as_slice()]);
         }
         for (db, args) in unit {
             if stream.selected != Some(*db) {
@@ -159,13 +180,13 @@ impl Journal {
                 stream.selected = Some(*db);
             }
             let from = start + bytes.len() as u64;
-            encode(&mut bytes, args);
+            encode(&mut bytes, args.as_args().iter());
             if is_message(args) {
                 stream.replica_only.push_back(from..start + bytes.len() as u64);
             }
         }
         if unit.len() > 1 {
-            encode(&mut bytes, &OwnedArgs::new([b"EXEC".as_slice()]));
+            encode(&mut bytes, [b"EXEC".as_slice()]);
             if unit.iter().all(|(_, args)| is_message(args)) {
                 // Not even the frame is left.
                 while stream.replica_only.back().is_some_and(|range| range.start >= before) {
@@ -197,7 +218,7 @@ impl Journal {
     /// The same for a command that is given as words.
     pub fn append_command_for_replicas(&self, args: Args<'_>) {
         let mut bytes = Vec::new();
-        encode(&mut bytes, &args.to_owned());
+        encode(&mut bytes, args.iter());
         self.append_for_replicas(&bytes);
     }
 
@@ -272,7 +293,7 @@ impl Journal {
     /// Lets go of what no reader needs and no backlog keeps; one of the chunks may serve again.
     fn trim_unneeded(&self, stream: &mut Stream) -> Option<Vec<u8>> {
         let backlog = stream.end.saturating_sub(self.retain.load(Ordering::Acquire));
-        let positions = stream.readers.iter().map(|reader| reader.position.load(Ordering::Acquire));
+        let positions = stream.readers.iter().map(|reader| reader.needs());
         stream.trim(positions.fold(backlog, u64::min))
     }
 
@@ -306,6 +327,33 @@ impl Journal {
         reader.position.store(position, Ordering::Release);
         stream.readers.push(Arc::clone(reader));
         position
+    }
+
+    /// Another one holds the place of a reader from here on, who reads elsewhere what memory will no longer have: the substitute takes
+    /// what he needs, unless he is a reader already. False if that reader is none.
+    pub fn substitute(&self, reader: &Arc<JournalReader>, substitute: &Arc<JournalReader>) -> bool {
+        let mut stream = self.stream.lock();
+        let Some(index) = stream.readers.iter().position(|other| Arc::ptr_eq(other, reader)) else { return false };
+        stream.readers.remove(index);
+        if !stream.readers.iter().any(|other| Arc::ptr_eq(other, substitute)) {
+            substitute.position.store(reader.needs().max(stream.base), Ordering::Release);
+            // He looks by himself.
+            substitute.is_awake.store(true, Ordering::Relaxed);
+            stream.readers.push(Arc::clone(substitute));
+        }
+        true
+    }
+
+    /// A reader who had a substitute has caught up with what is in memory, if that is so and the stream is still the same.
+    pub fn take_back(&self, reader: &Arc<JournalReader>, generation: u64) -> bool {
+        let mut stream = self.stream.lock();
+        let position = reader.position.load(Ordering::Acquire);
+        if self.generation() != generation || position < stream.base || position > stream.end {
+            return false;
+        }
+        reader.is_awake.store(true, Ordering::Relaxed);
+        stream.readers.push(Arc::clone(reader));
+        true
     }
 
     /// Removes a reader and what only he needed; the last one turns the journal off, unless a backlog is kept.
@@ -399,9 +447,12 @@ impl Journal {
         ready.into_iter().for_each(Waker::wake);
     }
 
-    /// Bytes of memory.
+    /// Bytes of memory, with the lists that lead to them.
     pub fn memory(&self) -> usize {
-        self.stream.lock().chunks.len() * CHUNK
+        let stream = self.stream.lock();
+        let lists =
+            size_of::<Vec<u8>>() * stream.chunks.capacity() + size_of::<Range<u64>>() * stream.replica_only.capacity();
+        stream.chunks.len() * CHUNK + lists
     }
 }
 
@@ -454,21 +505,7 @@ fn is_message(args: &OwnedArgs) -> bool {
 }
 
 fn select(bytes: &mut Vec<u8>, db: usize) {
-    encode(bytes, &OwnedArgs::new([b"SELECT".as_slice(), &IntText::new(db as i64)]));
-}
-
-fn encode(bytes: &mut Vec<u8>, args: &OwnedArgs) {
-    let args = args.as_args();
-    bytes.push(b'*');
-    bytes.extend_from_slice(&IntText::new(args.len() as i64));
-    bytes.extend_from_slice(b"\r\n");
-    for arg in args.iter() {
-        bytes.push(b'$');
-        bytes.extend_from_slice(&IntText::new(arg.len() as i64));
-        bytes.extend_from_slice(b"\r\n");
-        bytes.extend_from_slice(arg);
-        bytes.extend_from_slice(b"\r\n");
-    }
+    encode(bytes, [b"SELECT".as_slice(), &IntText::new(db as i64)]);
 }
 
 #[cfg(test)]

@@ -9,6 +9,9 @@ use crate::engine::keyspace::{Locked, shard_of};
 use crate::resp::Args;
 use std::sync::atomic::Ordering;
 
+/// Room for a primary's command that is kept for the next one; what a long one has taken is given back.
+const STREAM_KEPT: usize = 64 * 1024;
+
 /// After each command: what it changed goes to the unit, its events to their subscribers.
 #[inline]
 pub fn finish_command(worker: &mut Worker, locked: &mut Locked, caller: Caller, entry: &Entry, args: Args<'_>) {
@@ -72,6 +75,7 @@ pub fn flush_unit(worker: &mut Worker) {
     if !worker.stream.is_empty() {
         worker.server.journal.append_raw(&worker.stream);
         worker.stream.clear();
+        worker.stream.shrink_to(STREAM_KEPT);
     }
     if !worker.unit.is_empty() {
         worker.appended = worker.server.journal.append(&worker.unit);

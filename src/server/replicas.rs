@@ -188,6 +188,8 @@ pub struct Replicas {
     pub sync_partial_ok: AtomicU64,
     pub sync_partial_err: AtomicU64,
     pub output_bytes: AtomicU64,
+    /// Bytes of the stream that lie on disk for replicas that are behind.
+    pub spilled_bytes: AtomicU64,
     /// Since when there has been no replica; 0 = there is one, or never was.
     pub none_since_ms: AtomicI64,
     /// Offset behind the last REPLCONF GETACK: whoever waits for less need not ask again.
@@ -213,6 +215,11 @@ impl Replicas {
     /// Those that are connected.
     pub fn all(&self) -> Vec<Arc<Replica>> {
         self.list.read().iter().filter(|replica| !replica.client.is_killed()).cloned().collect()
+    }
+
+    /// What their connections are sending, also those that are killed and not gone yet.
+    pub fn output_memory(&self) -> usize {
+        self.list.read().iter().map(|replica| replica.client.output_memory()).sum()
     }
 
     pub fn len(&self) -> usize {

@@ -1,12 +1,13 @@
 //! What is known of saving and loading: plain data that INFO and admission read, and `persistence` keeps true.
 
+use super::journal::{Journal, JournalReader};
 use super::scripts::Library;
 use super::state::Server;
 use crate::commands::error::CommandError;
 use crate::engine::keyspace::Locked;
 use bytes::Bytes;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 pub type CompileLibrary = fn(&'static Server, &Bytes) -> Result<Library, CommandError>;
 
@@ -71,12 +72,26 @@ pub struct AofStatus {
     pub pending_fsync: AtomicBool,
     /// Errno of the last write; 0 = it went well.
     pub write_error: AtomicI64,
+    /// How far in the journal the file is.
+    pub reader: Arc<JournalReader>,
+    /// Memory of what the writer has taken from the journal.
+    pub buffer_bytes: AtomicU64,
     /// When the running sync began, in milliseconds; 0 = none is running.
     pub sync_started_ms: AtomicI64,
     /// Bytes that writers saved ahead of the last rewrite.
     pub last_ahead_bytes: AtomicU64,
     /// DEBUG AOF-FLUSH-SLEEP: microseconds before each write.
     pub flush_sleep_us: AtomicU64,
+}
+
+impl AofStatus {
+    /// Bytes of the journal that are not in the file yet.
+    pub fn waiting(&self, journal: &Journal) -> u64 {
+        match self.enabled.load(Ordering::Acquire) {
+            true => journal.end().saturating_sub(self.reader.position.load(Ordering::Acquire)),
+            false => 0,
+        }
+    }
 }
 
 pub struct SaveStatus {
@@ -88,6 +103,8 @@ pub struct SaveStatus {
     pub keys_total: AtomicU64,
     /// Bytes of the values that writers had to save ahead of the running snapshot, and of the last BGSAVE.
     pub ahead_bytes: AtomicU64,
+    /// Memory of what the running snapshot has serialized and not yet handed over.
+    pub buffered: AtomicUsize,
     pub last_ahead_bytes: AtomicU64,
     /// Snapshots begun.
     pub snapshots: AtomicU64,
@@ -120,6 +137,7 @@ impl Default for SaveStatus {
             keys_processed: AtomicU64::new(0),
             keys_total: AtomicU64::new(0),
             ahead_bytes: AtomicU64::new(0),
+            buffered: AtomicUsize::new(0),
             last_ahead_bytes: AtomicU64::new(0),
             snapshots: AtomicU64::new(0),
             last_save_s: AtomicI64::new(crate::base::clock::unix_ms() / 1000),

@@ -12,6 +12,7 @@ pub mod proxy;
 pub mod replication;
 pub mod script;
 pub mod server;
+pub mod stream_model;
 
 pub use client::{Client, Reply};
 pub use proxy::Proxy;

@@ -354,6 +354,7 @@ mod tests {
     use super::*;
     use crate::base::hash;
     use crate::engine::keyspace::snapshot::Cause;
+    use crate::engine::keyspace::snapshot::Place;
     use crate::engine::value::StringRef;
     use parking_lot::Mutex;
     use proptest::prelude::*;
@@ -390,13 +391,13 @@ mod tests {
             content(record).0.len() >= 240
         }
 
-        fn save_slice(&self, db: usize, record: &Record, place: &mut Option<u64>, cause: Cause) -> bool {
-            let next = place.unwrap_or(0) + 1;
+        fn save_slice(&self, db: usize, record: &Record, place: &mut Option<Place>, cause: Cause) -> bool {
+            let next = place.map_or(0, |place| place.at as u64) + 1;
             if place.is_none() {
                 self.save(db, record, cause);
             }
             assert_eq!(self.0.lock().get(record.key()), Some(&content(record)), "it changed between two slices");
-            *place = Some(next);
+            *place = Some(Place::at(next));
             next == SLICES
         }
     }

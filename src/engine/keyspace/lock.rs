@@ -123,7 +123,8 @@ pub struct Keyspace {
 impl Keyspace {
     /// Leaked on purpose: a server has one keyspace from start to exit.
     pub fn leak(databases: usize) -> &'static Self {
-        let cells = std::array::from_fn(|_| Cell { mutex: RawMutex::INIT, shard: UnsafeCell::default() });
+        let shard = || UnsafeCell::new(Shard::new(databases));
+        let cells = std::array::from_fn(|_| Cell { mutex: RawMutex::INIT, shard: shard() });
         let gate = Gate { shut: AtomicBool::new(false) };
         let turnstile = Turnstile { mutex: RawMutex::INIT };
         let (cells, extending) = (Box::new(cells), AtomicBool::new(false));

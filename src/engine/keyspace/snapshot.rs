@@ -27,6 +27,21 @@ pub enum Cause {
     Change,
 }
 
+/// How far a long value is written: the beginning by default. What the numbers mean is the business of whoever writes such values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    pub at: u128,
+    /// Parts of a stream that are written: its entries, then groups, and of a group its pending entries, then consumers.
+    pub group: u32,
+    pub consumer: u32,
+}
+
+impl Place {
+    pub fn at(at: u64) -> Self {
+        Place { at: u128::from(at), ..Place::default() }
+    }
+}
+
 /// Takes the records of a snapshot. Called under the shard's lock: it serializes or copies, and does not wait.
 pub trait SnapshotSink: Send + Sync {
     fn save(&self, db: usize, record: &Record, cause: Cause);
@@ -38,7 +53,7 @@ pub trait SnapshotSink: Send + Sync {
 
     /// Saves the next slice of a long record and moves `place` on (nothing: before the first); true when it is complete. The
     /// record has not changed since the first.
-    fn save_slice(&self, db: usize, record: &Record, _place: &mut Option<u64>, cause: Cause) -> bool {
+    fn save_slice(&self, db: usize, record: &Record, _place: &mut Option<Place>, cause: Cause) -> bool {
         self.save(db, record, cause);
         true
     }
@@ -54,7 +69,7 @@ struct Long {
     hash: u64,
     key: Box<[u8]>,
     /// Where the next slice begins; nothing before the first.
-    place: Option<u64>,
+    place: Option<Place>,
 }
 
 pub struct Progress {

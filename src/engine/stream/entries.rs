@@ -87,6 +87,11 @@ impl Entries {
         self.nodes.iter().map(|(id, pack)| (*id, pack))
     }
 
+    /// The same from an id on.
+    pub fn nodes_from(&self, id: StreamId) -> impl Iterator<Item = (StreamId, &Listpack)> {
+        self.nodes.range(id..).map(|(id, pack)| (*id, pack))
+    }
+
     /// How many nodes Redis's radix tree would have for ours: XINFO tells it.
     pub fn radix_nodes(&self) -> usize {
         let ids: Vec<[u8; 16]> = self.nodes.keys().map(|id| id.to_bytes()).collect();

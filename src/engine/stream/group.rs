@@ -69,6 +69,8 @@ pub struct Group {
     /// How many entries of the stream the group has read, deleted ones included, if that is known.
     pub entries_read: Option<u64>,
     pending: BTreeMap<StreamId, Pending>,
+    /// Pending entries without an owner.
+    unowned: usize,
     by_name: BTreeMap<Box<[u8]>, ConsumerId>,
     consumers: Vec<Option<Consumer>>,
 }
@@ -76,7 +78,14 @@ pub struct Group {
 /// Consumers.
 impl Group {
     pub fn new(last_id: StreamId, entries_read: Option<u64>) -> Self {
-        Group { last_id, entries_read, pending: BTreeMap::new(), by_name: BTreeMap::new(), consumers: Vec::new() }
+        Group {
+            last_id,
+            entries_read,
+            pending: BTreeMap::new(),
+            unowned: 0,
+            by_name: BTreeMap::new(),
+            consumers: Vec::new(),
+        }
     }
 
     pub fn consumers_len(&self) -> usize {
@@ -139,6 +148,11 @@ impl Group {
         self.pending.len()
     }
 
+    /// Pending entries without an owner: those that were released.
+    pub fn unowned_len(&self) -> usize {
+        self.unowned
+    }
+
     pub fn find_pending(&self, id: StreamId) -> Option<&Pending> {
         self.pending.get(&id)
     }
@@ -164,7 +178,10 @@ impl Group {
     }
 
     fn put(&mut self, id: StreamId, pending: Pending) {
-        let before = self.pending.insert(id, pending).and_then(|old| old.owner);
+        let old = self.pending.insert(id, pending);
+        self.unowned += usize::from(pending.owner.is_none());
+        self.unowned -= usize::from(old.is_some_and(|old| old.owner.is_none()));
+        let before = old.and_then(|old| old.owner);
         if before == pending.owner {
             return;
         }
@@ -187,8 +204,9 @@ impl Group {
     /// The entry is no longer pending; false if it was not.
     pub fn acknowledge(&mut self, id: StreamId) -> bool {
         let Some(pending) = self.pending.remove(&id) else { return false };
-        if let Some(owner) = pending.owner {
-            self.consumer_mut(owner).pending.remove(&id);
+        match pending.owner {
+            Some(owner) => drop(self.consumer_mut(owner).pending.remove(&id)),
+            None => self.unowned -= 1,
         }
         true
     }

@@ -157,6 +157,8 @@ async fn serve(connection: Rc<RefCell<Connection>>) {
         }
         // Before the socket is closed: a replica that comes back is not to find what was kept for it so far.
         connection.feed = None;
+        connection.session.client.leave_socket();
+        connection.drop_buffers();
     }
     depart(&shared, &mut connection.session).await;
 }

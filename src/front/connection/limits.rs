@@ -27,7 +27,7 @@ impl Connection {
 
     /// Applies the output limits to what waits here and in the outbox.
     pub(super) fn check_output(&mut self, lent: &Lent) {
-        self.session.client.output_bytes.store(self.output.len() - self.written, Ordering::Relaxed);
+        self.report_output();
         if !self.session.authenticated && self.session.client.output().listed > 0 {
             // Nobody may make the server keep replies before saying who he is.
             lent.worker.server.stats.output_limit_disconnections.fetch_add(1, Ordering::Relaxed);
@@ -36,11 +36,24 @@ impl Connection {
         lent.worker.server.check_output(&self.session.client, &lent.worker.config, lent.worker.now_ms);
     }
 
+    /// The connection is over. Its memory goes before the client is said to be gone.
+    pub(super) fn drop_buffers(&mut self) {
+        self.input = Vec::new();
+        self.output = Vec::new();
+        self.written = 0;
+    }
+
     /// Reports what is about to be run, and the room that it takes.
     pub(super) fn report_query(&self, len: usize, capacity: usize) {
         let client = &self.session.client;
         client.query_bytes.store(len, Ordering::Relaxed);
         client.query_free.store(capacity - len, Ordering::Relaxed);
+    }
+
+    pub(super) fn report_output(&self) {
+        let waiting = self.output.len() - self.written;
+        self.session.client.output_bytes.store(waiting, Ordering::Relaxed);
+        self.session.client.output_free.store(self.output.capacity() - waiting, Ordering::Relaxed);
     }
 
     /// Reports the buffers that stay with the connection while it sleeps.
@@ -57,9 +70,7 @@ impl Connection {
         if self.session.postponed.is_none() {
             client.argument_bytes.store(understood, Ordering::Relaxed);
         }
-        let waiting = self.output.len() - self.written;
-        client.output_bytes.store(waiting, Ordering::Relaxed);
-        client.output_free.store(self.output.capacity() - waiting, Ordering::Relaxed);
+        self.report_output();
         client.reply_bytes.store(0, Ordering::Relaxed);
         let lent = self.shared.lend();
         let clients = &lent.worker.server.clients;

@@ -174,6 +174,13 @@ impl Storage for CrashingDisk {
         Ok(Box::new(Cursor::new(self.find(path)?.lock().current.clone())))
     }
 
+    fn read_at(&self, path: &Path, at: u64, into: &mut [u8]) -> io::Result<()> {
+        let file = self.find(path)?;
+        let mut reader = Cursor::new(file.lock().current.clone());
+        reader.set_position(at);
+        reader.read_exact(into)
+    }
+
     fn len(&self, path: &Path) -> io::Result<u64> {
         Ok(self.find(path)?.lock().current.len() as u64)
     }

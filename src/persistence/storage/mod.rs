@@ -10,6 +10,7 @@ pub mod crashing;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,6 +23,9 @@ pub trait Storage: Send + Sync {
 
     /// A file to be read from its beginning.
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>>;
+
+    /// Fills the buffer from a place in a file.
+    fn read_at(&self, path: &Path, at: u64, into: &mut [u8]) -> io::Result<()>;
 
     fn len(&self, path: &Path) -> io::Result<u64>;
 
@@ -71,6 +75,10 @@ impl Storage for Disk {
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
         Ok(Box::new(File::open(path)?))
+    }
+
+    fn read_at(&self, path: &Path, at: u64, into: &mut [u8]) -> io::Result<()> {
+        File::open(path)?.read_exact_at(into, at)
     }
 
     fn len(&self, path: &Path) -> io::Result<u64> {

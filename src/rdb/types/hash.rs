@@ -13,42 +13,64 @@
 use crate::engine::hash::{Entry, Hash, Packed};
 use crate::engine::hash_expiry::MAX_EXPIRY;
 use crate::engine::limits::Limits;
-use crate::rdb::encode;
+use crate::rdb::encode::{self, Options};
 use crate::rdb::fault::Fault;
-use crate::rdb::format::kind;
+use crate::rdb::format::{VERSION_FIELD_EXPIRY, kind};
 use crate::rdb::legacy::{ziplist, zipmap};
 use crate::rdb::source::{Result, Source};
 use crate::rdb::types::{SLICE, is_empty_listpack};
 
-pub fn kind_of(hash: &Hash) -> u8 {
+/// When its earliest field expires, if the file can tell.
+fn told_expiry(hash: &Hash, options: Options) -> Option<i64> {
+    hash.earliest_expiry().filter(|_| options.version >= VERSION_FIELD_EXPIRY)
+}
+
+/// Fields expire, but the file cannot tell.
+fn is_reduced(hash: &Hash, options: Options) -> bool {
+    hash.has_expiries() && options.version < VERSION_FIELD_EXPIRY
+}
+
+fn is_alive(entry: &Entry<'_>, options: Options) -> bool {
+    entry.expires_at.is_none_or(|at| at > options.now_ms)
+}
+
+pub fn leaves_nothing(hash: &Hash, options: Options) -> bool {
+    is_reduced(hash, options) && !hash.iter().any(|entry| is_alive(&entry, options))
+}
+
+/// How many fields are written.
+fn written_len(hash: &Hash, options: Options) -> u64 {
+    if is_reduced(hash, options) {
+        hash.iter().filter(|entry| is_alive(entry, options)).count() as u64
+    } else {
+        hash.len() as u64
+    }
+}
+
+pub fn kind_of(hash: &Hash, options: Options) -> u8 {
     match hash.as_packed() {
         Packed::Pairs(_) => kind::HASH_LISTPACK,
-        Packed::Triples(_) if hash.has_expiries() => kind::HASH_LISTPACK_EX,
-        Packed::Table if hash.has_expiries() => kind::HASH_METADATA,
+        Packed::Triples(_) if told_expiry(hash, options).is_some() => kind::HASH_LISTPACK_EX,
+        Packed::Table if told_expiry(hash, options).is_some() => kind::HASH_METADATA,
         Packed::Triples(_) | Packed::Table => kind::HASH,
     }
 }
 
-pub fn put(out: &mut Vec<u8>, hash: &Hash, compress: bool) {
-    let earliest = hash.earliest_expiry();
-    match (hash.as_packed(), earliest) {
-        (Packed::Pairs(blob), _) => encode::string(out, blob, compress),
+pub fn put(out: &mut Vec<u8>, hash: &Hash, options: Options) {
+    match (hash.as_packed(), told_expiry(hash, options)) {
+        (Packed::Pairs(blob), _) => encode::string(out, blob, options.compress),
         (Packed::Triples(blob), Some(earliest)) => {
             out.extend_from_slice(&earliest.to_le_bytes());
-            encode::string(out, blob, compress);
+            encode::string(out, blob, options.compress);
         }
-        (Packed::Table, Some(earliest)) => {
-            out.extend_from_slice(&earliest.to_le_bytes());
-            put_fields(out, hash, Some(earliest), compress);
+        (Packed::Triples(_) | Packed::Table, _) => {
+            begin(out, hash, options);
+            let earliest = told_expiry(hash, options);
+            let is_reduced = is_reduced(hash, options);
+            for entry in hash.iter().filter(|entry| !is_reduced || is_alive(entry, options)) {
+                put_field(out, &entry, earliest, options.compress);
+            }
         }
-        (Packed::Triples(_) | Packed::Table, None) => put_fields(out, hash, None, compress),
-    }
-}
-
-fn put_fields(out: &mut Vec<u8>, hash: &Hash, earliest: Option<i64>, compress: bool) {
-    encode::length(out, hash.len() as u64);
-    for entry in hash.iter() {
-        put_field(out, &entry, earliest, compress);
     }
 }
 
@@ -65,20 +87,22 @@ pub fn is_table(hash: &Hash) -> bool {
 }
 
 /// What stands before the first field of a table.
-pub fn begin(out: &mut Vec<u8>, hash: &Hash) {
-    if let Some(earliest) = hash.earliest_expiry() {
+pub fn begin(out: &mut Vec<u8>, hash: &Hash, options: Options) {
+    if let Some(earliest) = told_expiry(hash, options) {
         out.extend_from_slice(&earliest.to_le_bytes());
     }
-    encode::length(out, hash.len() as u64);
+    encode::length(out, written_len(hash, options));
 }
 
 /// Some fields of a table; the place is its cursor. While nothing changes it shows each field once.
-pub fn slice(out: &mut Vec<u8>, hash: &Hash, from: u64, compress: bool) -> Option<u64> {
-    let earliest = hash.earliest_expiry();
+pub fn slice(out: &mut Vec<u8>, hash: &Hash, from: u64, options: Options) -> Option<u64> {
+    let (earliest, is_reduced) = (told_expiry(hash, options), is_reduced(hash, options));
     let (mut cursor, mut count) = (from, 0);
     while count < SLICE {
         cursor = hash.scan(cursor, |entry| {
-            put_field(out, &entry, earliest, compress);
+            if !is_reduced || is_alive(&entry, options) {
+                put_field(out, &entry, earliest, options.compress);
+            }
             count += 1;
         });
         if cursor == 0 {

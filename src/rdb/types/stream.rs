@@ -15,32 +15,147 @@
 //! ```
 //! The pending entries of all consumers together are those of the group, but for the released ones.
 
+use crate::engine::keyspace::snapshot::Place;
 use crate::engine::listpack::Listpack;
-use crate::engine::stream::{ConsumerId, Entries, Group, Producers, Stream, StreamId, Totals};
-use crate::rdb::encode;
+use crate::engine::stream::{Consumer, ConsumerId, Entries, Group, Producers, Stream, StreamId, Totals};
+use crate::rdb::encode::{self, Options};
 use crate::rdb::fault::Fault;
-use crate::rdb::format::kind;
+use crate::rdb::format::{VERSION_PRODUCERS, VERSION_RELEASED, kind};
 use crate::rdb::source::{Result, Source};
 
-pub fn kind_of(stream: &Stream) -> u8 {
-    let is_released = |group: &Group| group.pending(..).any(|(_, pending)| pending.owner.is_none());
-    if stream.groups().any(|(_, group)| is_released(group)) {
+pub fn kind_of(stream: &Stream, version: u32) -> u8 {
+    if version >= VERSION_RELEASED && stream.groups().any(|(_, group)| group.unowned_len() > 0) {
         kind::STREAM_5
-    } else if stream.producers().is_some() {
+    } else if version >= VERSION_PRODUCERS && stream.producers().is_some() {
         kind::STREAM_4
     } else {
         kind::STREAM_2
     }
 }
 
-pub fn put(out: &mut Vec<u8>, stream: &Stream, compress: bool) {
-    let kind = kind_of(stream);
-    let nodes = stream.nodes();
-    encode::length(out, nodes.len() as u64);
-    for (id, pack) in nodes {
-        encode::string(out, &id.to_bytes(), compress);
-        encode::string(out, pack.as_bytes(), compress);
+pub fn put(out: &mut Vec<u8>, stream: &Stream, options: Options) {
+    begin(out, stream);
+    let mut place = Some(Place::default());
+    while let Some(from) = place {
+        place = slice(out, stream, from, options);
     }
+}
+
+/// Whether its entries, or those that are pending in its groups, are as many.
+pub fn is_long(stream: &Stream, count: usize) -> bool {
+    stream.len() + stream.groups().map(|(_, group)| group.pending_len()).sum::<usize>() >= count
+}
+
+/// What stands before the first node.
+pub fn begin(out: &mut Vec<u8>, stream: &Stream) {
+    encode::length(out, stream.nodes().len() as u64);
+}
+
+/// Nodes and pending entries of a slice; a node holds about a hundred entries and is compressed.
+const SLICE_NODES: usize = 16;
+const SLICE_PENDING: usize = 1024;
+
+/// The next nodes, or pending entries of a group or of a consumer. A place says which group and which consumer are next, counted
+/// from 1, and from which id on; 0 means that nothing of it is written.
+pub fn slice(out: &mut Vec<u8>, stream: &Stream, from: Place, options: Options) -> Option<Place> {
+    let compress = options.compress;
+    if from.group == 0 {
+        let mut nodes = stream.nodes_from(id_at(from));
+        for (id, pack) in nodes.by_ref().take(SLICE_NODES) {
+            encode::string(out, &id.to_bytes(), compress);
+            encode::string(out, pack.as_bytes(), compress);
+        }
+        if let Some((next, _)) = nodes.next() {
+            return Some(Place { at: at_id(next), ..from });
+        }
+        put_totals(out, stream);
+        return Some(Place { group: 1, ..Place::default() });
+    }
+    let kind = kind_of(stream, options.version);
+    let Some((name, group)) = stream.groups().nth(from.group as usize - 1) else {
+        put_end(kind, out, stream, compress);
+        return None;
+    };
+    if from.consumer == 0 {
+        if from.at == 0 {
+            encode::string(out, name, compress);
+            put_id(out, group.last_id);
+            encode::length(out, group.entries_read.unwrap_or(UNKNOWN));
+            encode::length(out, group.pending_len() as u64);
+        }
+        let mut pending = group.pending(id_at(from)..);
+        for (id, pending) in pending.by_ref().take(SLICE_PENDING) {
+            out.extend_from_slice(&id.to_bytes());
+            out.extend_from_slice(&pending.delivered_ms.to_le_bytes());
+            encode::length(out, pending.deliveries);
+        }
+        if let Some((next, _)) = pending.next() {
+            return Some(Place { at: at_id(next), ..from });
+        }
+        encode::length(out, (group.consumers_len() + usize::from(needs_nobody(kind, group))) as u64);
+        return Some(Place { at: 0, consumer: 1, ..from });
+    }
+    let mut room = SLICE_PENDING;
+    let mut place = from;
+    for consumer in group.consumers().skip(from.consumer as usize - 1) {
+        if room == 0 {
+            return Some(place);
+        }
+        if place.at == 0 {
+            let adopts = kind < kind::STREAM_5 && consumer.name().is_empty();
+            put_consumer_head(kind, out, consumer, if adopts { group.unowned_len() } else { 0 }, compress);
+            if adopts {
+                put_unowned(out, group);
+            }
+        }
+        let mut pending = consumer.pending(id_at(place)..);
+        for id in pending.by_ref().take(room) {
+            out.extend_from_slice(&id.to_bytes());
+            room -= 1;
+        }
+        if let Some(next) = pending.next() {
+            return Some(Place { at: at_id(next), ..place });
+        }
+        room = room.saturating_sub(1);
+        place = Place { at: 0, consumer: place.consumer + 1, ..place };
+    }
+    if kind >= kind::STREAM_5 {
+        encode::length(out, group.unowned_len() as u64);
+        put_unowned(out, group);
+    } else if needs_nobody(kind, group) {
+        encode::string(out, b"", compress);
+        out.extend_from_slice(&0i64.to_le_bytes());
+        if kind >= kind::STREAM_3 {
+            out.extend_from_slice(&(-1i64).to_le_bytes());
+        }
+        encode::length(out, group.unowned_len() as u64);
+        put_unowned(out, group);
+    }
+    Some(Place { group: from.group + 1, ..Place::default() })
+}
+
+/// Whether a consumer without a name must be made up, for released entries of which the version knows nothing.
+fn needs_nobody(kind: u8, group: &Group) -> bool {
+    kind < kind::STREAM_5 && group.unowned_len() > 0 && group.find_consumer(b"").is_none()
+}
+
+fn put_unowned(out: &mut Vec<u8>, group: &Group) {
+    if group.unowned_len() > 0 {
+        let unowned = group.pending(..).filter(|(_, pending)| pending.owner.is_none());
+        unowned.for_each(|(id, _)| out.extend_from_slice(&id.to_bytes()));
+    }
+}
+
+fn id_at(place: Place) -> StreamId {
+    StreamId::from_bytes(place.at.to_be_bytes())
+}
+
+fn at_id(id: StreamId) -> u128 {
+    u128::from_be_bytes(id.to_bytes())
+}
+
+/// What stands behind the nodes.
+fn put_totals(out: &mut Vec<u8>, stream: &Stream) {
     let totals = stream.totals();
     encode::length(out, stream.len() as u64);
     put_id(out, totals.last_id);
@@ -48,10 +163,19 @@ pub fn put(out: &mut Vec<u8>, stream: &Stream, compress: bool) {
     put_id(out, totals.max_deleted_id);
     encode::length(out, totals.entries_added);
     encode::length(out, stream.groups_len() as u64);
-    for (name, group) in stream.groups() {
-        encode::string(out, name, compress);
-        put_group(kind, out, group, compress);
+}
+
+fn put_consumer_head(kind: u8, out: &mut Vec<u8>, consumer: &Consumer, adopted: usize, compress: bool) {
+    encode::string(out, consumer.name(), compress);
+    out.extend_from_slice(&consumer.seen_ms.to_le_bytes());
+    if kind >= kind::STREAM_3 {
+        out.extend_from_slice(&consumer.active_ms.unwrap_or(-1).to_le_bytes());
     }
+    encode::length(out, (consumer.pending_len() + adopted) as u64);
+}
+
+/// What stands behind the groups.
+fn put_end(kind: u8, out: &mut Vec<u8>, stream: &Stream, compress: bool) {
     if kind >= kind::STREAM_4 {
         match stream.producers() {
             Some(producers) => put_producers(out, producers, compress),
@@ -74,32 +198,6 @@ fn put_producers(out: &mut Vec<u8>, producers: &Producers, compress: bool) {
     }
     encode::length(out, producers.added);
     encode::length(out, producers.duplicates);
-}
-
-fn put_group(kind: u8, out: &mut Vec<u8>, group: &Group, compress: bool) {
-    put_id(out, group.last_id);
-    encode::length(out, group.entries_read.unwrap_or(UNKNOWN));
-    encode::length(out, group.pending_len() as u64);
-    for (id, pending) in group.pending(..) {
-        out.extend_from_slice(&id.to_bytes());
-        out.extend_from_slice(&pending.delivered_ms.to_le_bytes());
-        encode::length(out, pending.deliveries);
-    }
-    encode::length(out, group.consumers_len() as u64);
-    for consumer in group.consumers() {
-        encode::string(out, consumer.name(), compress);
-        out.extend_from_slice(&consumer.seen_ms.to_le_bytes());
-        if kind >= kind::STREAM_3 {
-            out.extend_from_slice(&consumer.active_ms.unwrap_or(-1).to_le_bytes());
-        }
-        encode::length(out, consumer.pending_len() as u64);
-        consumer.pending(..).for_each(|id| out.extend_from_slice(&id.to_bytes()));
-    }
-    if kind >= kind::STREAM_5 {
-        let released = || group.pending(..).filter(|(_, pending)| pending.owner.is_none());
-        encode::length(out, released().count() as u64);
-        released().for_each(|(id, _)| out.extend_from_slice(&id.to_bytes()));
-    }
 }
 
 /// Entries read by a group of which that is not known.

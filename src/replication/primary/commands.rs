@@ -205,7 +205,10 @@ fn acknowledge(ctx: &SessionContext<'_>, args: Args<'_>, at: usize) {
     let number = |at: usize| args.get(at).and_then(parse_i64).and_then(|offset| u64::try_from(offset).ok());
     let Some(offset) = number(at + 1) else { return };
     let server = ctx.worker.server;
-    replica.ack_offset.fetch_max(offset, Ordering::AcqRel);
+    let acknowledged = replica.ack_offset.fetch_max(offset, Ordering::AcqRel).max(offset);
+    // What is on its way may be lost with the link: with a place for it on disk it is kept until it has arrived.
+    let kept = if ctx.worker.config.repl_spill_size > 0 { acknowledged } else { 0 };
+    replica.reader.kept.store(kept, Ordering::Release);
     if args.is(at + 2, "fack")
         && let Some(offset) = number(at + 3)
     {

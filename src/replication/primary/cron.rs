@@ -93,11 +93,12 @@ fn timed_out(link: &Link, limit_ms: i64, now_ms: i64) -> Option<&'static str> {
 /// Output limits count what waits in the journal, and the limit is never below the backlog: a replica that continues from there
 /// would be dropped at once, again and again.
 fn limit_output(worker: &Worker) {
-    let end = worker.server.journal.end();
     for replica in worker.server.replicas.all() {
         let position = replica.reader.position.load(Ordering::Acquire);
         let reads = matches!(replica.state(), ReplicaState::Online | ReplicaState::SendBulk) || position > 0;
-        let waiting = if reads { end.saturating_sub(position) as usize } else { 0 };
+        let link = if reads { primary().links.find(replica.client.id) } else { None };
+        let in_memory = |link| primary().spill.bytes_in_memory(worker.server, &link, &worker.config);
+        let waiting = link.map_or(0, in_memory) as usize;
         replica.client.feed_bytes.store(waiting, Ordering::Relaxed);
         worker.server.check_output(&replica.client, &worker.config, worker.now_ms);
     }

@@ -2,7 +2,8 @@
 //! Nothing of the stream is copied per replica but what its socket is just taking.
 
 use super::link::{Inner, Link, Payload, Stage};
-use super::pipe::Piece;
+use super::pipe;
+use super::spill::Piece;
 use crate::base::clock;
 use crate::server::Server;
 use std::os::unix::fs::FileExt;
@@ -62,9 +63,9 @@ impl Feed {
         let Stage::Payload(payload) = &mut inner.stage else { return Next::Sleep };
         match payload {
             Payload::Pipe { pipe, reader, mark } => match pipe.read(*reader, output) {
-                Piece::NotYet => return Next::Sleep,
-                Piece::Bytes => {}
-                Piece::End => {
+                pipe::Piece::NotYet => return Next::Sleep,
+                pipe::Piece::Bytes => {}
+                pipe::Piece::End => {
                     output.extend_from_slice(mark.as_bytes());
                     inner.finish_payload(&self.link);
                 }
@@ -87,6 +88,13 @@ impl Feed {
     }
 
     fn fill_from_journal(&self, output: &mut Vec<u8>, waker: &Waker) -> Next {
+        if self.link.is_spilled() {
+            match self.fill_from_disk(output) {
+                Piece::InMemory => {}
+                Piece::Bytes => return Next::Write,
+                Piece::Gone => return Next::Close,
+            }
+        }
         let reader = &self.link.replica.reader;
         let journal = &self.server.journal;
         let position = reader.position.load(Ordering::Acquire);
@@ -102,11 +110,22 @@ impl Feed {
                 self.server.replicas.output_bytes.fetch_add(len as u64, Ordering::Relaxed);
                 Next::Write
             }
-            Err(_) => {
-                tracing::warn!("The stream no longer has what replica {} needs next", self.link.replica.name());
-                Next::Close
-            }
+            // It may have gone to disk just now.
+            Err(_) => match self.fill_from_disk(output) {
+                Piece::Bytes => Next::Write,
+                Piece::InMemory | Piece::Gone => {
+                    tracing::warn!("The stream no longer has what replica {} needs next", self.link.replica.name());
+                    Next::Close
+                }
+            },
         }
+    }
+
+    fn fill_from_disk(&self, output: &mut Vec<u8>) -> Piece {
+        let before = output.len();
+        let piece = super::primary().spill.read(self.server, &self.link, output);
+        self.server.replicas.output_bytes.fetch_add((output.len() - before) as u64, Ordering::Relaxed);
+        piece
     }
 }
 

@@ -324,6 +324,7 @@ pub fn detach(server: &Server, link: &Arc<Link>) {
     if let Stage::Payload(Payload::Pipe { pipe, reader, .. }) = &link.lock().stage {
         pipe.leave(*reader);
     }
+    primary().spill.leave(server, link, now_ms);
     server.replicas.remove(&link.replica, now_ms);
     server.refresh_good_replicas(now_ms);
     server.check_ack_waits();

@@ -16,7 +16,7 @@ use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Length of the mark around a payload of unknown length.
 pub const EOF_MARK: usize = 40;
@@ -49,11 +49,31 @@ pub struct Link {
     /// SYNC instead of PSYNC: no replies to it, and no acknowledgements will come.
     pub is_old: bool,
     inner: Mutex<Inner>,
+    /// What it gets next lies on disk (`spill`).
+    spilled: AtomicBool,
 }
 
 impl Link {
     pub fn new(replica: Arc<Replica>, is_old: bool, stage: Stage) -> Arc<Self> {
-        Arc::new(Link { replica, is_old, inner: Mutex::new(Inner { stage, control: Vec::new(), stalled_since_ms: 0 }) })
+        Arc::new(Link {
+            replica,
+            is_old,
+            inner: Mutex::new(Inner { stage, control: Vec::new(), stalled_since_ms: 0 }),
+            spilled: AtomicBool::new(false),
+        })
+    }
+
+    pub fn is_spilled(&self) -> bool {
+        self.spilled.load(Ordering::Acquire)
+    }
+
+    pub fn set_spilled(&self, spilled: bool) {
+        self.spilled.store(spilled, Ordering::Release);
+    }
+
+    /// It reads the stream, or will when its snapshot is over; nobody else takes it for the place to begin at.
+    pub fn reads_journal(&self) -> bool {
+        matches!(self.inner.lock().stage, Stage::Payload(_) | Stage::AwaitAck | Stage::Stream)
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -3,6 +3,7 @@
 //! ```text
 //!   commands ─► psync ─┬─► link (Stream) ◄──────────────────────┐
 //!                      └─► full_sync: cut, pipe or file ─► link ─┴─► feed ─► the connection's output
+//!   spill: the stream on disk, for who is far behind
 //!   cron: PING, newlines, timeouts, the end of the backlog, syncs that wait
 //! ```
 //! A replica's connection stays an ordinary one: limits, CLIENT KILL and acknowledgements work as for everybody.
@@ -16,11 +17,13 @@ mod link;
 mod pipe;
 mod psync;
 pub mod shutdown;
+mod spill;
 
 use crate::base::clock;
 use crate::server::Server;
 use full_sync::FullSyncs;
 use link::Links;
+use spill::Spill;
 use std::sync::OnceLock;
 
 /// What moves this process's replicas.
@@ -28,6 +31,7 @@ use std::sync::OnceLock;
 pub struct Primary {
     links: Links,
     syncs: FullSyncs,
+    spill: Spill,
 }
 
 fn primary() -> &'static Primary {
@@ -37,6 +41,7 @@ fn primary() -> &'static Primary {
 
 /// To be called once, before clients are served.
 pub fn start(server: &'static Server) {
+    spill::start();
     server.config.on_changed(
         &["min-replicas-to-write", "min-replicas-max-lag"],
         Box::new(|_, _| server.refresh_good_replicas(clock::unix_ms())),
@@ -49,4 +54,9 @@ pub fn start(server: &'static Server) {
             }
         }),
     );
+}
+
+/// To be called before the process ends: nothing stays on disk that only replicas needed.
+pub fn stop(server: &Server) {
+    primary().spill.clear(server);
 }

@@ -62,9 +62,10 @@ pub fn try_continue(server: &'static Server, replica: &Arc<Replica>, request: Re
         }
         return false;
     }
+    let link = Link::new(Arc::clone(replica), false, Stage::Stream);
     let resumed = u64::try_from(request.offset - 1).ok().filter(|cursor| {
         // Nobody may change the history between the comparison and this; it changes under all locks.
-        server.journal.resume_reader(&replica.reader, *cursor).is_ok()
+        server.journal.resume_reader(&replica.reader, *cursor).is_ok() || primary().spill.resume(server, &link, *cursor)
     });
     let Some(cursor) = resumed else {
         tracing::info!(
@@ -78,7 +79,6 @@ pub fn try_continue(server: &'static Server, replica: &Arc<Replica>, request: Re
         }
         return false;
     };
-    let link = Link::new(Arc::clone(replica), false, Stage::Stream);
     let continues = if replica.announced.lock().capa_psync2 {
         format!("+CONTINUE {}\r\n", ids.replid)
     } else {
@@ -107,6 +107,7 @@ pub fn sync_in_full(server: &'static Server, replica: &Arc<Replica>, is_old: boo
 
 fn register(server: &'static Server, link: &Arc<Link>) {
     primary().links.add(link);
+    primary().spill.welcome(&link.replica);
     server.replicas.add(Arc::clone(&link.replica));
     link.replica.client.set(flag::REPLICA, true);
 }

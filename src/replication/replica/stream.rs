@@ -9,6 +9,7 @@ use crate::resp::{Batch, Limits, Reply, RequestParser};
 use crate::server::clients::{Client, flag};
 use crate::server::dispatch::{self, BATCH_MAX};
 use crate::server::follow::{Follower, Stop};
+use crate::server::pause::PauseMode;
 use crate::server::{Server, Session};
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -114,7 +115,7 @@ impl Replica {
         }
     }
 
-    /// Runs every whole command that was received; false if a busy script does not let it.
+    /// Runs every whole command that was received, unless clients are paused; false if a busy script does not let it.
     fn apply(
         &mut self,
         wire: &mut Wire,
@@ -129,6 +130,11 @@ impl Replica {
         self.server.role.read_offset.store(received, Ordering::Relaxed);
         session.client.query_bytes.store(wire.rest().len(), Ordering::Relaxed);
         loop {
+            self.worker.refresh();
+            if self.worker.pause.mode != PauseMode::None {
+                // The stream is a client, too: its commands wait where they are, and are acknowledged when they have run.
+                return Ok(false);
+            }
             batch.clear();
             let start = wire.start;
             let parsed = parser.parse(&mut wire.input, start, BATCH_MAX, limits, batch);

@@ -2,6 +2,7 @@
 
 use crate::base::clock;
 use crate::net::stream::Stream;
+use crate::resp::encode;
 use crate::server::Server;
 use std::future::poll_fn;
 use std::io;
@@ -60,6 +61,8 @@ impl Wire {
     fn compact(&mut self) {
         if self.start == self.input.len() {
             self.input.clear();
+            // What a long command has taken is not kept for the next one.
+            self.input.shrink_to(PIECE * 2);
             self.start = 0;
         } else if self.start > PIECE {
             self.input.drain(..self.start);
@@ -98,24 +101,12 @@ impl Wire {
 
     /// Sends a command.
     pub async fn send(&mut self, words: &[&[u8]]) -> io::Result<()> {
-        let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
-        for word in words {
-            bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-            bytes.extend_from_slice(word);
-            bytes.extend_from_slice(b"\r\n");
-        }
+        let mut bytes = Vec::new();
+        encode(&mut bytes, words.iter().copied());
         self.write(&bytes).await
     }
 
     pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut written = 0;
-        while written < bytes.len() {
-            let len = poll_fn(|context| self.stream.poll_write(context, &bytes[written..])).await?;
-            if len == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            written += len;
-        }
-        poll_fn(|context| self.stream.poll_flush(context)).await
+        self.stream.write_all(bytes).await
     }
 }

@@ -53,7 +53,7 @@ pub const FIELDS: &[Field] = &[
     Field::new("mem_clients_slaves", |view| view.replica_bytes().into()),
     Field::new("mem_clients_normal", |view| view.clients().normal_bytes.into()),
     Field::new("mem_cluster_links", |_| 0u64.into()),
-    Field::new("mem_aof_buffer", |_| 0u64.into()),
+    Field::new("mem_aof_buffer", |view| aof_memory(view).into()),
     Field::new("mem_allocator", |_| "jemalloc-5.3.0".into()),
     Field::new("mem_overhead_db_hashtable_rehashing", |_| 0u64.into()),
     // Records are allocated once and for all; nothing here moves them.
@@ -97,6 +97,12 @@ impl View<'_> {
         let value = crate::server::config::find_param(name.as_bytes()).map(|param| param.print(&self.config));
         String::from_utf8_lossy(&value.unwrap_or_default()).into_owned()
     }
+}
+
+/// What the append-only file has yet to take, in the journal and on its way from there.
+fn aof_memory(view: &View<'_>) -> u64 {
+    let aof = &view.server.save_status.aof;
+    aof.waiting(&view.server.journal) + load_u64(&aof.buffer_bytes)
 }
 
 pub fn ratio(value: usize, base: usize) -> f64 {

@@ -42,7 +42,7 @@ pub const FIELDS: &[Field] = &[
     Field::new("aof_current_size", |view| aof_only(view, |aof| load_u64(&aof.current_size))),
     Field::new("aof_base_size", |view| aof_only(view, |aof| load_u64(&aof.base_size))),
     Field::new("aof_pending_rewrite", |view| aof_only(view, |aof| load_bool(&aof.rewrite_scheduled).into())),
-    Field::new("aof_buffer_length", |view| aof_only(view, |_| 0)),
+    Field::new("aof_buffer_length", |view| aof_only(view, |aof| aof.waiting(&view.server.journal))),
     Field::new("aof_pending_bio_fsync", |view| aof_only(view, |aof| load_bool(&aof.pending_fsync).into())),
     Field::new("aof_delayed_fsync", |view| aof_only(view, |aof| load_u64(&aof.delayed_fsync))),
     Field::new("loading_start_time", |view| loading_only(view, |loading| load_i64(&loading.started_s) as u64)),
@@ -112,7 +112,7 @@ fn loaded_share(loading: &Loading) -> f64 {
 }
 
 /// Lines that are there only with an append-only file.
-fn aof_only(view: &View<'_>, figure: fn(&AofStatus) -> u64) -> Figure {
+fn aof_only(view: &View<'_>, figure: impl Fn(&AofStatus) -> u64) -> Figure {
     let aof = &view.save().aof;
     if load_bool(&aof.enabled) { figure(aof).into() } else { Figure::Absent }
 }

@@ -67,6 +67,10 @@ const HISTORY: &[Field] = &[
         view.server.journal.backlog().map_or(0, |backlog| backlog.first + 1).into()
     }),
     Field::new("repl_backlog_histlen", |view| view.server.journal.backlog().map_or(0, |backlog| backlog.len).into()),
+    Field::new("repl_spill_bytes", |view| match view.config.repl_spill_size {
+        0 => Figure::Absent,
+        _ => view.server.replicas.spilled_bytes.load(Ordering::Relaxed).into(),
+    }),
 ];
 
 fn counts_good_replicas(view: &View<'_>) -> bool {

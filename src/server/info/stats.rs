@@ -21,8 +21,12 @@ pub const FIELDS: &[Field] = &[
     Field::new("instantaneous_output_kbps", |view| {
         Figure::Ratio(view.server.stats.rates.per_second(Rate::OutputBytes) / 1024.0)
     }),
-    Field::new("instantaneous_input_repl_kbps", |_| Figure::Ratio(0.0)),
-    Field::new("instantaneous_output_repl_kbps", |_| Figure::Ratio(0.0)),
+    Field::new("instantaneous_input_repl_kbps", |view| {
+        Figure::Ratio(view.server.stats.rates.per_second(Rate::InputFromPrimary) / 1024.0)
+    }),
+    Field::new("instantaneous_output_repl_kbps", |view| {
+        Figure::Ratio(view.server.stats.rates.per_second(Rate::OutputToReplicas) / 1024.0)
+    }),
     Field::new("rejected_connections", |view| load_u64(&view.server.stats.connections_rejected).into()),
     Field::new("sync_full", |view| load_u64(&view.server.replicas.sync_full).into()),
     Field::new("sync_partial_ok", |view| load_u64(&view.server.replicas.sync_partial_ok).into()),

@@ -118,7 +118,11 @@ impl<'a> View<'a> {
                 Some(_) => self.server.journal.memory(),
                 None => 0,
             };
-            let backlog = replication_buffers.min(self.config.repl_backlog_size as usize);
+            // With nobody connected all of it is backlog, whatever its pieces are rounded to.
+            let backlog = match self.server.replicas.is_empty() {
+                true => replication_buffers,
+                false => replication_buffers.min(self.config.repl_backlog_size as usize),
+            };
             let mut view = MemoryView { replication_buffers, backlog, ..MemoryView::default() };
             for db in 0..self.server.keyspace.databases() {
                 let mut part = DbMemory { db, keys: 0, volatile: 0, bytes: 0 };

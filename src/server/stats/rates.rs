@@ -2,6 +2,7 @@
 
 use crate::server::state::Server;
 use parking_lot::Mutex;
+use std::sync::atomic::Ordering;
 
 /// What is sampled.
 #[derive(Clone, Copy)]
@@ -9,9 +10,11 @@ pub enum Rate {
     Commands,
     InputBytes,
     OutputBytes,
+    InputFromPrimary,
+    OutputToReplicas,
 }
 
-const RATES: usize = 3;
+const RATES: usize = 5;
 const SAMPLES: usize = 16;
 
 #[derive(Default)]
@@ -61,6 +64,8 @@ impl Server {
             self.sum(|stats| stats.commands_processed.value()),
             self.sum(|stats| stats.input_bytes.value()),
             self.sum(|stats| stats.output_bytes.value()),
+            self.stats.primary_bytes.load(Ordering::Relaxed),
+            self.replicas.output_bytes.load(Ordering::Relaxed),
         ];
         self.stats.rates.sample(totals, now_ms);
     }
@@ -73,10 +78,11 @@ mod tests {
     #[test]
     fn the_mean_of_steady_work_is_its_rate() {
         let rates = Rates::default();
-        (0..=16).for_each(|at| rates.sample([at * 50, at * 1024, 0], 1000 + at as i64 * 100));
+        (0..=16).for_each(|at| rates.sample([at * 50, at * 1024, 0, 0, at * 7], 1000 + at as i64 * 100));
         assert_eq!(rates.per_second(Rate::Commands), 500.0);
         assert_eq!(rates.per_second(Rate::InputBytes), 10240.0);
-        rates.sample([0, 0, 0], 2700);
+        assert_eq!(rates.per_second(Rate::OutputToReplicas), 70.0);
+        rates.sample([0; RATES], 2700);
         assert!(rates.per_second(Rate::Commands) < 500.0);
     }
 }

@@ -9,7 +9,7 @@ group! { $ persistence_params {
         "Compress strings in RDB files.";
     rdbchecksum: bool = true, "rdbchecksum", Kind::Bool, [IMMUTABLE],
         "Write and verify the checksum at the end of RDB files.";
-    rdb_version: u32 = 0, "rdb-version", Kind::integer(0, 12), [],
+    rdb_version: u32 = 0, "rdb-version", Kind::integer(0, 15), [],
         "rsredis only. Version of the RDB files that are written; 0 for the lowest that can hold the data.";
     rdb_del_sync_files: bool = false, "rdb-del-sync-files", Kind::Bool, [],
         "Delete RDB files that were only needed to synchronize replicas.";

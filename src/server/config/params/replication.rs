@@ -47,6 +47,8 @@ group! { $ replication_params {
         "Bytes of the stream kept for replicas that come back.";
     repl_backlog_ttl: u64 = 3600, "repl-backlog-ttl", Kind::integer(0, i64::MAX), [],
         "Seconds without replicas after which the backlog is freed; 0 for never.";
+    repl_spill_size: u64 = 0, "repl-spill-size", Kind::memory(0, LONG_MAX), [],
+        "Bytes of the stream that may lie on disk for replicas that are far behind; 0 for none.";
     repl_rdb_channel: bool = false, "repl-rdb-channel", Kind::Bool, [NO_EFFECT],
         "The snapshot travels on the replica's own link here.";
     replica_full_sync_buffer_limit: u64 = 0, "replica-full-sync-buffer-limit", Kind::memory(0, LONG_MAX), [NO_EFFECT],

@@ -1,0 +1,129 @@
+//! Memory limits: keys go only for what keys and clients really hold, not for what is leaving or on its way to a replica or a file.
+
+mod support;
+
+use std::time::{Duration, Instant};
+use support::replication::{replicaof, wait_for_link};
+use support::{Client, Reply, Server};
+
+fn figure(server: &Server, field: &str) -> i64 {
+    server.info(field).parse().unwrap_or_else(|_| panic!("{field} is no number"))
+}
+
+fn until(what: &str, condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(20), "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// With 100 KB to spare, also in a database that nobody has used before, keys must not be crowded out by what holds them.
+#[test]
+fn a_small_limit_is_for_keys() {
+    for policy in ["allkeys-random", "allkeys-lru", "volatile-ttl"] {
+        let server = Server::start(&[]);
+        let mut client = server.client();
+        client.line("SELECT 9");
+        let limit = figure(&server, "used_memory") + 100 * 1024;
+        client.line(&format!("CONFIG SET maxmemory {limit} maxmemory-policy {policy}"));
+        for number in 0..2000 {
+            let reply = client.call(&["SETEX", &format!("key:{number}"), "10000", "x"]);
+            assert!(reply.is_ok(), "{policy}, key {number}: {reply:?}");
+        }
+        let keys = client.line("DBSIZE").integer();
+        assert!(keys > 400, "{policy}: {keys} keys");
+        assert!(figure(&server, "evicted_keys") > 0, "{policy}");
+        let above = figure(&server, "used_memory") - limit;
+        assert!(above < 8192, "{policy}: {above} bytes above");
+    }
+}
+
+/// Clients that do not read go before keys do, and what the killed still hold costs no key either.
+#[test]
+fn clients_go_before_keys() {
+    let server = Server::start(&["--io-threads", "2"]);
+    let mut control = server.client();
+    control.line("CLIENT NO-EVICT ON");
+    control.line("CONFIG SET maxmemory 11mb maxmemory-policy allkeys-lru maxmemory-clients 3mb");
+    for number in 0..50 {
+        control.call(&["SETRANGE", &format!("key:{number}"), "100000", "x"]);
+    }
+    let mut clients: Vec<Client> = (0..20).map(|_| server.client()).collect();
+    let start = Instant::now();
+    while figure(&server, "evicted_clients") < 10 {
+        assert!(start.elapsed() < Duration::from_secs(20), "clients are not evicted");
+        // Whoever was evicted refuses what is sent.
+        clients.retain_mut(|client| client.send(&["MGET", "key:1"]).is_ok());
+    }
+    assert_eq!(figure(&server, "evicted_keys"), 0);
+    assert_eq!(control.line("DBSIZE").integer(), 50);
+    // Nothing of the dead stays in the sum: newcomers are not evicted for it.
+    drop(clients);
+    let mut newcomer = server.client();
+    for _ in 0..10 {
+        assert_eq!(newcomer.call(&["GET", "key:1"]).text().len(), 100_001);
+    }
+}
+
+/// A replica that does not read makes the primary keep the stream, which is no reason to evict.
+#[test]
+fn a_stopped_replica_costs_no_keys() {
+    let primary = Server::start(&["--repl-backlog-size", "16kb", "--maxmemory-policy", "allkeys-random"]);
+    let replica = Server::start(&[]);
+    let mut writer = primary.client();
+    for number in 0..50 {
+        writer.call(&["SETRANGE", &format!("key:{number}"), "100000", "x"]);
+    }
+    replicaof(&replica, primary.port());
+    wait_for_link(&replica);
+    let limit = figure(&primary, "used_memory") - figure(&primary, "mem_not_counted_for_evict") + 64 * 1024;
+    writer.line(&format!("CONFIG SET maxmemory {limit}"));
+    replica.signal(nix::sys::signal::Signal::SIGSTOP);
+    let value = "A".repeat(1000);
+    for _ in 0..20_000 {
+        let reply = writer.call(&["SETRANGE", "key:0", "0", &value]);
+        assert_eq!(reply, Reply::Integer(100_001));
+    }
+    assert_eq!(writer.line("DBSIZE").integer(), 50);
+    assert!(figure(&primary, "mem_clients_slaves") > 2 << 20);
+    assert!(figure(&primary, "mem_not_counted_for_evict") > 2 << 20);
+    writer.line("CLIENT KILL TYPE replica");
+    assert_eq!(figure(&primary, "mem_clients_slaves"), 0);
+    replica.signal(nix::sys::signal::Signal::SIGCONT);
+}
+
+/// What the append-only file has yet to take is told, not counted, and gone soon.
+#[test]
+fn what_waits_for_the_file_is_told() {
+    let server = Server::start(&["--appendonly", "yes", "--enable-debug-command", "yes"]);
+    let mut client = server.client();
+    client.line("DEBUG AOF-FLUSH-SLEEP 300000");
+    let value = "v".repeat(50_000);
+    for number in 0..20 {
+        client.call(&["SET", &format!("key:{number}"), &value]);
+    }
+    assert!(figure(&server, "aof_buffer_length") >= 500_000, "{}", server.info("aof_buffer_length"));
+    assert!(figure(&server, "mem_aof_buffer") >= 500_000);
+    assert!(figure(&server, "mem_not_counted_for_evict") >= 500_000);
+    client.line("DEBUG AOF-FLUSH-SLEEP 0");
+    until("the file takes it", || figure(&server, "aof_buffer_length") == 0);
+    client.line("CONFIG SET appendonly no");
+    assert_eq!(figure(&server, "mem_aof_buffer"), 0);
+}
+
+/// A long command leaves no room behind on the replica that it passes through, and is seen in the rates of both ends.
+#[test]
+fn a_replica_keeps_the_data_and_no_more() {
+    let (primary, replica) = (Server::start(&[]), Server::start(&[]));
+    replicaof(&replica, primary.port());
+    wait_for_link(&replica);
+    primary.client().call(&["SET", "big", &"v".repeat(32 << 20)]);
+    until("the value arrives", || replica.client().line("DBSIZE").integer() == 1);
+    let rate = |server: &Server, field: &str| server.info(field).parse::<f64>().expect("a rate");
+    until("both ends tell", || {
+        rate(&primary, "instantaneous_output_repl_kbps") > 100.0
+            && rate(&replica, "instantaneous_input_repl_kbps") > 100.0
+    });
+    until("its room is given back", || figure(&replica, "used_memory") < figure(&primary, "used_memory") + (10 << 20));
+}

@@ -11,8 +11,7 @@ the file runs again without it, so that the tests behind it are reached.
 
   --must-pass   run what tests/redis-suite/must-pass.txt lists; exit 1 if a listed test did not pass
   --bless       add the tests that passed to that list (it only grows)
-  --tls         every connection through TLS, with certificates that are made once (the suite's own script); wants tcl-tls.
-                The list of --must-pass holds here, too, but for what tests/redis-suite/tls-exempt.txt names
+  --tls         every connection through TLS, with certificates that are made once (the suite's own script); wants tcl-tls
 
 must-pass.txt: one `file<TAB>test name` per line, or a line `file` alone for every test of it.
 Results: .cache/redis-suite/<file>.log, one line per file here, failures by name, and at the end `N passed, N failed`.

@@ -177,6 +177,53 @@ fn random_bytes_do_no_harm() {
     assert_eq!(shown(&eval(&mut client, script, &[], &[])), "9000");
 }
 
+/// What was valid once, damaged: decoding it is an error or a value that can be encoded again. `FUZZ_SECONDS=3600` runs longer; the seed
+/// of a failure is in its message.
+#[test]
+fn damaged_json_and_messagepack_do_no_harm() {
+    let seconds = std::env::var("FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2);
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    let script = "
+        math.randomseed(tonumber(ARGV[1]))
+        local value = {1, -70000, 2.5, 2^40, 'text \\n \\\\ \\200', true, {a = {b = {}, c = {1, 2, {3}}}, ['1.5'] = cjson.null}, {}}
+        for i = 1, 20 do value[#value + 1] = string.rep('x', i * 17) end
+        local json, packed = cjson.encode(value), cmsgpack.pack(value)
+        local function damaged(text)
+          for _ = 1, math.random(1, 4) do
+            local at, way = math.random(1, #text), math.random(1, 4)
+            local new = way == 1 and string.char(math.random(0, 255)) or way == 2 and '' or way == 3 and text:sub(1, 3)
+              or string.char(({0, 0x22, 0x5b, 0x5c, 0x7b, 0x90, 0xc1, 0xdb, 0xdd, 0xdf, 0xff})[math.random(1, 11)])
+            text = text:sub(1, at - 1) .. new .. text:sub(at + 1)
+          end
+          return text
+        end
+        local accepted = 0
+        for _ = 1, 500 do
+          for _, kind in ipairs({{cjson.decode, cjson.encode, json}, {cmsgpack.unpack, cmsgpack.pack, packed}}) do
+            local ok, result = pcall(kind[1], damaged(kind[3]))
+            if ok then
+              accepted = accepted + 1
+              pcall(kind[2], result)
+            elseif type(result) ~= 'string' then
+              return redis.error_reply('no text')
+            end
+          end
+        end
+        return accepted";
+    let start = Instant::now();
+    let (mut seed, mut accepted) = (1u32, 0);
+    while start.elapsed() < Duration::from_secs(seconds) {
+        let reply = eval(&mut client, script, &[], &[&seed.to_string()]);
+        assert!(matches!(reply, Reply::Integer(_)), "seed {seed}: {reply:?}");
+        accepted += reply.integer();
+        seed += 1;
+    }
+    assert!(accepted > 0, "some damage is harmless");
+    assert_eq!(client.line("PING").text(), "PONG");
+    println!("{} damaged texts, {accepted} of them accepted", (seed - 1) * 1000);
+}
+
 /// A client that has started a script without end, long enough ago to be noticed.
 fn endless(server: &Server, script: &str) -> Client {
     let mut client = server.client();

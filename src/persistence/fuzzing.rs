@@ -96,6 +96,14 @@ fn check_values(server: &'static Server) {
     }
 }
 
+/// A manifest: what is accepted is read back the same.
+pub fn manifest(bytes: &[u8]) {
+    if let Ok(manifest) = Manifest::parse(&String::from_utf8_lossy(bytes)) {
+        let again = Manifest::parse(&manifest.text());
+        assert!(again.is_ok_and(|again| again.text() == manifest.text()) || manifest.text().is_empty());
+    }
+}
+
 /// Rules of a user as an ACL file has them: those that are accepted are described by rules that make the same user.
 pub fn acl(rules: &[u8]) {
     let (server, _alone) = server();

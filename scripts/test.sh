@@ -6,14 +6,9 @@
 #   clippy   all targets, warnings are errors
 #   build    the release binary that the later stages drive
 #   test     unit, property, conformance and integration tests
-<<<<<<< HEAD
-#   clients  redis-py doing everyday work (scripts/clients.py)
-#   suite    the tests of Redis's own suite that must pass (tests/redis-suite/must-pass.txt), some of them over TLS as well
-=======
 #   clients  client libraries and applications, against us and against stock (scripts/clients.sh), and the ways of migration
 #   package  the Debian package and the archive are built of the binary, and start (scripts/package.sh)
-#   suite    the tests of Redis's own suite that must pass (tests/redis-suite/must-pass.txt)
->>>>>>> main
+#   suite    the tests of Redis's own suite that must pass (tests/redis-suite/must-pass.txt), some of them over TLS as well
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
@@ -34,18 +29,13 @@ tests() {
     # Every bench once, so that none of them rots.
     CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0 cargo test --quiet --bench main
 }
-<<<<<<< HEAD
-clients() { .venv/bin/python scripts/clients.py --server "$RSREDIS_SERVER" --growing; }
+clients() { scripts/clients.sh; scripts/migration.sh; }
+package() { scripts/package.sh; }
 suite() {
     # A part of it over TLS; the rest runs alike there, at three times the cost.
     scripts/redis-suite.sh --must-pass --tls unit/auth unit/acl unit/type/string unit/type/hash unit/type/set unit/functions
     scripts/redis-suite.sh --must-pass
 }
-=======
-clients() { scripts/clients.sh; scripts/migration.sh; }
-package() { scripts/package.sh; }
-suite() { scripts/redis-suite.sh --must-pass; }
->>>>>>> main
 
 stages=("$@")
 [ ${#stages[@]} -gt 0 ] || stages=(deps fmt clippy build test clients package suite)

@@ -67,8 +67,9 @@ impl<T, const N: usize> Run<T, N> {
         self.len -= count;
         // SAFETY: both ranges are inside their arrays, the two runs are different objects; each item ends up in one of them.
         unsafe {
-            ptr::copy(right.base(), right.base().add(count), right.len);
-            ptr::copy_nonoverlapping(self.base().add(self.len), right.base(), count);
+            let front = right.base();
+            ptr::copy(front, front.add(count), right.len);
+            ptr::copy_nonoverlapping(self.base().add(self.len), front, count);
         }
         right.len += count;
     }
@@ -79,8 +80,9 @@ impl<T, const N: usize> Run<T, N> {
         right.len -= count;
         // SAFETY: as in `move_tail`.
         unsafe {
-            ptr::copy_nonoverlapping(right.base(), self.base().add(self.len), count);
-            ptr::copy(right.base().add(count), right.base(), right.len);
+            let front = right.base();
+            ptr::copy_nonoverlapping(front, self.base().add(self.len), count);
+            ptr::copy(front.add(count), front, right.len);
         }
         self.len += count;
     }

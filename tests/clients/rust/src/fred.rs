@@ -68,6 +68,10 @@ async fn messages(c: &Client, version: RespVersion) -> Result<Vec<String>, Failu
     let mut inbox = subscriber.message_rx();
     subscriber.subscribe("one").await?;
     subscriber.psubscribe("t*").await?;
+    // fred does not wait for the server to confirm a subscription.
+    while c.pubsub_numpat::<i64>().await? == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let counts: (i64, i64) = (c.publish("one", "1").await?, c.publish("two", "2").await?);
     assert_eq!(counts, (1, 1));
     let mut got = Vec::new();

@@ -70,6 +70,8 @@ pub struct Interpreter {
     switch: Function,
     scripts: RefCell<HashMap<Bytes, Rc<Script>, ahash::RandomState>>,
     by_sha: RefCell<HashMap<Sha, Rc<Script>, ahash::RandomState>>,
+    /// Number of compiled scripts at which those are dropped that the cache no longer has.
+    forget_at: Cell<usize>,
     pub functions: RefCell<HashMap<Vec<u8>, Rc<Compiled>>>,
     generation: Cell<u64>,
     runs: Cell<u32>,
@@ -155,6 +157,7 @@ impl Interpreter {
             switch,
             scripts: RefCell::default(),
             by_sha: RefCell::default(),
+            forget_at: Cell::new(COMPILED_MAX),
             functions: RefCell::default(),
             generation: Cell::new(0),
             runs: Cell::new(0),
@@ -191,8 +194,10 @@ impl Interpreter {
         let callable = lua::anchor(&self.lua, chunk).map_err(|error| CommandError::new(format!("ERR {error}")))?;
         let compiled = Rc::new(Compiled { callable, flags, roams: Cell::new(false) });
         let script = Rc::new(Script { sha, body: body.clone(), compiled, seen_at: Cell::new(u64::MAX) });
-        if self.by_sha.borrow().len() >= COMPILED_MAX {
+        if self.by_sha.borrow().len() >= self.forget_at.get() {
             self.forget_evicted();
+            // Those that were loaded stay for good: looking through all of them at each new one would take ever longer.
+            self.forget_at.set(COMPILED_MAX.max(2 * self.by_sha.borrow().len()));
         }
         self.by_sha.borrow_mut().insert(sha, Rc::clone(&script));
         self.scripts.borrow_mut().insert(body, Rc::clone(&script));

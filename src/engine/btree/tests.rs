@@ -111,14 +111,17 @@ proptest! {
 
     #[test]
     fn behaves_as_an_ordered_set(
-        changes in proptest::collection::vec(any_change(), 0..40), at in any::<usize>(), count in 0usize..300
+        changes in proptest::collection::vec(any_change(), 0..if cfg!(miri) { 12 } else { 40 }), at in any::<usize>(), count in 0usize..300
     ) {
         let (mut tree, mut model) = (Tree::new(), BTreeSet::new());
         for change in changes {
             apply(change, &mut tree, &mut model);
-            check(&tree.root, true);
+            if !cfg!(miri) {
+                check(&tree.root, true);
+            }
             prop_assert_eq!(tree.len(), model.len());
         }
+        check(&tree.root, true);
         let all: Vec<(u32, u32)> = model.into_iter().collect();
         prop_assert_eq!(tree.iter(0, usize::MAX).map(pair).collect::<Vec<_>>(), all.clone());
         prop_assert_eq!(tree.at(all.len()).map(pair), None);

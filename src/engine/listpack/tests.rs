@@ -165,6 +165,7 @@ fn find_skips_values() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore)]
 fn more_entries_than_the_header_counts() {
     let mut pack = Listpack::new();
     for i in 0..70_000 {

@@ -210,7 +210,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 200 }, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn is_a_map_of_ids(steps in prop::collection::vec(step(), 1..150), entries in 1usize..9) {
+    fn is_a_map_of_ids(steps in prop::collection::vec(step(), 1..if cfg!(miri) { 40 } else { 150 }), entries in 1usize..9) {
         let limits = Limits { stream_node_max_entries: entries, ..Limits::default() };
         let mut stream = Stream::new();
         let mut model: BTreeMap<StreamId, Fields> = BTreeMap::new();

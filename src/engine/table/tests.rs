@@ -105,7 +105,7 @@ proptest! {
 
     /// Every key present throughout a scan is returned, however the table changes between the calls.
     #[test]
-    fn scan_misses_nothing(stable in 1..300u32, churn in prop::collection::vec((any::<bool>(), 0..600u32), 0..600)) {
+    fn scan_misses_nothing(stable in 1..if cfg!(miri) { 80 } else { 300u32 }, churn in prop::collection::vec((any::<bool>(), 0..600u32), 0..if cfg!(miri) { 120 } else { 600 })) {
         let mut table = Table::new();
         for n in 0..stable {
             table.replace(hash::bytes(&key(n)), Pair::new(&key(n), 0));

@@ -126,6 +126,13 @@ impl Fragment {
         }
     }
 
+    fn pending(&self) -> usize {
+        match self {
+            Fragment::Rdb(fragment) => fragment.pending(),
+            Fragment::Commands(fragment) => fragment.pending(),
+        }
+    }
+
     fn append(&mut self, later: &mut Fragment) {
         match (self, later) {
             (Fragment::Rdb(fragment), Fragment::Rdb(later)) => fragment.append(later),
@@ -200,7 +207,7 @@ impl SnapshotSink for Sink {
                 let mut ahead = self.ahead.lock();
                 let mut held = self.held.ahead.load(Ordering::Relaxed);
                 match ahead.last_mut() {
-                    Some(last) if last.held() < FLUSH => {
+                    Some(last) if last.pending() < FLUSH => {
                         held -= last.held();
                         last.append(&mut fragment);
                         held += last.held();

@@ -25,7 +25,12 @@ pub struct Fragment {
 }
 
 impl Fragment {
-    /// The memory behind it.
+    /// Its bytes.
+    pub fn pending(&self) -> usize {
+        self.out.len()
+    }
+
+    /// The memory behind them.
     pub fn held(&self) -> usize {
         size_class(self.out.capacity())
     }

@@ -420,7 +420,7 @@ mod tests {
     }
 
     /// Under Miri fewer, with fewer keys, so that they meet again.
-    const STEPS: usize = if cfg!(miri) { 60 } else { 150 };
+    const STEPS: usize = if cfg!(miri) { 40 } else { 150 };
 
     fn step() -> impl Strategy<Value = Step> {
         // Long ones of one letter: drawing 300 is most of the time under Miri.

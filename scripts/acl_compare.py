@@ -133,12 +133,14 @@ class Comparison:
             # Of the last word of a selector only the parenthesis stays.
             rules = [(b")" if w.endswith(b")") else b"") if w.rstrip(b")")[1:].decode(errors="replace") in self.newer else w
                      for w in text.split(b" ")]
+            # `~*` among other patterns was `%RW~*`, and can come after or before them only as that.
+            rules = [b"%RW~*" if w == b"~*" and b" ~* ~" in text + b" ~" else w for w in rules if w]
             self.stock.call("ACL", "DELUSER", name)
-            self.stock.call("ACL", "SETUSER", name, *(w for w in rules if w))
+            self.stock.call("ACL", "SETUSER", name, *rules)
         told, was = self.stock.call("ACL", "GETUSER", "told"), self.stock.call("ACL", "GETUSER", "was")
         self.stock.call("ACL", "DELUSER", "told", "was")
-        self.retold += told == was
-        return told == was
+        self.retold += told is not None and told == was
+        return told is not None and told == was
 
     def round(self):
         for server in (self.ours, self.stock):

@@ -41,12 +41,8 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
         crate::commands::FAMILIES,
         &[
             commands::FAMILIES,
-            &[
-                persistence::commands::COMMANDS,
-                script::commands::COMMANDS,
-                primary::commands::COMMANDS,
-                migrate::COMMANDS,
-            ],
+            script::commands::FAMILIES,
+            &[persistence::commands::COMMANDS, primary::commands::COMMANDS, migrate::COMMANDS],
         ]
         .concat(),
     );

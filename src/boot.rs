@@ -41,9 +41,9 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
         crate::commands::FAMILIES,
         &[
             commands::FAMILIES,
+            script::commands::FAMILIES,
             &[
                 persistence::commands::COMMANDS,
-                script::commands::COMMANDS,
                 primary::commands::COMMANDS,
                 cluster::commands::COMMANDS,
                 cluster::migrate::COMMANDS,

@@ -21,6 +21,8 @@ use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, Ordering, compiler_fence, fence};
 use std::time::Duration;
 
+/// How often someone looks whether a lock is free before he goes to sleep: some microseconds.
+const SPINS: u32 = if cfg!(miri) { 1 } else { 100 };
 /// How often someone who waits looks whether to wait on.
 const PATIENCE: Duration = Duration::from_millis(5);
 
@@ -181,6 +183,14 @@ impl Keyspace {
     /// Waits for a mutex.
     #[cold]
     fn wait(&self, mutex: &RawMutex, held: ShardSet, give_up: &impl Fn() -> bool) -> Result<(), Vain> {
+        // Most are held for a microsecond or two: whoever goes to sleep over that is woken too late, and makes the holder, who
+        // wakes him, pay more than the lock was worth.
+        for _ in 0..SPINS {
+            std::hint::spin_loop();
+            if !mutex.is_locked() && mutex.try_lock() {
+                return Ok(());
+            }
+        }
         loop {
             if give_up() {
                 return Err(Vain::GivenUp);

@@ -256,7 +256,10 @@ impl Aof {
             // One that cannot be removed is only a waste of space.
             let _ = self.storage.remove(&self.path(&part.name));
         }
-        write(manifest)
+        // What is listed is there, whether or not the file still tells of what was. An error would have the caller go on with the old
+        // manifest, whose files are gone.
+        let _ = write(manifest);
+        Ok(())
     }
 
     /// Brings the sizes in INFO up to date at the start. What the files held after the last rewrite, with which growth is

@@ -189,6 +189,38 @@ fn a_full_disk_refuses_writes_and_loses_nothing_when_space_returns() {
 }
 
 #[test]
+fn nothing_is_written_behind_a_torn_command() {
+    for policy in [Appendfsync::Always, Appendfsync::Everysec] {
+        let disk = CrashingDisk::leak();
+        let mut life = Life::start(disk, policy, true);
+        life.write();
+        disk.faults().room.store(50, Ordering::Relaxed);
+        disk.faults().cut_fails.store(true, Ordering::Relaxed);
+        life.writer.step().expect_err("no room");
+        disk.faults().room.store(u64::MAX, Ordering::Relaxed);
+        life.write();
+        life.writer.step().expect_err("the torn command is still there");
+        disk.faults().cut_fails.store(false, Ordering::Relaxed);
+        life.writer.step().expect("the disk is well");
+        assert_eq!(Life::start(disk_image(disk), policy, true).written, 2);
+        // The same for what a sync that fails has to take back.
+        life.write();
+        disk.faults().sync_fails.store(true, Ordering::Relaxed);
+        disk.faults().cut_fails.store(true, Ordering::Relaxed);
+        life.aof.sync_now.store(true, Ordering::Relaxed);
+        life.writer.step().expect_err("the sync fails");
+        disk.faults().sync_fails.store(false, Ordering::Relaxed);
+        if policy == Appendfsync::Always {
+            life.writer.step().expect_err("it would be there twice");
+        }
+        disk.faults().cut_fails.store(false, Ordering::Relaxed);
+        life.write();
+        life.writer.step().expect("the disk is well");
+        assert_eq!(Life::start(disk_image(disk), policy, true).written, 4);
+    }
+}
+
+#[test]
 fn a_sync_that_failed_is_not_believed_when_the_next_one_succeeds() {
     let disk = CrashingDisk::leak();
     let mut life = Life::start(disk, Appendfsync::Always, true);
@@ -220,6 +252,36 @@ fn a_sync_that_failed_is_not_believed_when_the_next_one_succeeds() {
     life.writer.step().expect("the disk is well");
     assert!(!life.server.save_status.is_alarmed());
     assert!(life.server.save_status.aof.rewrite_scheduled.load(Ordering::Relaxed));
+}
+
+/// A rewrite on a disk that runs full at any of its steps: the files that are listed afterwards hold everything, also when the next
+/// file begins.
+#[test]
+fn a_rewrite_that_runs_out_of_space_leaves_files_that_hold_everything() {
+    for room in (0..600).step_by(if cfg!(miri) { 200 } else { 12 }) {
+        let disk = CrashingDisk::leak();
+        let mut life = Life::start(disk, Appendfsync::Everysec, true);
+        life.write();
+        let cut = aof_rewrite::cut(life.aof, None, |aof, _| aof.rotate_here()).expect("no other");
+        life.write();
+        while !life.aof.has_rotated() {
+            life.writer.step().expect("room");
+        }
+        disk.faults().room.store(room, Ordering::Relaxed);
+        aof_rewrite::run(life.aof, &cut);
+        disk.faults().room.store(u64::MAX, Ordering::Relaxed);
+        life.write();
+        // Given up at once: what counts is the file that it begins.
+        let cut = aof_rewrite::cut(life.aof, None, |aof, _| aof.rotate_here()).expect("no other");
+        life.server.save_status.cancel();
+        while !life.aof.has_rotated() {
+            life.writer.step().expect("room");
+        }
+        aof_rewrite::run(life.aof, &cut);
+        life.write();
+        life.writer.step().expect("room");
+        assert_eq!(Life::start(disk_image(disk), Appendfsync::Everysec, true).written, 4, "room for {room} bytes");
+    }
 }
 
 /// A thread that pushes to its own list and waits for the file as connections do (`front::connection::hold`).

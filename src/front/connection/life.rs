@@ -6,7 +6,7 @@
 //!   from another worker ─► arrive ───────┘          └─ moves ──► another worker's `arrive`
 //! ```
 
-use super::{Connection, RETRY, Shared};
+use super::{Connection, Hold, RETRY, Shared};
 use crate::front::pool::{Accepted, Socket};
 use crate::net::direct::Direct;
 use crate::net::stream::Stream;
@@ -121,7 +121,7 @@ fn connect(shared: &Rc<Shared>, stream: Stream, session: Session) -> Rc<RefCell<
     let connection = Rc::new(RefCell::new(Connection {
         shared: Rc::clone(shared),
         server: shared.server,
-        durable_mark: None,
+        hold: Hold::default(),
         journal_before: 0,
         stream,
         session,
@@ -217,7 +217,7 @@ impl Connection {
             && !self.unflushed
             && !self.session.is_waiting()
             && !self.session.closing
-            && self.durable_mark.is_none()
+            && self.hold.is_none()
             && self.deadline.is_none()
             && !client.is_killed()
             && !client.has(flag::REPLICA)

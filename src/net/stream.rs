@@ -1,6 +1,6 @@
 //! One type for the kinds of socket a client may come through.
 
-use super::direct::Direct;
+use super::direct::{Direct, Watch};
 use super::tls::CertFacts;
 use std::future::poll_fn;
 use std::io;
@@ -70,6 +70,16 @@ impl Stream {
             Stream::Unix(stream) => stream.hang_up(),
             Stream::Tls(stream) => stream.get_ref().0.hang_up(),
             Stream::Lent => {}
+        }
+    }
+
+    /// For others, to see whether the peer is still there.
+    pub fn watch(&self) -> io::Result<Watch> {
+        match self {
+            Stream::Tcp(stream) => stream.watch(),
+            Stream::Unix(stream) => stream.watch(),
+            Stream::Tls(stream) => stream.get_ref().0.watch(),
+            Stream::Lent => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 

@@ -13,8 +13,10 @@
 mod hold;
 mod life;
 mod limits;
+mod settle;
 
 pub use life::start;
+pub use settle::Turns;
 
 use self::hold::Hold;
 use super::handshake::Handshakes;
@@ -169,6 +171,9 @@ struct Connection {
     feed: Option<Feed>,
     /// Number of active workers for which this one is known to be the right one.
     settled_for: usize,
+    /// A request that tells of all clients waits for what others have sent before it; and has waited.
+    settling: Option<settle::Settling>,
+    is_settled: bool,
 }
 
 impl Connection {
@@ -192,7 +197,7 @@ impl Connection {
         if self.waits_for_file(context) {
             return Poll::Pending;
         }
-        if !self.session.is_waiting() && !self.input.is_empty() {
+        if !self.waits() && !self.input.is_empty() {
             self.run_input();
         }
         let result = self.work(context);
@@ -213,6 +218,9 @@ impl Connection {
                     self.run_input();
                 }
             }
+            if self.settling.is_some() && self.settle(context) {
+                self.run_input();
+            }
             if self.session.client.is_killed() && !self.session.closing {
                 // Over a limit, for one: what has piled up is not sent.
                 return Poll::Ready(Ok(()));
@@ -232,6 +240,10 @@ impl Connection {
                     Next::Sleep => {}
                     Next::Close => return Poll::Ready(Ok(())),
                 }
+            }
+            if self.peer_closed && self.settling.is_some() {
+                // Who has said all still wants to hear the answer.
+                return Poll::Pending;
             }
             if self.session.closing || self.peer_closed {
                 return if (self.output.is_empty() && !self.unflushed) || self.peer_closed {
@@ -348,7 +360,7 @@ impl Connection {
             Poll::Ready(Ok(len)) => {
                 lent.worker.stats.input_bytes.add(len as u64);
                 lent.worker.stats.reads_processed.add(1);
-                if !self.session.is_waiting() {
+                if !self.waits() {
                     self.run_own(lent);
                 }
                 self.check_query(lent);
@@ -381,7 +393,7 @@ impl Connection {
             feed.heard();
         }
         lent.worker.renew_if_changed();
-        while start < buffer.len() && !self.session.is_waiting() && !self.session.closing {
+        while start < buffer.len() && !self.waits() && !self.session.closing {
             let limits =
                 Limits { bulk_len_max: lent.worker.settings.bulk_len_max, authenticated: self.session.authenticated };
             lent.batch.clear();
@@ -390,6 +402,10 @@ impl Connection {
                 Ok(rest) => (rest, None),
                 Err((rest, error)) => (rest, Some(error)),
             };
+            if !std::mem::take(&mut self.is_settled) && self.must_settle(&lent.batch, buffer) {
+                self.parser.reset();
+                break;
+            }
             self.lend_console();
             let end = dispatch::run_batch(&mut lent.worker, &mut self.session, &lent.batch, buffer, &mut lent.reply);
             self.take_console_back();

@@ -319,7 +319,7 @@ fn try_run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Re
     worker.stats.running.note(entry.id);
     // Clients go before keys do.
     if worker.config.maxmemory_clients != MemoryLimit::Bytes(0)
-        && !worker.server.make_room_for_client(&session.client, &worker.config, reply.len())
+        && !worker.server.make_room_for_client(&session.client, &worker.config, reply.memory())
     {
         return Ran::Done;
     }

@@ -67,6 +67,7 @@ impl Replica {
         client.set(flag::PRIMARY, true);
         let client = Arc::new(client);
         server.clients.add(Arc::clone(&client));
+        super::let_others_look(server, wire, Some(Arc::clone(&client)));
         let mut session = Session::new(client, true);
         session.is_primary_link = true;
         session.select(server.role.stream_db.load(Ordering::Acquire));

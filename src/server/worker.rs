@@ -70,7 +70,7 @@ pub struct Worker {
     /// Who changed them.
     pub broadcast_by: u64,
     /// The script that runs here, as other workers see it.
-    pub script: Arc<super::scripts::Run>,
+    pub script: &'static super::scripts::Run,
 }
 
 impl Worker {

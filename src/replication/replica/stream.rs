@@ -164,7 +164,7 @@ impl Replica {
         let journal = &self.server.journal;
         let offset = journal.end().to_string();
         if self.server.save_status.aof.enabled.load(Ordering::Acquire) {
-            let durable = journal.durable().to_string();
+            let durable = journal.marks.durable().to_string();
             return wire.send(&[b"REPLCONF", b"ACK", offset.as_bytes(), b"FACK", durable.as_bytes()]).await;
         }
         wire.send(&[b"REPLCONF", b"ACK", offset.as_bytes()]).await

@@ -214,7 +214,7 @@ impl InterpreterBytes {
 }
 
 impl Running {
-    /// The run of a new worker, who lives as long as the process: it is leaked on purpose.
+    /// The run of a new worker. When that goes, it is the next one's (`Server::seat`): so it is leaked on purpose.
     pub fn add_worker(&self) -> &'static Run {
         let run: &Run = Box::leak(Box::default());
         self.runs.lock().push(run);

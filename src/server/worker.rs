@@ -219,6 +219,6 @@ impl Worker {
 /// Loading makes a worker for every append-only file: what they count by must not be left behind each time.
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.server.leave((Arc::clone(&self.stats), Arc::clone(&self.script)));
+        self.server.leave((Arc::clone(&self.stats), self.script));
     }
 }

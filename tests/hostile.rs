@@ -3,8 +3,10 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use support::{Client, Reply, Server};
@@ -24,13 +26,27 @@ const GARBAGE: &[&[u8]] = &[
 /// How long an answer may take while others storm; a build without optimisation is slower by an order of magnitude.
 const PATIENCE: Duration = if cfg!(debug_assertions) { Duration::from_secs(2) } else { Duration::from_millis(100) };
 
+/// How long a thread has been ready to run while the machine ran others, by the kernel's account.
+fn waited_for_the_machine(thread: &Path) -> Duration {
+    let account = std::fs::read_to_string(thread.join("schedstat")).unwrap_or_default();
+    Duration::from_nanos(account.split(' ').nth(1).and_then(|wait| wait.parse().ok()).unwrap_or_default())
+}
+
+/// The same of every thread of the server, and of this one.
+fn waits(server: &Server) -> (BTreeMap<PathBuf, Duration>, Duration) {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", server.pid())).expect("Linux");
+    let of_server = threads.flatten().map(|entry| (entry.path(), waited_for_the_machine(&entry.path())));
+    (of_server.collect(), waited_for_the_machine(Path::new("/proc/thread-self")))
+}
+
+/// The storm's own threads want both cores: an answer that is late because the kernel ran those instead is not the server's fault.
 #[test]
 fn a_storm_of_connections_does_not_delay_others() {
     const CONNECTIONS: usize = 10_000;
     let server = Server::start(&["--maxclients", "2000"]);
     let (made, over) = (AtomicUsize::new(0), AtomicBool::new(false));
     let mut client = server.client();
-    let mut waits: Vec<Duration> = Vec::new();
+    let (mut answers, mut late) = (Vec::new(), Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -51,21 +67,23 @@ fn a_storm_of_connections_does_not_delay_others() {
             });
         }
         while !over.load(Ordering::Relaxed) {
+            let before = waits(&server);
             let start = Instant::now();
             assert!(client.line("SET k v").is_ok());
-            waits.push(start.elapsed());
+            let took = start.elapsed();
+            answers.push(took);
+            if took > PATIENCE {
+                let now = waits(&server);
+                let since =
+                    |(thread, wait): (&PathBuf, &Duration)| *wait - before.0.get(thread).copied().unwrap_or_default();
+                let of_server = now.0.iter().map(since).max().unwrap_or_default();
+                late.extend(Some(took.saturating_sub(of_server + now.1 - before.1)).filter(|ours| *ours > PATIENCE));
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
     });
-    waits.sort();
-    let late = waits.iter().filter(|wait| **wait > PATIENCE).count();
-    println!("{} answers, the slowest after {:?}", waits.len(), waits.last());
-    assert!(
-        late * 100 <= waits.len(),
-        "{late} of {} answers took longer than {PATIENCE:?}: {:?}",
-        waits.len(),
-        waits.last()
-    );
+    println!("{} answers, the slowest after {:?}", answers.len(), answers.iter().max());
+    assert!(late.is_empty(), "{} of {} answers took longer than {PATIENCE:?}: {late:?}", late.len(), answers.len());
     support::wait_until("they are all forgotten", || {
         server.info("connected_clients").parse().is_ok_and(|n: i64| n <= 3)
     });

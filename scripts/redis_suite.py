@@ -164,6 +164,10 @@ def stable(name):
 SLOW = ("unit/type/list-2", "unit/querybuf")
 
 
+# Tests that kill a forked child, of which there is none here: the settings that they leave behind would make the next ones hang.
+NEEDS_CHILD = {"integration/aof-multi-part": ["AOF multiple rewrite failures will open multiple INCR AOFs"]}
+
+
 def command(name, base, skipped, options):
     kind = name.split("/")[0]
     if kind in LEGACY:
@@ -246,7 +250,7 @@ def run_file(name, server, base, options):
     legacy = name.split("/")[0] in LEGACY
     where = private_copy(server, base)
     started = time.time()
-    skipped = []
+    skipped = list(NEEDS_CHILD.get(name, []))
     try:
         for _ in range(1 + (0 if legacy else options.reruns)):
             status, output, last = run_once(where, name, base, skipped, options, log)

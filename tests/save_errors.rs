@@ -1,10 +1,10 @@
-//! When a save cannot be written: Redis's refusals, nothing half-written left behind, and recovery.
+//! When a save cannot be written: Redis's refusals, nothing half-written left behind, and recovery. When it takes long: others go on.
 
 mod support;
 
 use std::fs;
 use std::time::Duration;
-use support::{Reply, Server, wait_until};
+use support::{Client, Reply, Server, wait_until};
 
 fn temporary_files(server: &Server) -> Vec<String> {
     let entries = fs::read_dir(server.dir()).expect("the server's directory");
@@ -104,4 +104,63 @@ fn the_file_can_be_turned_off_and_on_while_writes_go_on() {
     let mut client = again.client();
     assert_eq!(client.line("GET rounds"), Reply::Bulk(b"5".to_vec()));
     assert_eq!(client.line("DBSIZE"), Reply::Integer(152));
+}
+
+/// A transaction's CONFIG REWRITE writes the settings of its place, when nothing is locked any more, and answers at its place.
+#[test]
+fn a_rewrite_of_the_configuration_inside_a_transaction_holds_nobody_up() {
+    let dir = std::env::temp_dir().join(format!("rsredis-rewrite-{}", std::process::id()));
+    fs::create_dir_all(&dir).expect("a directory");
+    let conf = dir.join("redis.conf");
+    fs::write(&conf, "maxclients 100\n").expect("writable");
+    let port = support::server::free_port();
+    let mut child = std::process::Command::new(support::server::binary())
+        .arg(&conf)
+        .args(["--port", &port.to_string(), "--save", "", "--io-threads", "2", "--dir", &dir.to_string_lossy()])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("the server binary");
+    let connect = || Client::connect(port).expect("it listens");
+    wait_until("it listens", || Client::connect(port).is_ok());
+    let transaction: [&[&str]; 7] = [
+        &["MULTI"],
+        &["SET", "k", "1"],
+        &["CONFIG", "SET", "maxclients", "101"],
+        &["CONFIG", "REWRITE"],
+        &["CONFIG", "SET", "maxclients", "102"],
+        &["GET", "k"],
+        &["EXEC"],
+    ];
+    let mut client = connect();
+    let send = |client: &mut Client| {
+        let (exec, queued) = transaction.split_last().expect("not empty");
+        // By themselves: what has been answered in one go with EXEC would wait for it.
+        queued.iter().for_each(|words| drop(client.call(words)));
+        client.send(exec).expect("sent");
+    };
+    // Whoever reads the old file waits until somebody writes it.
+    fs::remove_file(&conf).expect("there");
+    nix::unistd::mkfifo(&conf, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    send(&mut client);
+    // Half of the connections are served by the thread that waits for the file.
+    let answers = (0..6).filter(|_| {
+        let mut other = connect();
+        other.read_timeout(Duration::from_millis(300));
+        other.try_call(&["GET", "k"]).is_ok_and(|reply| reply == Reply::Bulk(b"1".to_vec()))
+    });
+    assert!(answers.count() >= 2, "a key of the transaction is locked");
+    fs::write(&conf, "# mine\nmaxclients 100\n").expect("somebody reads");
+    let replies = |reply: Reply| reply.items().iter().map(Reply::clone).collect::<Vec<_>>();
+    let ok = || Reply::Status("OK".into());
+    assert_eq!(replies(client.reply().expect("a reply")), [ok(), ok(), ok(), ok(), Reply::Bulk(b"1".to_vec())]);
+    assert!(fs::read_to_string(&conf).expect("there").starts_with("# mine\nmaxclients 101\n"));
+    // In the way of its temporary file.
+    fs::create_dir(dir.join(format!("redis.conf.{}.tmp", child.id()))).expect("a directory");
+    send(&mut client);
+    let found = replies(client.reply().expect("a reply"));
+    assert!(found[2].is_error("ERR Rewriting config file: Is a directory"), "{found:?}");
+    assert_eq!((&found[3], &found[4]), (&ok(), &Reply::Bulk(b"1".to_vec())));
+    let _ = client.try_call(&["SHUTDOWN", "NOSAVE"]);
+    child.wait().expect("it has ended");
+    fs::remove_dir_all(&dir).expect("removed");
 }

@@ -133,3 +133,39 @@ fn nothing_is_lost_or_doubled_while_connections_move_all_the_time() {
     let total: i64 = clients.into_iter().map(|client| client.join().expect("no client failed")).sum();
     assert_eq!(control.call(&["GET", "all"]).text(), total.to_string());
 }
+
+/// Clients of other workers are seen as they were when INFO or CLIENT LIST was sent, not as their workers have got to so far.
+#[test]
+fn what_was_sent_before_is_told_of() {
+    let server = Server::start(&["--io-threads", "3"]);
+    let mut asker = server.client();
+    for round in 0..200 {
+        let mut blocked: Vec<Client> = (0..3).map(|_| server.client()).collect();
+        for client in &mut blocked {
+            client.line("PING");
+        }
+        for client in &mut blocked {
+            client.send(&["BLPOP", "q", "0"]).expect("sent");
+        }
+        let (command, expected) = match round % 2 {
+            0 => ("INFO clients", "blocked_clients:3"),
+            _ => ("CLIENT LIST", "cmd=blpop"),
+        };
+        let told = asker.line(command).text();
+        assert!(told.contains(expected), "round {round}\n{told}");
+        asker.line("LPUSH q x x x");
+        for client in &mut blocked {
+            client.reply().expect("served");
+        }
+    }
+    // Whoever has said all still hears the answer, and so does who asks in the middle of a pipeline.
+    for _ in 0..20 {
+        let mut last = server.client();
+        last.write(b"INFO server\r\nPING\r\nINFO clients\r\nPING\r\n").expect("sent");
+        last.stream().shutdown(std::net::Shutdown::Write).expect("connected");
+        assert!(last.reply().expect("an answer").text().contains("redis_version"));
+        assert_eq!(last.reply().expect("an answer").text(), "PONG");
+        assert!(last.reply().expect("an answer").text().contains("blocked_clients:0"));
+        assert_eq!(last.reply().expect("an answer").text(), "PONG");
+    }
+}

@@ -2,6 +2,8 @@
 
 #![allow(clippy::disallowed_types)]
 
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since the Unix epoch.
@@ -12,6 +14,12 @@ pub fn unix_ms() -> i64 {
 /// Microseconds since the Unix epoch.
 pub fn unix_us() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as i64)
+}
+
+/// What this thread has had of a core so far.
+pub fn thread_cpu_ns() -> u64 {
+    let usage = getrusage(UsageWho::RUSAGE_THREAD);
+    usage.map_or(0, |usage| (usage.user_time() + usage.system_time()).num_nanoseconds() as u64)
 }
 
 /// How long something takes.

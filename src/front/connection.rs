@@ -10,11 +10,15 @@
 //! input nor output, so that ten thousand of them cost little. Reading goes on while replies wait for a slow reader: a
 //! client that writes a million commands before it reads must not wait for itself.
 
+mod hold;
 mod life;
 mod limits;
+mod settle;
 
 pub use life::start;
+pub use settle::Turns;
 
+use self::hold::Hold;
 use super::handshake::Handshakes;
 use super::parking;
 use super::pool::{Accepted, Pool};
@@ -141,8 +145,8 @@ impl Shared {
 struct Connection {
     shared: Rc<Shared>,
     server: &'static Server,
-    /// Journal offset that must be on disk before the output may go (appendfsync always).
-    durable_mark: Option<u64>,
+    /// What the output waits for before it may go, if the append-only file is on.
+    hold: Hold,
     /// The journal's end when the last batch began.
     journal_before: u64,
     stream: Stream,
@@ -167,6 +171,9 @@ struct Connection {
     feed: Option<Feed>,
     /// Number of active workers for which this one is known to be the right one.
     settled_for: usize,
+    /// A request that tells of all clients waits for what others have sent before it; and has waited.
+    settling: Option<settle::Settling>,
+    is_settled: bool,
 }
 
 impl Connection {
@@ -187,10 +194,10 @@ impl Connection {
             return Poll::Ready(Ok(()));
         }
         self.take_outbox();
-        if self.waits_for_disk(context) {
+        if self.waits_for_file(context) {
             return Poll::Pending;
         }
-        if !self.session.is_waiting() && !self.input.is_empty() {
+        if !self.waits() && !self.input.is_empty() {
             self.run_input();
         }
         let result = self.work(context);
@@ -201,10 +208,6 @@ impl Connection {
     /// Writes and reads by turns.
     fn work(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         for _ in 0..READS_MAX {
-            // Under appendfsync always nothing is said, and nothing more is run, before the disk has it.
-            if self.waits_for_disk(context) {
-                return Poll::Pending;
-            }
             // A read may have blocked the session just now: its timer must be set before this task sleeps.
             if self.check_deadline(context) {
                 self.run_input();
@@ -215,9 +218,16 @@ impl Connection {
                     self.run_input();
                 }
             }
+            if self.settling.is_some() && self.settle(context) {
+                self.run_input();
+            }
             if self.session.client.is_killed() && !self.session.closing {
                 // Over a limit, for one: what has piled up is not sent.
                 return Poll::Ready(Ok(()));
+            }
+            // Nothing is said, and nothing more is run, before the append-only file has what it tells of.
+            if self.waits_for_file(context) {
+                return Poll::Pending;
             }
             self.flush(context)?;
             if self.output.is_empty() && self.session.client.has_mail() {
@@ -230,6 +240,10 @@ impl Connection {
                     Next::Sleep => {}
                     Next::Close => return Poll::Ready(Ok(())),
                 }
+            }
+            if self.peer_closed && self.settling.is_some() {
+                // Who has said all still wants to hear the answer.
+                return Poll::Pending;
             }
             if self.session.closing || self.peer_closed {
                 return if (self.output.is_empty() && !self.unflushed) || self.peer_closed {
@@ -346,7 +360,7 @@ impl Connection {
             Poll::Ready(Ok(len)) => {
                 lent.worker.stats.input_bytes.add(len as u64);
                 lent.worker.stats.reads_processed.add(1);
-                if !self.session.is_waiting() {
+                if !self.waits() {
                     self.run_own(lent);
                 }
                 self.check_query(lent);
@@ -379,7 +393,7 @@ impl Connection {
             feed.heard();
         }
         lent.worker.renew_if_changed();
-        while start < buffer.len() && !self.session.is_waiting() && !self.session.closing {
+        while start < buffer.len() && !self.waits() && !self.session.closing {
             let limits =
                 Limits { bulk_len_max: lent.worker.settings.bulk_len_max, authenticated: self.session.authenticated };
             lent.batch.clear();
@@ -388,6 +402,10 @@ impl Connection {
                 Ok(rest) => (rest, None),
                 Err((rest, error)) => (rest, Some(error)),
             };
+            if !std::mem::take(&mut self.is_settled) && self.must_settle(&lent.batch, buffer) {
+                self.parser.reset();
+                break;
+            }
             self.lend_console();
             let end = dispatch::run_batch(&mut lent.worker, &mut self.session, &lent.batch, buffer, &mut lent.reply);
             self.take_console_back();
@@ -482,32 +500,7 @@ impl Connection {
             self.output.extend_from_slice(replies);
         }
         replies.clear();
-        self.mark_replies();
-    }
-
-    /// Whether the replies that wait belong to writes (or to reads of writes) that are not yet on disk.
-    #[inline]
-    fn waits_for_disk(&mut self, context: &mut Context<'_>) -> bool {
-        let Some(mark) = self.durable_mark else { return false };
-        let waits = !self.server.journal.is_durable(mark, context.waker());
-        if !waits {
-            self.durable_mark = None;
-        }
-        waits
-    }
-
-    /// To be called when replies have come: they may go once what they tell of is on disk.
-    #[inline]
-    fn mark_replies(&mut self) {
-        if !self.server.journal.is_sync_always() || self.output.is_empty() {
-            return;
-        }
-        let end = self.server.journal.end();
-        // While the disk refuses, refusals and reads must get through: nothing was written since they began.
-        let fails = self.server.save_status.aof.write_error.load(Ordering::Relaxed) != 0;
-        if !fails || end != self.journal_before {
-            self.durable_mark = Some(end);
-        }
+        self.hold_replies();
     }
 
     /// Writes what the socket takes.
@@ -582,7 +575,7 @@ impl Connection {
             self.deadline = None;
             // Somebody's write has served it.
             self.journal_before = u64::MAX;
-            self.mark_replies();
+            self.hold_replies();
         }
     }
 

@@ -29,8 +29,7 @@ const PATIENCE: u32 = 5;
 /// Wake-ups a second that are worth saving, and reads for each at which there is not much left to save.
 const WAKEUPS_MIN: f64 = 5_000.0;
 const READS_PER_WAKEUP_MAX: f64 = 12.0;
-/// Awake for so long without a break: something took long, which the clients of this worker waited for. (A time slice that others
-/// got on a crowded machine is shorter.)
+/// So long at work without a break: something took long, which the clients of this worker waited for.
 const LONG_NS: u64 = 10_000_000;
 /// Periods for which all workers stay in use after that.
 const AFTER_LONG: u32 = 100;

@@ -3,8 +3,10 @@
 //! ```text
 //!   round of the event loop:   │ every task that is ready │ one step of one handshake │ every task that is ready │ …
 //! ```
-//! A step takes the only turn there is and gives it back after everything else that was ready has run.
+//! A step takes the only turn there is and gives it back after everything else that was ready has run. So it does not count as
+//! something that took long (`gathering`): fifty clients that come at once are no reason to spread them for good.
 
+use super::parking;
 use crate::net::stream::Stream;
 use crate::net::tls::TlsStream;
 use crate::server::Server;
@@ -66,7 +68,7 @@ impl Handshakes {
         loop {
             // Closed never.
             let turn = Arc::clone(&self.0).acquire_owned().await.map_err(io::Error::other)?;
-            let step = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
+            let step = poll_fn(|context| Poll::Ready(parking::excused(|| work.as_mut().poll(context)))).await;
             tokio::task::spawn_local(async move {
                 tokio::task::yield_now().await;
                 drop(turn);

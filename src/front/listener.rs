@@ -75,11 +75,14 @@ pub enum Transport {
 }
 
 /// Clients who come while a small data set is being loaded, or none, wait in the socket's queue until it is there, as in Redis, which
-/// looks at its sockets every two megabytes of a load: only a load that lasts answers -LOADING.
+/// looks at its sockets every two megabytes of a load: only a load that lasts answers -LOADING. Where there is nothing to load it is
+/// only the first files that are being made, however long the disk takes for that.
 async fn outwait_short_load(server: &Server) {
     const STEP: Duration = Duration::from_millis(1);
-    for _ in 0..100 {
-        if !server.loading.load(Ordering::Acquire) {
+    let mut steps = 0..100;
+    while server.loading.load(Ordering::Acquire) {
+        let has_data = server.save_status.loading.total_bytes.load(Ordering::Relaxed) > 0;
+        if has_data && steps.next().is_none() {
             return;
         }
         tokio::time::sleep(STEP).await;

@@ -51,6 +51,19 @@ pub fn note_local_read() {
     PARKING.with(|parking| parking.reads.set(parking.reads.get() + 1));
 }
 
+/// Runs what takes its time and lets others run before and behind it: many such pieces in a row are not one command that all
+/// have waited for.
+pub fn excused<T>(work: impl FnOnce() -> T) -> T {
+    let begun = PARKING.with(|parking| parking.stopwatch.raw());
+    let result = work();
+    PARKING.with(|parking| {
+        if let Some(load) = parking.load.get() {
+            load.excuse(begun, &parking.stopwatch);
+        }
+    });
+    result
+}
+
 /// To be called before a worker's thread sleeps.
 pub fn before_sleep() {
     PARKING.with(|parking| {

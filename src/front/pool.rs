@@ -2,7 +2,7 @@
 //! connections spread evenly (SO_REUSEPORT alone does not); later they move when the number of active workers changes.
 
 use super::busy;
-use super::connection::{self, Shared};
+use super::connection::{self, Shared, Turns};
 use super::parking;
 use crate::net::tls;
 use crate::server::clients::Client;
@@ -14,6 +14,8 @@ use tokio::sync::mpsc;
 
 /// A socket on its way to the worker that will serve it.
 pub enum Accepted {
+    /// Nothing: somebody wants to know when the worker has run what it had received before.
+    Turn(Arc<Turns>),
     /// With the session that another worker has begun.
     Moved(Socket, Box<Session>),
     Tcp(std::net::TcpStream, Arc<Client>),
@@ -51,11 +53,24 @@ impl Pool {
         Ok(pool)
     }
 
+    /// Asks every worker but one for a turn.
+    pub fn ask_for_turns(&self, asker: usize, turns: &Arc<Turns>) {
+        for (_, worker) in self.workers.iter().enumerate().filter(|(index, _)| *index != asker) {
+            // A worker ends only with the process.
+            let _ = worker.send(Accepted::Turn(Arc::clone(turns)));
+        }
+    }
+
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
     /// Gives a socket to the worker that its client belongs to.
     pub fn deal(&self, accepted: Accepted) {
         let client = match &accepted {
             Accepted::Tcp(_, client) | Accepted::Unix(_, client) | Accepted::Tls(_, client) => client.id,
             Accepted::Moved(_, session) => session.client.id,
+            Accepted::Turn(_) => return,
         };
         // A worker ends only with the process.
         let _ = self.workers[Workers::home(client, self.server.workers.active())].send(accepted);

@@ -4,11 +4,12 @@
 //! the thread, reads and writes just try. What the event loop would have said meanwhile it says later; an unnecessary wake-up
 //! does no harm.
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::SockRef;
 use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -31,10 +32,26 @@ pub fn hang_up(socket: i32) {
     let _ = nix::sys::socket::shutdown(socket, nix::sys::socket::Shutdown::Both);
 }
 
+/// A second handle of somebody else's socket, to ask the kernel whether the other end is still there: its owner hears of it only when
+/// he has read everything before.
+pub struct Watch(OwnedFd);
+
+impl Watch {
+    pub fn has_hung_up(&self) -> bool {
+        // Not asked for data, the kernel reports nothing but the end: of the other side, of both, or an error.
+        let mut look = [PollFd::new(self.0.as_fd(), PollFlags::from_bits_retain(nix::libc::POLLRDHUP))];
+        matches!(poll(&mut look, PollTimeout::ZERO), Ok(1..))
+    }
+}
+
 /// A stream of tokio's with a socket below it.
 pub struct Direct<S>(pub S);
 
 impl<S: AsFd> Direct<S> {
+    pub fn watch(&self) -> io::Result<Watch> {
+        self.0.as_fd().try_clone_to_owned().map(Watch)
+    }
+
     /// Ends the conversation at once; the socket is closed when this is dropped.
     pub fn hang_up(&self) {
         // A peer that is gone already needs no goodbye.

@@ -1,6 +1,6 @@
 //! One type for the kinds of socket a client may come through.
 
-use super::direct::Direct;
+use super::direct::{Direct, Watch};
 use super::tls::{CertFacts, TlsStream};
 use std::future::poll_fn;
 use std::io;
@@ -74,6 +74,16 @@ impl Stream {
     pub fn say_goodbye(&mut self) {
         if let Stream::Tls(stream) = self {
             stream.say_goodbye();
+        }
+    }
+
+    /// For others, to see whether the peer is still there.
+    pub fn watch(&self) -> io::Result<Watch> {
+        match self {
+            Stream::Tcp(stream) => stream.watch(),
+            Stream::Unix(stream) => stream.watch(),
+            Stream::Tls(stream) => stream.socket().watch(),
+            Stream::Lent => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 

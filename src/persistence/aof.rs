@@ -5,10 +5,11 @@
 //!    ▲        (the cut begins file incr n)   (incr n is unlisted)        (incr n is listed)  │
 //!    └──────────────────────────── CONFIG SET appendonly no ────────────────────────────────┘
 //! ```
-//! `aof_writer` moves the bytes; `aof_rewrite` makes new bases.
+//! `aof_pen` moves the bytes, `aof_writer` syncs them, `aof_rewrite` makes new bases.
 
 use super::aof_load::plain;
 use super::aof_manifest::{Manifest, Part};
+use super::aof_pen::Pen;
 use super::aof_rewrite;
 use super::aof_writer::Writer;
 use super::files::TempFile;
@@ -16,12 +17,11 @@ use super::storage::{DISK, Output, Storage};
 use crate::base::clock::Timer;
 use crate::engine::keyspace::Locked;
 use crate::server::Server;
-use crate::server::config::Appendfsync;
 use crate::server::journal::JournalReader;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -34,7 +34,10 @@ pub struct Aof {
     /// appendfilename: what the parts' names begin with.
     pub stem: String,
     pub reader: Arc<JournalReader>,
+    /// Which files there are. Kept for as long as a change of that takes.
     pub files: Mutex<Files>,
+    /// The file that is being written. Locked after `files`, and only to write or sync.
+    pub pen: Mutex<Pen>,
     /// Offsets at which the writer goes on to a new file.
     pub rotations: Mutex<VecDeque<Rotation>>,
     /// Number of the incr file that the last rotation opened.
@@ -43,6 +46,13 @@ pub struct Aof {
     pub wanted: AtomicBool,
     /// Somebody waits for a sync now, whatever the policy.
     pub sync_now: AtomicBool,
+    /// The running sync takes too long for replies to go without it.
+    pub sync_hangs: AtomicBool,
+    /// The running sync keeps writes from the file: replies go without them.
+    pub postponed: AtomicBool,
+    /// Somebody writes beside the running sync.
+    pub helped: AtomicBool,
+    pub settling: Mutex<()>,
     /// The writer's thread.
     pub thread: OnceLock<std::thread::Thread>,
 }
@@ -50,9 +60,6 @@ pub struct Aof {
 #[derive(Default)]
 pub struct Files {
     pub manifest: Manifest,
-    current: Option<Arc<dyn Output>>,
-    /// Length of the current file that is known to be sound.
-    len: u64,
     /// Opened by a rewrite that makes the first base: not in the manifest until that is there.
     pub unlisted: Option<Part>,
 }
@@ -122,8 +129,7 @@ pub fn start(server: &'static Server, manifest: Manifest) -> Result<(), String> 
         &["appendonly", "appendfsync"],
         Box::new(move |_, new| {
             let status = &server.save_status.aof;
-            let enabled = status.enabled.load(Ordering::Acquire);
-            server.journal.set_sync_always(enabled && new.appendonly && new.appendfsync == Appendfsync::Always);
+            aof.settle_promise();
             let wanted = new.appendonly && !SUSPENDED.load(Ordering::Acquire);
             if aof.wanted.swap(wanted, Ordering::AcqRel) != wanted {
                 if wanted {
@@ -163,10 +169,15 @@ impl Aof {
             stem: config.appendfilename.clone(),
             reader: Arc::clone(&server.save_status.aof.reader),
             files: Mutex::new(Files { manifest, ..Files::default() }),
+            pen: Mutex::default(),
             rotations: Mutex::default(),
             rotated_to: AtomicI64::new(0),
             wanted: AtomicBool::new(config.appendonly),
             sync_now: AtomicBool::new(false),
+            sync_hangs: AtomicBool::new(false),
+            postponed: AtomicBool::new(false),
+            helped: AtomicBool::new(false),
+            settling: Mutex::default(),
             thread: OnceLock::new(),
         }
     }
@@ -177,13 +188,21 @@ impl Aof {
 
     /// Opens the last incr file, or makes the first files of all, and follows the journal from here on.
     pub fn open_at_start(&self) -> Result<(), String> {
-        self.open_files()?;
         let server = self.server;
-        server.journal.add_reader(&self.reader, &server.keyspace.lock_all());
-        server.journal.set_durable(self.reader.position.load(Ordering::Acquire));
+        let position = server.journal.add_reader(&self.reader, &server.keyspace.lock_all());
+        self.begin(position);
+        self.open_files()?;
         server.save_status.aof.enabled.store(true, Ordering::Release);
-        server.journal.set_sync_always(server.config.current().appendfsync == Appendfsync::Always);
+        self.settle_promise();
         Ok(())
+    }
+
+    /// What the file gets begins at this offset of the journal.
+    fn begin(&self, position: u64) {
+        let mut pen = self.pen.lock();
+        pen.begin(position);
+        pen.announce(self);
+        self.server.journal.marks.set_durable(position);
     }
 
     fn open_files(&self) -> Result<(), String> {
@@ -200,11 +219,11 @@ impl Aof {
         }
         if let Some(part) = files.manifest.incr.last().cloned() {
             tracing::info!("Opening AOF incr file {} on server start", part.name);
-            files.reopen(self, &part.name).map_err(|error| fail(&part.name, &error))?;
+            self.take(&part.name, |path| self.storage.append(path)).map_err(|error| fail(&part.name, &error))?;
         } else {
             let part = files.manifest.next_incr(&self.stem);
             tracing::info!("Creating AOF incr file {} on server start", part.name);
-            files.create(self, &part.name).map_err(|error| fail(&part.name, &error))?;
+            self.take(&part.name, |path| self.storage.create(path)).map_err(|error| fail(&part.name, &error))?;
             files.manifest.incr.push(part);
         }
         self.persist(&mut files.manifest, self.auto_gc()).map_err(|error| fail("manifest", &error))?;
@@ -237,7 +256,10 @@ impl Aof {
             // One that cannot be removed is only a waste of space.
             let _ = self.storage.remove(&self.path(&part.name));
         }
-        write(manifest)
+        // What is listed is there, whether or not the file still tells of what was. An error would have the caller go on with the old
+        // manifest, whose files are gone.
+        let _ = write(manifest);
+        Ok(())
     }
 
     /// Brings the sizes in INFO up to date at the start. What the files held after the last rewrite, with which growth is
@@ -290,7 +312,8 @@ impl Aof {
         }
     }
 
-    /// On to the next file. What a file of that name held, if there is one, belongs to a rewrite that came to nothing.
+    /// On to the next file; the old one is on disk, and nobody writes before this is done. What a file of that name held, if there is
+    /// one, belongs to a rewrite that came to nothing.
     pub fn rotate(&self) -> io::Result<()> {
         let mut files = self.files.lock();
         let mut manifest = files.manifest.clone();
@@ -298,15 +321,14 @@ impl Aof {
             Some(part) => part,
             None => manifest.next_incr(&self.stem),
         };
-        if let Some(old) = &files.current {
-            old.sync()?;
-        }
         // Somebody may have removed it meanwhile.
         self.create_dir()?;
-        files.create(self, &part.name)?;
+        let path = self.path(&part.name);
+        let file = self.storage.create(&path)?;
+        self.storage.sync_dir_of(&path)?;
         let db = self.rotations.lock().front().and_then(|rotation| rotation.db);
         if let Some(db) = db.map(|db| db.to_string()) {
-            files.append(format!("*2\r\n$6\r\nSELECT\r\n${}\r\n{db}\r\n", db.len()).as_bytes())?;
+            file.write(format!("*2\r\n$6\r\nSELECT\r\n${}\r\n{db}\r\n", db.len()).as_bytes())?;
         }
         tracing::info!("Creating AOF incr file {} on background rewrite", part.name);
         if files.unlisted.is_none() {
@@ -314,9 +336,19 @@ impl Aof {
             self.persist(&mut manifest, self.auto_gc())?;
             files.manifest = manifest;
         }
+        let mut pen = self.pen.lock();
+        pen.take(file)?;
+        pen.unsynced = true;
         self.rotated_to.store(part.seq, Ordering::Release);
         self.rotations.lock().pop_front();
         Ok(())
+    }
+
+    fn take(&self, name: &str, open: impl FnOnce(&Path) -> io::Result<Arc<dyn Output>>) -> io::Result<()> {
+        let path = self.path(name);
+        let file = open(&path)?;
+        self.storage.sync_dir_of(&path)?;
+        self.pen.lock().take(file)
     }
 
     /// Registers as a reader and begins a new file at this offset. To be called with every shard locked.
@@ -324,13 +356,11 @@ impl Aof {
         let mut files = self.files.lock();
         let part = files.manifest.next_incr(&self.stem);
         files.unlisted = Some(part);
-        self.server.journal.add_reader(&self.reader, locked);
-        let position = self.reader.position.load(Ordering::Acquire);
+        let position = self.server.journal.add_reader(&self.reader, locked);
+        self.begin(position);
         self.rotations.lock().push_back(Rotation::at(self.server, position));
-        let status = &self.server.save_status.aof;
-        status.enabled.store(true, Ordering::Release);
-        let always = self.server.config.current().appendfsync == Appendfsync::Always;
-        self.server.journal.set_sync_always(always);
+        self.server.save_status.aof.enabled.store(true, Ordering::Release);
+        self.settle_promise();
     }
 
     /// Stops following the journal, when what matters is written. A write that still sees the journal on leaves a few bytes
@@ -338,13 +368,14 @@ impl Aof {
     pub fn disable(&self) {
         let status = &self.server.save_status;
         self.server.journal.remove_reader(&self.reader);
-        self.server.journal.set_sync_always(false);
         status.aof.enabled.store(false, Ordering::Release);
         status.note_aof_error(0);
-        self.rotations.lock().clear();
+        self.settle_promise();
         let mut files = self.files.lock();
-        files.current = None;
         files.unlisted = None;
+        *self.pen.lock() = Pen::default();
+        status.aof.buffer_bytes.store(0, Ordering::Relaxed);
+        self.rotations.lock().clear();
     }
 
     /// Waits until everything written so far is on disk; false if that does not come about in time.
@@ -356,57 +387,11 @@ impl Aof {
         while start.elapsed() < patience {
             self.sync_now.store(true, Ordering::Release);
             self.wake();
-            if self.server.journal.durable() >= end {
+            if self.server.journal.marks.durable() >= end {
                 return true;
             }
             std::thread::sleep(Duration::from_millis(1));
         }
         false
-    }
-}
-
-impl Files {
-    fn create(&mut self, aof: &Aof, name: &str) -> io::Result<()> {
-        let path = aof.path(name);
-        let file = aof.storage.create(&path)?;
-        self.take(aof, &path, file)
-    }
-
-    fn reopen(&mut self, aof: &Aof, name: &str) -> io::Result<()> {
-        let path = aof.path(name);
-        let file = aof.storage.append(&path)?;
-        self.take(aof, &path, file)
-    }
-
-    fn take(&mut self, aof: &Aof, path: &std::path::Path, file: Arc<dyn Output>) -> io::Result<()> {
-        aof.storage.sync_dir_of(path)?;
-        self.len = file.size()?;
-        self.current = Some(file);
-        Ok(())
-    }
-
-    /// The file that is being written.
-    pub fn current(&self) -> Option<Arc<dyn Output>> {
-        self.current.clone()
-    }
-
-    /// Appends whole or not at all; returns the number of bytes.
-    pub fn append(&mut self, bytes: &[u8]) -> io::Result<u64> {
-        let Some(file) = &self.current else { return Ok(0) };
-        if let Err(error) = file.write(bytes) {
-            // A part of a command must not stay: what follows would be read as its rest.
-            let _ = file.set_len(self.len);
-            return Err(error);
-        }
-        self.len += bytes.len() as u64;
-        Ok(bytes.len() as u64)
-    }
-
-    /// Takes the last bytes back: they are not on disk, and nobody was told that they are.
-    pub fn take_back(&mut self, len: u64) -> io::Result<()> {
-        let Some(file) = &self.current else { return Ok(()) };
-        file.set_len(self.len - len)?;
-        self.len -= len;
-        Ok(())
     }
 }

@@ -1,20 +1,23 @@
-//! The thread that writes the append-only file.
+//! The thread of the append-only file: it syncs, goes on to new files, and writes what nobody waits for.
 //!
 //! ```text
-//!   workers ─► journal ─► writer thread ─► incr file ─► sync (always: then the replies go; everysec: once per second)
-//!                              │
-//!                              └ at the offset of a rewrite's cut: on to a new incr file
+//!   always:        workers ─► journal ─► this thread: write, sync ─► then the replies go
+//!   everysec, no:  workers ─► journal ─► a worker before it replies: write      this thread: sync once per second
+//!                              └ effects without a client, more than a worker may write ─► this thread: write
+//!   at the offset of a rewrite's cut: on to a new incr file
 //! ```
-//! Workers never wait for the file: under `always` it is the connections that hold their replies until the journal's
-//! durable mark has passed theirs, so that one sync serves all that wait. Under `everysec` they hold them only while a sync
-//! takes longer than two seconds (`watch`): so much may be lost, and not more.
+//! Workers never wait for the disk: it is connections that hold their replies until a mark of the journal has passed theirs, so
+//! that one sync, or one write, serves all that wait. Under `everysec` they do so for a sync only while that takes longer than
+//! two seconds (`watch`): so much may be lost in a power cut, and not more.
 
-use super::aof::Aof;
-use super::aof_load::plain;
+use super::aof::{self, Aof};
+use super::aof_pen::Pen;
 use super::aof_rewrite;
+use super::storage::Output;
 use crate::base::clock::{self, Timer};
 use crate::server::Server;
 use crate::server::config::Appendfsync;
+use crate::server::journal::marks::Promise;
 use crate::server::save_status::Activity;
 use std::io;
 use std::sync::Arc;
@@ -22,16 +25,17 @@ use std::sync::atomic::Ordering;
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-/// Bytes taken from the journal at once.
-const PIECE: usize = 4 << 20;
 const SYNC_PERIOD: Duration = Duration::from_secs(1);
 /// A sync that takes longer than this makes writers wait.
 const SYNC_PATIENCE_MS: i64 = 2000;
 /// Pause after an error of the disk before the write is tried again.
 const RETRY: Duration = Duration::from_millis(100);
-/// Unless replies wait for the disk, writes are gathered for so long: a write call for each command would cost more than
-/// the command.
-const GATHER: Duration = Duration::from_millis(2);
+/// While writes come the thread looks so often what workers have left: being woken for each write would cost more than the
+/// write.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// What a rewrite that is given up may take to end: it may need a shard that whoever waits for this has locked.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 struct Unpark(std::thread::Thread);
 
@@ -43,193 +47,119 @@ impl Wake for Unpark {
 
 pub struct Writer<'a> {
     aof: &'a Aof,
-    buffer: Vec<u8>,
     last_sync: Timer,
-    unsynced: bool,
     /// The last sync failed: what the kernel forgot meanwhile only a new base brings back.
     sync_failed: bool,
-    /// The last piece ended where a command does, so that a timestamp may follow.
-    at_boundary: bool,
-    /// Second of the last timestamp in the file.
-    stamped_s: i64,
+    /// How far the file was when the thread last looked.
+    seen: u64,
+}
+
+/// A sync that has begun: of a file that holds everything up to a position.
+struct Sync {
+    file: Option<Arc<dyn Output>>,
+    position: u64,
 }
 
 impl<'a> Writer<'a> {
     pub fn new(aof: &'a Aof) -> Self {
-        let writer = Writer {
-            aof,
-            buffer: Vec::new(),
-            last_sync: Timer::start(),
-            unsynced: false,
-            sync_failed: false,
-            at_boundary: true,
-            stamped_s: 0,
-        };
-        writer.note_buffer();
-        writer
+        Writer { aof, last_sync: Timer::start(), sync_failed: false, seen: 0 }
     }
 
     /// Writes one piece and syncs if it is time; false if there was nothing to write.
     pub fn step(&mut self) -> io::Result<bool> {
-        let (aof, journal) = (self.aof, &self.aof.server.journal);
-        let from = aof.reader.position.load(Ordering::Acquire);
-        // In this order: a rotation is announced before anything behind its offset is written to the journal.
-        let end = journal.end();
-        let rotation = aof.rotations.lock().front().map(|rotation| rotation.offset);
-        let limit = rotation.map_or(end, |offset| offset.min(end));
-        let len = (limit.saturating_sub(from) as usize).min(PIECE);
-        let position = from + len as u64;
-        let (was_at_boundary, mut written) = (self.at_boundary, 0);
-        if len > 0 {
-            self.buffer.clear();
-            if was_at_boundary {
-                self.stamp();
-            }
-            let read = journal.read_changes(from, len, &mut self.buffer);
-            self.note_buffer();
-            if read.is_err() {
-                self.start_over();
-                return Ok(true);
-            }
-            written = self.write().inspect_err(|_| self.stamped_s = 0)?;
-            self.at_boundary = position == limit;
-        }
+        let aof = self.aof;
         let always = aof.server.config.current().appendfsync == Appendfsync::Always;
-        if !always {
-            self.advance(position);
+        let mut pen = aof.pen.lock();
+        let piece = pen.write_piece(aof)?;
+        if piece.len > 0 && !self.sync_failed {
+            aof.note_success();
         }
-        if let Err(error) = self.sync(position) {
-            if always && aof.files.lock().take_back(written).is_ok() {
-                // What the kernel has dropped it would not write again: the same bytes go once more.
-                (self.at_boundary, self.stamped_s) = (was_at_boundary, 0);
-            }
-            return Err(error);
-        }
+        // What is in a file that is not the last must all be there.
+        let sync = self.begin_sync(&mut pen, piece.is_last_of_file);
         if always {
-            self.advance(position);
+            // The pen stays in this hand: nobody writes behind what may have to be taken back.
+            if let Err(error) = self.end_sync(sync) {
+                pen.take_back(&piece);
+                pen.unsynced = true;
+                return Err(error);
+            }
+            pen.announce(aof);
+            drop(pen);
+        } else {
+            pen.announce(aof);
+            drop(pen);
+            aof.server.journal.marks.wake();
+            if let Err(error) = self.end_sync(sync) {
+                aof.pen.lock().unsynced = true;
+                return Err(error);
+            }
         }
-        if rotation == Some(position) {
+        if piece.len > 0 {
+            // The journal may let go of what is written.
+            aof.server.journal.collect();
+        }
+        if piece.is_last_of_file {
             aof.rotate()?;
         }
-        Ok(len > 0)
+        Ok(piece.len > 0)
     }
 
-    /// The journal may let go of what is written.
-    fn advance(&self, position: u64) {
-        if self.aof.reader.position.swap(position, Ordering::AcqRel) != position {
-            self.aof.server.journal.collect();
-        }
-    }
-
-    /// A line of the time, if that is wanted and the second is a new one.
-    fn stamp(&mut self) {
-        let now_s = clock::unix_ms() / 1000;
-        if self.aof.server.config.current().aof_timestamp_enabled && now_s > self.stamped_s {
-            self.stamped_s = now_s;
-            self.buffer.extend_from_slice(format!("#TS:{now_s}\r\n").as_bytes());
-        }
-    }
-
-    /// The journal went on elsewhere (a replica has taken over its primary's offsets): only a new base can follow it.
-    fn start_over(&mut self) {
-        tracing::warn!("The stream of writes was replaced: the AOF is rewritten.");
-        let aof = self.aof;
-        aof.reader.position.store(aof.server.journal.end(), Ordering::Release);
-        aof.server.save_status.aof.rewrite_scheduled.store(true, Ordering::Release);
-        self.at_boundary = true;
-    }
-
-    fn write(&mut self) -> io::Result<u64> {
-        let status = &self.aof.server.save_status;
-        let sleep_us = status.aof.flush_sleep_us.load(Ordering::Relaxed);
-        if sleep_us > 0 {
-            std::thread::sleep(Duration::from_micros(sleep_us));
-        }
-        if self.buffer.is_empty() {
-            return Ok(0);
-        }
-        let written = self.aof.files.lock().append(&self.buffer)?;
-        status.aof.current_size.fetch_add(written, Ordering::Relaxed);
-        self.unsynced = true;
-        // A burst must not keep its room for ever.
-        if self.buffer.capacity() > PIECE / 4 {
-            self.buffer = Vec::new();
-        }
-        self.note_buffer();
-        if !self.sync_failed {
-            self.note_success();
-        }
-        Ok(written)
-    }
-
-    fn note_buffer(&self) {
-        self.aof.server.save_status.aof.buffer_bytes.store(self.buffer.capacity() as u64, Ordering::Relaxed);
-    }
-
-    fn note_success(&self) {
-        let status = &self.aof.server.save_status;
-        if status.aof.write_error.load(Ordering::Relaxed) != 0 {
-            tracing::warn!("AOF write error looks solved, Redis can write again.");
-            status.note_aof_error(0);
-        }
-    }
-
-    fn sync(&mut self, position: u64) -> io::Result<()> {
+    /// Begins to sync what is written so far, if it is time to.
+    fn begin_sync(&mut self, pen: &mut Pen, is_last_of_file: bool) -> Option<Sync> {
         let (aof, server) = (self.aof, self.aof.server);
         let config = server.config.current();
         let status = &server.save_status;
-        let asked = aof.sync_now.load(Ordering::Acquire) && position == server.journal.end();
+        let asked = is_last_of_file || (aof.sync_now.load(Ordering::Acquire) && pen.position == server.journal.end());
         let spared = config.no_appendfsync_on_rewrite && status.activity() != Activity::None;
         let due = match config.appendfsync {
             Appendfsync::Always => true,
             Appendfsync::Everysec => self.last_sync.elapsed() >= SYNC_PERIOD,
             Appendfsync::No => false,
         };
-        if asked || (due && !spared && self.unsynced) {
-            let file = aof.files.lock().current();
+        status.aof.pending_fsync.store(pen.unsynced, Ordering::Relaxed);
+        if asked || (due && !spared && pen.unsynced) {
             self.last_sync = Timer::start();
-            status.aof.sync_started_ms.store(clock::unix_ms(), Ordering::Release);
-            let result = file.map_or(Ok(()), |file| file.sync());
-            status.aof.sync_started_ms.store(0, Ordering::Release);
-            if let Err(error) = result {
-                self.sync_failed = true;
-                return Err(error);
-            }
-            self.unsynced = false;
-            aof.sync_now.store(false, Ordering::Release);
-            server.journal.set_durable(position);
-            self.after_sync();
-        } else if due && (spared || !self.unsynced) && server.journal.durable() < position {
-            server.journal.set_durable(position);
+            status.aof.sync_started_ms.store(clock::unix_ms(), Ordering::SeqCst);
+            pen.unsynced = false;
+            return Some(Sync { file: pen.file(), position: pen.position });
         }
-        status.aof.pending_fsync.store(self.unsynced, Ordering::Relaxed);
+        if due && server.journal.marks.durable() < pen.position {
+            server.journal.marks.set_durable(pen.position);
+        }
+        None
+    }
+
+    fn end_sync(&mut self, sync: Option<Sync>) -> io::Result<()> {
+        let Some(Sync { file, position }) = sync else { return Ok(()) };
+        let (aof, status) = (self.aof, &self.aof.server.save_status.aof);
+        let result = file.map_or(Ok(()), |file| file.sync());
+        status.sync_started_ms.store(0, Ordering::SeqCst);
+        if aof.postponed.swap(false, Ordering::SeqCst) {
+            aof.settle_promise();
+        }
+        if let Err(error) = result {
+            self.sync_failed = true;
+            return Err(error);
+        }
+        aof.sync_now.store(false, Ordering::Release);
+        status.pending_fsync.store(false, Ordering::Relaxed);
+        aof.server.journal.marks.set_durable(position);
+        if aof.sync_hangs.swap(false, Ordering::AcqRel) {
+            aof.settle_promise();
+        }
+        if std::mem::take(&mut self.sync_failed) {
+            aof.note_success();
+            if aof.server.config.current().appendfsync != Appendfsync::Always {
+                // The pages of the sync that failed may be lost although the next one went well.
+                aof.server.save_status.aof.rewrite_scheduled.store(true, Ordering::Release);
+            }
+        }
         Ok(())
     }
 
-    fn after_sync(&mut self) {
-        let server = self.aof.server;
-        let policy = server.config.current().appendfsync;
-        if server.journal.is_sync_always() && policy != Appendfsync::Always {
-            // The watch had put writers on hold.
-            server.journal.set_sync_always(false);
-        }
-        if std::mem::take(&mut self.sync_failed) {
-            self.note_success();
-            if policy != Appendfsync::Always {
-                // The pages of the sync that failed may be lost although the next one went well.
-                server.save_status.aof.rewrite_scheduled.store(true, Ordering::Release);
-            }
-        }
-    }
-
     pub(super) fn report(&self, error: &io::Error) {
-        let status = &self.aof.server.save_status;
-        if status.aof.write_error.load(Ordering::Relaxed) == 0 {
-            let what =
-                if self.sync_failed { "Can't persist AOF for fsync error" } else { "Error writing to the AOF file" };
-            tracing::warn!("{what}: {}", plain(error));
-        }
-        status.note_aof_error(i64::from(error.raw_os_error().unwrap_or(5)));
+        let what = if self.sync_failed { "Can't persist AOF for fsync error" } else { "Error writing to the AOF file" };
+        self.aof.report(error, what);
     }
 }
 
@@ -249,9 +179,8 @@ impl Writer<'static> {
                 continue;
             }
             match self.step() {
-                Ok(true) if !aof.server.journal.is_sync_always() => std::thread::sleep(GATHER),
-                Ok(true) => {}
-                Ok(false) => std::thread::park_timeout(self.pause()),
+                Ok(true) if aof.server.journal.marks.promise() == Promise::Durable => {}
+                Ok(_) => self.rest(),
                 Err(error) => {
                     self.report(&error);
                     std::thread::sleep(RETRY);
@@ -260,9 +189,26 @@ impl Writer<'static> {
         }
     }
 
+    /// Sleeps until there may be something to do.
+    fn rest(&mut self) {
+        let (aof, journal) = (self.aof, &self.aof.server.journal);
+        let position = aof.reader.position.load(Ordering::Acquire);
+        let has_moved = std::mem::replace(&mut self.seen, position) != position;
+        if journal.marks.promise() == Promise::Written && (has_moved || journal.end() != position) {
+            journal.stays_awake(&aof.reader);
+            // Somebody may have found the pen taken.
+            if !journal.marks.is_awaited() {
+                std::thread::park_timeout(GATHER);
+            }
+        } else if journal.sleeps(&aof.reader, position) && !journal.marks.is_awaited() {
+            std::thread::park_timeout(self.pause());
+        }
+    }
+
     /// How long the thread may sleep when nothing is written.
     fn pause(&self) -> Duration {
-        if self.unsynced && self.aof.server.config.current().appendfsync == Appendfsync::Everysec {
+        let unsynced = self.aof.server.save_status.aof.pending_fsync.load(Ordering::Relaxed);
+        if unsynced && self.aof.server.config.current().appendfsync == Appendfsync::Everysec {
             SYNC_PERIOD.saturating_sub(self.last_sync.elapsed()).max(Duration::from_millis(1))
         } else {
             RETRY
@@ -296,10 +242,15 @@ impl Writer<'static> {
         if status.activity() == Activity::AofRewrite {
             tracing::info!("Killing running AOF rewrite child");
             status.cancel();
+            // It looks at that after every slice. Whoever has turned the file off may begin another rewrite at once.
+            let start = Timer::start();
+            while status.activity() == Activity::AofRewrite && start.elapsed() < PATIENCE {
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
         status.aof.rewrite_scheduled.store(false, Ordering::Release);
         aof.sync_now.store(true, Ordering::Release);
-        while aof.reader.position.load(Ordering::Acquire) < server.journal.end() {
+        while aof.pen.lock().position < server.journal.end() {
             if let Err(error) = self.step() {
                 self.report(&error);
                 break;
@@ -319,9 +270,11 @@ impl Writer<'static> {
 pub fn watch(server: &Server) {
     let started_ms = server.save_status.aof.sync_started_ms.load(Ordering::Acquire);
     let hangs = started_ms != 0 && clock::unix_ms() - started_ms > SYNC_PATIENCE_MS;
-    if hangs && !server.journal.is_sync_always() && server.config.current().appendfsync == Appendfsync::Everysec {
+    let Some(aof) = aof::get().filter(|_| hangs) else { return };
+    let everysec = server.config.current().appendfsync == Appendfsync::Everysec;
+    if everysec && !aof.sync_hangs.swap(true, Ordering::AcqRel) {
         tracing::warn!("Asynchronous AOF fsync is taking too long (disk is busy?). Writes wait for it.");
         server.save_status.aof.delayed_fsync.fetch_add(1, Ordering::Relaxed);
-        server.journal.set_sync_always(true);
+        aof.settle_promise();
     }
 }

@@ -20,8 +20,9 @@ use crate::server::config::{Appendfsync, Config, ConfigStore};
 use crate::server::table::CommandTable;
 use crate::server::{Server, Session, Worker, dispatch};
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::{Wake, Waker};
 
 const DIR: &str = "/appendonlydir";
 
@@ -103,7 +104,7 @@ impl Life {
 
     /// How many elements are acknowledged under `always`.
     fn acknowledged(&self, before: u64) -> u64 {
-        let durable = self.server.journal.durable();
+        let durable = self.server.journal.marks.durable();
         before + self.ends.iter().filter(|end| **end <= durable).count() as u64
     }
 }
@@ -188,6 +189,38 @@ fn a_full_disk_refuses_writes_and_loses_nothing_when_space_returns() {
 }
 
 #[test]
+fn nothing_is_written_behind_a_torn_command() {
+    for policy in [Appendfsync::Always, Appendfsync::Everysec] {
+        let disk = CrashingDisk::leak();
+        let mut life = Life::start(disk, policy, true);
+        life.write();
+        disk.faults().room.store(50, Ordering::Relaxed);
+        disk.faults().cut_fails.store(true, Ordering::Relaxed);
+        life.writer.step().expect_err("no room");
+        disk.faults().room.store(u64::MAX, Ordering::Relaxed);
+        life.write();
+        life.writer.step().expect_err("the torn command is still there");
+        disk.faults().cut_fails.store(false, Ordering::Relaxed);
+        life.writer.step().expect("the disk is well");
+        assert_eq!(Life::start(disk_image(disk), policy, true).written, 2);
+        // The same for what a sync that fails has to take back.
+        life.write();
+        disk.faults().sync_fails.store(true, Ordering::Relaxed);
+        disk.faults().cut_fails.store(true, Ordering::Relaxed);
+        life.aof.sync_now.store(true, Ordering::Relaxed);
+        life.writer.step().expect_err("the sync fails");
+        disk.faults().sync_fails.store(false, Ordering::Relaxed);
+        if policy == Appendfsync::Always {
+            life.writer.step().expect_err("it would be there twice");
+        }
+        disk.faults().cut_fails.store(false, Ordering::Relaxed);
+        life.write();
+        life.writer.step().expect("the disk is well");
+        assert_eq!(Life::start(disk_image(disk), policy, true).written, 4);
+    }
+}
+
+#[test]
 fn a_sync_that_failed_is_not_believed_when_the_next_one_succeeds() {
     let disk = CrashingDisk::leak();
     let mut life = Life::start(disk, Appendfsync::Always, true);
@@ -219,6 +252,137 @@ fn a_sync_that_failed_is_not_believed_when_the_next_one_succeeds() {
     life.writer.step().expect("the disk is well");
     assert!(!life.server.save_status.is_alarmed());
     assert!(life.server.save_status.aof.rewrite_scheduled.load(Ordering::Relaxed));
+}
+
+/// A rewrite on a disk that runs full at any of its steps: the files that are listed afterwards hold everything, also when the next
+/// file begins.
+#[test]
+fn a_rewrite_that_runs_out_of_space_leaves_files_that_hold_everything() {
+    for room in (0..600).step_by(if cfg!(miri) { 200 } else { 12 }) {
+        let disk = CrashingDisk::leak();
+        let mut life = Life::start(disk, Appendfsync::Everysec, true);
+        life.write();
+        let cut = aof_rewrite::cut(life.aof, None, |aof, _| aof.rotate_here()).expect("no other");
+        life.write();
+        while !life.aof.has_rotated() {
+            life.writer.step().expect("room");
+        }
+        disk.faults().room.store(room, Ordering::Relaxed);
+        aof_rewrite::run(life.aof, &cut);
+        disk.faults().room.store(u64::MAX, Ordering::Relaxed);
+        life.write();
+        // Given up at once: what counts is the file that it begins.
+        let cut = aof_rewrite::cut(life.aof, None, |aof, _| aof.rotate_here()).expect("no other");
+        life.server.save_status.cancel();
+        while !life.aof.has_rotated() {
+            life.writer.step().expect("room");
+        }
+        aof_rewrite::run(life.aof, &cut);
+        life.write();
+        life.writer.step().expect("room");
+        assert_eq!(Life::start(disk_image(disk), Appendfsync::Everysec, true).written, 4, "room for {room} bytes");
+    }
+}
+
+/// A thread that pushes to its own list and waits for the file as connections do (`front::connection::hold`).
+fn push_and_wait(aof: &'static Aof, key: &str, acknowledged: &AtomicU64, stop: &AtomicBool) {
+    let mut worker = Worker::new(aof.server);
+    let client = Client::new(1, String::new(), String::new(), -1, worker.now_ms);
+    let mut session = Session::new(Arc::new(client), true);
+    let (marks, waker) = (&aof.server.journal.marks, Waker::from(Arc::new(Unpark(std::thread::current()))));
+    let mut number = 0;
+    while !stop.load(Ordering::Relaxed) {
+        worker.refresh();
+        let args = OwnedArgs::new(["RPUSH".as_bytes(), key.as_bytes(), number.to_string().as_bytes()]);
+        dispatch::run_one(&mut worker, &mut session, args.as_args(), &mut Reply::new(false));
+        let mark = aof.server.journal.end();
+        while !marks.is_kept(mark) {
+            aof.write_for_replies();
+            if marks.wait(mark, &waker) {
+                aof.write_for_replies();
+                if !marks.is_kept(mark) {
+                    std::thread::park();
+                }
+            }
+        }
+        number += 1;
+        acknowledged.store(number, Ordering::Release);
+    }
+}
+
+struct Unpark(std::thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn list_len(server: &Server, key: &str) -> u64 {
+    let locked = server.keyspace.lock_all();
+    let hash = Locked::hash(key.as_bytes());
+    let found = locked.db(hash, 0).and_then(|db| db.find(hash, key.as_bytes()));
+    let Some(ValueRef::List(list)) = found.map(|record| record.value()) else { return 0 };
+    let mut len = 0;
+    list.for_each(|element| {
+        assert_eq!(element.to_vec(), len.to_string().into_bytes(), "a write is missing or doubled");
+        len += 1;
+    });
+    len
+}
+
+/// Several workers write one file, which goes on to new ones meanwhile, and is synced: whenever the process dies, what was acknowledged
+/// is there, once and in order.
+#[test]
+#[cfg_attr(miri, ignore = "takes too long")]
+fn workers_that_write_side_by_side_lose_and_double_nothing() {
+    const KEYS: [&str; 3] = ["list:0", "list:1", "list:2"];
+    for policy in [Appendfsync::Everysec, Appendfsync::No] {
+        let disk = CrashingDisk::leak();
+        let mut life = Life::start(disk, policy, true);
+        let aof = life.aof;
+        let acknowledged = KEYS.map(|_| AtomicU64::new(0));
+        let stop = AtomicBool::new(false);
+        let running = AtomicU64::new(KEYS.len() as u64);
+        std::thread::scope(|scope| {
+            for (key, count) in KEYS.iter().zip(&acknowledged) {
+                let (stop, running) = (&stop, &running);
+                scope.spawn(move || {
+                    push_and_wait(aof, key, count, stop);
+                    running.fetch_sub(1, Ordering::Release);
+                });
+            }
+            let mut random = Random::seeded(7);
+            for round in 0..120 {
+                match random.below(8) {
+                    0 => {
+                        let _all = aof.server.keyspace.lock_all();
+                        aof.rotate_here();
+                    }
+                    1 => aof.sync_now.store(true, Ordering::Relaxed),
+                    _ => {}
+                }
+                life.writer.step().expect("a disk with room");
+                if round % 30 == 29 {
+                    let at_least = acknowledged.each_ref().map(|count| count.load(Ordering::Acquire));
+                    let again = Life::start(disk_image(disk), policy, true);
+                    for (key, at_least) in KEYS.iter().zip(at_least) {
+                        let found = list_len(again.server, key);
+                        assert!(found >= at_least, "{key}: {found} of {at_least} acknowledged writes");
+                    }
+                }
+            }
+            stop.store(true, Ordering::Relaxed);
+            while running.load(Ordering::Acquire) > 0 {
+                life.writer.step().expect("a disk with room");
+            }
+        });
+        let again = Life::start(disk_image(disk), policy, true);
+        for (key, count) in KEYS.iter().zip(&acknowledged) {
+            assert_eq!(list_len(again.server, key), count.load(Ordering::Relaxed));
+            assert!(count.load(Ordering::Relaxed) > 10, "there was hardly any load");
+        }
+    }
 }
 
 /// What is on the disk now, without a crash.

@@ -10,6 +10,7 @@ pub mod acl_file;
 pub mod aof;
 pub mod aof_load;
 pub mod aof_manifest;
+pub mod aof_pen;
 pub mod aof_rewrite;
 pub mod aof_writer;
 pub mod commands;

@@ -17,6 +17,7 @@ use crate::rdb::format::Lineage;
 use crate::rdb::reader::{Access, KeyItem, LoadError};
 use crate::rdb::{Item, Reader, value};
 use crate::server::Server;
+use crate::server::scripts::Library;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -52,6 +53,8 @@ pub struct Summary {
     pub repl_offset: Option<i64>,
     pub repl_stream_db: Option<usize>,
     pub functions: Vec<Bytes>,
+    /// The compiled libraries of the file, if they are still to be put in place.
+    pub libraries: Option<BTreeMap<String, Library>>,
     /// Keys that have expired since, with their databases.
     pub expired: Vec<(usize, Box<[u8]>)>,
     /// Where the RDB part ends, and what was read beyond it.
@@ -100,6 +103,8 @@ pub enum Libraries {
     Kept,
     /// They stay, but for those that the file brings too.
     Merged,
+    /// They stay for now; those of the file are handed over in the summary.
+    HandedOver,
 }
 
 /// Reads a whole file or stream into the keyspace. `source` is read until the end of the RDB part.
@@ -369,15 +374,15 @@ fn finish(
     } else {
         tracing::info!("Done loading RDB, keys loaded: {loaded}, keys expired: {expired}.");
     }
-    load_functions(server, &summary, libraries)?;
+    load_functions(server, &mut summary, libraries)?;
     Ok(summary)
 }
 
-fn load_functions(server: &'static Server, summary: &Summary, rule: Libraries) -> Result<(), LoadError> {
+fn load_functions(server: &'static Server, summary: &mut Summary, rule: Libraries) -> Result<(), LoadError> {
     let fail =
         |what: String| LoadError { offset: 0, fault: Fault::Damaged(format!("Failed loading library, {what}").into()) };
     let mut libraries = match rule {
-        Libraries::Replaced => BTreeMap::new(),
+        Libraries::Replaced | Libraries::HandedOver => BTreeMap::new(),
         Libraries::Kept | Libraries::Merged => BTreeMap::clone(&server.scripts.libraries()),
     };
     for code in &summary.functions {
@@ -390,7 +395,10 @@ fn load_functions(server: &'static Server, summary: &Summary, rule: Libraries) -
             return Err(fail(format!("Library {} already exists", twice.name)));
         }
     }
-    server.scripts.set_libraries(libraries);
+    match rule {
+        Libraries::HandedOver => summary.libraries = Some(libraries),
+        Libraries::Replaced | Libraries::Kept | Libraries::Merged => server.scripts.set_libraries(libraries),
+    }
     Ok(())
 }
 

@@ -59,9 +59,7 @@ fn adopt_old_file(server: &Server, manifest: &mut Manifest) -> Result<(), String
     let fail = |error: std::io::Error| {
         format!("Error trying to move the old AOF file {} into dir {}: {error}", old.display(), dir.display())
     };
-    if !dir.is_dir() {
-        std::fs::create_dir(dir).map_err(fail)?;
-    }
+    DISK.create_dir(dir).map_err(fail)?;
     if !interrupted {
         *manifest = Manifest {
             base: Some(Part { name: config.appendfilename.clone(), seq: 1 }),

@@ -5,6 +5,9 @@
 
 use crate::base::number::{DoubleText, IntText};
 
+/// Up to this length replies double their buffer when it is full.
+const DOUBLED_MAX: usize = 256 * 1024;
+
 #[derive(Default)]
 pub struct Reply {
     buffer: Vec<u8>,
@@ -127,10 +130,27 @@ impl Reply {
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
         // One look at the capacity for all that follows.
-        self.buffer.reserve(bytes.len() + 32);
+        let needed = bytes.len() + 32;
+        if self.buffer.capacity() - self.buffer.len() < needed {
+            self.grow(needed);
+        }
         self.header(b'$', bytes.len() as i64);
         self.buffer.extend_from_slice(bytes);
         self.buffer.extend_from_slice(b"\r\n");
+    }
+
+    /// Long replies grow by a quarter: doubled, they would take for a moment what maxmemory holds other data to be.
+    #[cold]
+    fn grow(&mut self, needed: usize) {
+        match self.buffer.len() {
+            len @ DOUBLED_MAX.. => self.buffer.reserve_exact(needed.max(len / 4)),
+            _ => self.buffer.reserve(needed),
+        }
+    }
+
+    /// Memory of the replies: what they have made the buffer grow to, but not what it had before.
+    pub fn memory(&self) -> usize {
+        self.buffer.capacity().min(self.buffer.len() * 2)
     }
 
     /// An integer as a bulk string.

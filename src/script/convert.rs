@@ -176,7 +176,12 @@ fn write_value_table(stack: &mut Stack, table: usize, reply: &mut Reply, is_resp
         stack.kind(value) == kind
     };
     if has(stack, b"ok", Kind::String) {
-        reply.simple(&String::from_utf8_lossy(stack.string(value).unwrap_or_default()).replace(['\r', '\n'], " "));
+        let text = stack.string(value).unwrap_or_default();
+        let is_line = !text.iter().any(|byte| matches!(byte, b'\r' | b'\n'));
+        match std::str::from_utf8(text) {
+            Ok(line) if is_line => reply.simple(line),
+            _ => reply.simple(&String::from_utf8_lossy(text).replace(['\r', '\n'], " ")),
+        }
     } else if has(stack, b"double", Kind::Number) {
         reply.double(stack.number(value).unwrap_or_default());
     } else if has(stack, b"big_number", Kind::String) {

@@ -73,9 +73,6 @@ pub struct Scratch {
 pub struct Interpreter {
     lua: Lua,
     stack: RefCell<Stack>,
-    /// The globals that scripts see; KEYS and ARGV are set here.
-    real: Anchor,
-    handler: Anchor,
     /// Shows a library that is being loaded (true) nothing but its `redis`.
     switch: Function,
     scripts: RefCell<HashMap<Bytes, Rc<Script>, ahash::RandomState>>,
@@ -160,10 +157,9 @@ impl Interpreter {
         lua.gc_collect()?;
         let mut stack = Stack::of(&lua)?;
         stack.collect_at(COLLECT_AT_PERCENT);
+        push_base(&mut stack, &lua::anchor(&lua, host.raw_get::<Value>("locate")?)?, &lua::anchor(&lua, real)?);
         let interpreter = Interpreter {
             stack: RefCell::new(stack),
-            real: lua::anchor(&lua, real)?,
-            handler: lua::anchor(&lua, host.raw_get::<Value>("locate")?)?,
             switch,
             scripts: RefCell::default(),
             by_sha: RefCell::default(),
@@ -291,16 +287,13 @@ impl Interpreter {
         } else {
             stack.tick_every(TICK_INSTRUCTIONS);
         }
-        stack.push_anchor(&self.handler);
         let given = match self.purpose {
             Purpose::Eval => {
-                stack.push_anchor(&self.real);
-                for (name, list) in [(b"KEYS", keys), (b"ARGV", args)] {
-                    stack.push_string(name);
+                for (name, list) in [(KEYS_NAME, keys), (ARGV_NAME, args)] {
+                    stack.push_copy(name);
                     push_list(&mut stack, list);
-                    stack.set_pair(base + 2);
+                    stack.set_pair(GLOBALS);
                 }
-                stack.truncate(base + 1);
                 stack.push_anchor(callable);
                 0
             }
@@ -311,7 +304,7 @@ impl Interpreter {
                 2
             }
         };
-        let ok = lua::with_host(host, || stack.call(given, base + 1));
+        let ok = lua::with_host(host, || stack.call(given, HANDLER));
         let result = finish(&mut stack, ok);
         stack.truncate(base);
         if self.runs.replace(self.runs.get().wrapping_add(1)).is_multiple_of(REPORT_EVERY) {
@@ -324,6 +317,20 @@ impl Interpreter {
         self.bytes.store(self.stack.borrow().memory() as u64, Ordering::Relaxed);
     }
 }
+
+/// What every run needs stays at the bottom of the host's stack: taking it from there is the cheapest way.
+fn push_base(stack: &mut Stack, handler: &Anchor, globals: &Anchor) {
+    stack.push_anchor(handler);
+    stack.push_anchor(globals);
+    stack.push_string(b"KEYS");
+    stack.push_string(b"ARGV");
+}
+
+/// Places of that: the error handler, the globals that scripts see (KEYS and ARGV are set there), and the names of the two.
+const HANDLER: usize = 1;
+const GLOBALS: usize = 2;
+const KEYS_NAME: usize = 3;
+const ARGV_NAME: usize = 4;
 
 fn push_list(stack: &mut Stack, list: Args<'_>) {
     stack.push_table(list.len(), 0);

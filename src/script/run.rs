@@ -22,7 +22,6 @@ use crate::server::monitor::Source;
 use crate::server::session::{Session, SessionContext, SessionFlow};
 use crate::server::{Server, Worker, dispatch, propagation};
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// What is run.
@@ -120,18 +119,18 @@ fn run_locked(
     program: &Program<'_>,
 ) -> Ending {
     let server = worker.server;
-    let (db, lap, run) = (session.db, worker.lap, Arc::clone(&worker.script));
-    server.scripts.running.start(&run, program.is_function, session.is_primary_link);
+    let (db, lap, run) = (session.db, worker.lap, worker.script);
+    server.scripts.running.start(run, program.is_function, session.is_primary_link);
     session.in_script = true;
     let mut scratch = std::mem::take(&mut *interpreter.scratch.borrow_mut());
-    let mut caller = Caller::new(worker, session, locked, &mut scratch, &run, program, interpreter);
+    let mut caller = Caller::new(worker, session, locked, &mut scratch, run, program, interpreter);
     let result = interpreter.run(&program.compiled.callable, program.keys, program.args, &mut caller, |stack, ok| {
         if ok { write_result(stack, reply, interpreter.resp3.get()) } else { error_of(stack, program) }
     });
     let starts_over = caller.starts_over();
     let log = caller.end_debugging();
     *interpreter.scratch.borrow_mut() = scratch;
-    server.scripts.running.end(&run);
+    server.scripts.running.end(run);
     if let (Some(log), Some(debug)) = (log, &mut session.script_debug) {
         debug.log = log;
     }

@@ -56,7 +56,7 @@ impl Reached {
                 let file = |replica: &super::replicas::Replica| replica.fack_offset.load(Ordering::Acquire);
                 let is_written = server.save_status.aof.enabled.load(Ordering::Acquire);
                 Reached {
-                    local: usize::from(is_written && server.journal.durable() >= offset),
+                    local: usize::from(is_written && server.journal.marks.durable() >= offset),
                     replicas: server.replicas.count_online(|replica| file(replica) >= offset),
                 }
             }

@@ -319,7 +319,7 @@ fn try_run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Re
     worker.stats.running.note(entry.id);
     // Clients go before keys do.
     if worker.config.maxmemory_clients != MemoryLimit::Bytes(0)
-        && !worker.server.make_room_for_client(&session.client, &worker.config, reply.len())
+        && !worker.server.make_room_for_client(&session.client, &worker.config, reply.memory())
     {
         return Ran::Done;
     }
@@ -513,16 +513,17 @@ pub fn admit(worker: &mut Worker, session: &mut Session, entry: &Entry, args: Ar
 #[cold]
 fn admit_in_special_state(worker: &Worker, session: &Session, entry: &Entry) -> Result<(), CommandError> {
     let flags = entry.spec.flags;
-    // The primary's stream waits for the script's locks; a command of it that were refused would be lost.
-    let may_interrupt = flags.has(Flags::ALLOW_BUSY) || session.in_script || session.is_primary_link;
-    if worker.server.scripts.running.is_busy() && !may_interrupt {
-        return Err(worker.server.scripts.running.busy_error());
-    }
+    // Before a busy script is looked at: that may be one of the file that is being loaded.
     if worker.server.loading.load(Ordering::Relaxed) && !flags.has(Flags::LOADING) && !session.is_primary_link {
         return Err(error::LOADING);
     }
     if worker.server.async_loading.load(Ordering::Relaxed) && flags.has(Flags::NO_ASYNC_LOADING) {
         return Err(error::LOADING);
+    }
+    // The primary's stream waits for the script's locks; a command of it that were refused would be lost.
+    let may_interrupt = flags.has(Flags::ALLOW_BUSY) || session.in_script || session.is_primary_link;
+    if worker.server.scripts.running.is_busy() && !may_interrupt {
+        return Err(worker.server.scripts.running.busy_error());
     }
     if session.in_script && worker.script.has_written() {
         // It cannot be taken back any more, so it goes on.

@@ -11,16 +11,18 @@
 //! Messages (PUBLISH) and what keeps a link alive (PING) go to replicas only: they are bytes of the stream like all others,
 //! but their ranges are remembered, and `read_changes` leaves them out for the append-only file.
 
+pub mod marks;
+
 use crate::base::number::IntText;
 use crate::engine::keyspace::Locked;
 use crate::resp::{Args, OwnedArgs, encode};
 use atomic_waker::AtomicWaker;
+use marks::Marks;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::Waker;
 
 /// Small, so that a backlog of a few kilobytes keeps little more than that.
 const CHUNK: usize = 16 * 1024;
@@ -76,11 +78,8 @@ pub struct Journal {
     /// Bytes behind the end that are kept although nobody waits for them (the replication backlog).
     retain: AtomicU64,
     stream: Mutex<Stream>,
-    /// Replies wait for the disk (appendfsync always).
-    sync_always: AtomicBool,
-    /// Offset up to which the append-only file is on disk.
-    durable: AtomicU64,
-    sync_waiters: Mutex<Vec<(u64, Waker)>>,
+    /// How far the append-only file is, and who waits for it.
+    pub marks: Marks,
 }
 
 /// The past that is kept for replicas that come back. Everybody's bytes count: what a slow replica holds back can serve another.
@@ -264,6 +263,12 @@ impl Journal {
         sleeps
     }
 
+    /// For a reader who looks again soon by himself: appends need not wake him until he `sleeps`.
+    pub fn stays_awake(&self, reader: &JournalReader) {
+        let _stream = self.stream.lock();
+        reader.is_awake.store(true, Ordering::Relaxed);
+    }
+
     /// Copies up to `max` bytes from an offset on.
     pub fn read(&self, offset: u64, max: usize, into: &mut Vec<u8>) -> Result<usize, OutOfWindow> {
         self.stream.lock().read(offset, max, into)
@@ -394,57 +399,6 @@ impl Journal {
     /// Lets go of what no reader needs and no backlog keeps.
     pub fn collect(&self) {
         self.trim_unneeded(&mut self.stream.lock());
-    }
-
-    /// Whether replies wait until the file is on disk up to their mark.
-    #[inline]
-    pub fn is_sync_always(&self) -> bool {
-        self.sync_always.load(Ordering::Relaxed)
-    }
-
-    /// Turns waiting on or off; off wakes everybody.
-    pub fn set_sync_always(&self, on: bool) {
-        self.sync_always.store(on, Ordering::Release);
-        if !on {
-            self.wake_waiters(u64::MAX);
-        }
-    }
-
-    /// Whether everything up to the mark is on disk; if not, the waker is called when it is.
-    pub fn is_durable(&self, mark: u64, waker: &Waker) -> bool {
-        let reached = || self.durable.load(Ordering::Acquire) >= mark || !self.is_sync_always();
-        if reached() {
-            return true;
-        }
-        let mut waiters = self.sync_waiters.lock();
-        // The writer advances the mark before it takes this lock.
-        if reached() {
-            return true;
-        }
-        waiters.push((mark, waker.clone()));
-        false
-    }
-
-    /// The file is on disk up to this offset.
-    pub fn set_durable(&self, offset: u64) {
-        self.durable.store(offset, Ordering::Release);
-        self.wake_waiters(offset);
-    }
-
-    /// Offset up to which the file is on disk.
-    pub fn durable(&self) -> u64 {
-        self.durable.load(Ordering::Acquire)
-    }
-
-    fn wake_waiters(&self, offset: u64) {
-        let ready: Vec<Waker> = {
-            let mut waiters = self.sync_waiters.lock();
-            let (ready, rest) = std::mem::take(&mut *waiters).into_iter().partition(|(mark, _)| *mark <= offset);
-            *waiters = rest;
-            let ready: Vec<(u64, Waker)> = ready;
-            ready.into_iter().map(|(_, waker)| waker).collect()
-        };
-        ready.into_iter().for_each(Waker::wake);
     }
 
     /// Bytes of memory, with the lists that lead to them.

@@ -4,7 +4,7 @@ use super::call::{self, Caller};
 use super::clients::flag;
 use super::plan;
 use super::propagation;
-use super::session::{Session, SessionCommand, SessionContext, SessionFlow, Watched};
+use super::session::{AfterExec, Session, SessionCommand, SessionContext, SessionFlow, Watched};
 use super::table::{Entry, Handler};
 use super::worker::Worker;
 use crate::commands::error::CommandError;
@@ -207,7 +207,28 @@ fn exec(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, Comman
     propagation::finish_unit(ctx.worker, &mut locked);
     drop(locked);
     end(ctx.worker, ctx.session);
+    if !ctx.session.after_exec.is_empty() {
+        run_after_exec(ctx);
+    }
     Ok(flow)
+}
+
+/// What had to wait until nothing is locked: each puts its reply where it belongs.
+fn run_after_exec(ctx: &mut SessionContext<'_>) {
+    let mut shift = 0;
+    for AfterExec { place, work } in std::mem::take(&mut ctx.session.after_exec) {
+        let result = work();
+        let rest = ctx.reply.buffer_mut().split_off(place + shift);
+        match result {
+            Ok(()) => ctx.reply.ok(),
+            Err(error) => {
+                ctx.worker.stats.count_error(error.code());
+                ctx.reply.error(&error.0);
+            }
+        }
+        shift = ctx.reply.len() - place;
+        ctx.reply.buffer_mut().extend_from_slice(&rest);
+    }
 }
 
 /// Locks what the queued commands, the watched keys and the clients blocked on written keys need.

@@ -217,6 +217,11 @@ impl Replicas {
         self.list.read().iter().filter(|replica| !replica.client.is_killed()).cloned().collect()
     }
 
+    /// Those that were sent away and whose connections are not gone yet.
+    pub fn leaving(&self) -> Vec<Arc<Replica>> {
+        self.list.read().iter().filter(|replica| replica.client.is_killed()).cloned().collect()
+    }
+
     /// What their connections are sending, also those that are killed and not gone yet.
     pub fn output_memory(&self) -> usize {
         self.list.read().iter().map(|replica| replica.client.output_memory()).sum()

@@ -82,6 +82,9 @@ pub struct Transfer {
     pub read: AtomicI64,
 }
 
+/// A look at the link's connection from outside.
+pub type LookAtLink = Box<dyn Fn() -> bool + Send>;
+
 /// Read by INFO, PSYNC and the RDB header; changed by promotion, REPLICAOF and full syncs.
 pub struct Role {
     ids: Mutex<ReplicationIds>,
@@ -94,6 +97,8 @@ pub struct Role {
     pub last_io_ms: AtomicI64,
     /// Bytes of the stream that were received, which is ahead of what was applied (the journal's end).
     pub read_offset: AtomicU64,
+    /// Tells whether the link that is up has lost its primary, or was killed, and its thread has not noticed yet. There while it is up.
+    is_lost: Mutex<Option<LookAtLink>>,
     /// The database that the primary's stream has selected.
     pub stream_db: AtomicUsize,
     waker: AtomicWaker,
@@ -110,6 +115,7 @@ impl Default for Role {
             transfer: Transfer::default(),
             last_io_ms: AtomicI64::new(0),
             read_offset: AtomicU64::new(0),
+            is_lost: Mutex::default(),
             stream_db: AtomicUsize::new(0),
             waker: AtomicWaker::new(),
         }
@@ -132,6 +138,23 @@ impl Role {
 
     pub fn link(&self) -> Link {
         self.link.lock().clone()
+    }
+
+    /// The same for who reports on it: up only if the primary is still there. The link's thread may hear of its end a moment after
+    /// another one has been asked; what is reported as up is then data that somebody has already sent away.
+    pub fn link_as_seen(&self) -> Link {
+        let mut link = self.link();
+        let is_lost = || self.is_lost.lock().as_ref().is_some_and(|is_lost| is_lost());
+        if link.state == LinkState::Connected && is_lost() {
+            link.state = LinkState::Connect;
+            link.down_since_ms = Some(clock::unix_ms());
+        }
+        link
+    }
+
+    /// How to look at the link that is up now; nothing when it is over.
+    pub fn set_look(&self, is_lost: Option<LookAtLink>) {
+        *self.is_lost.lock() = is_lost;
     }
 
     pub fn primary(&self) -> Option<PrimaryAddress> {

@@ -58,7 +58,7 @@ pub struct Run {
 /// The runs of all workers. Scripts that declare their keys run side by side.
 #[derive(Default)]
 pub struct Running {
-    runs: Mutex<Vec<Arc<Run>>>,
+    runs: Mutex<Vec<&'static Run>>,
     busy: AtomicUsize,
 }
 
@@ -214,10 +214,10 @@ impl InterpreterBytes {
 }
 
 impl Running {
-    /// The run of a new worker.
-    pub fn add_worker(&self) -> Arc<Run> {
-        let run = Arc::new(Run::default());
-        self.runs.lock().push(Arc::clone(&run));
+    /// The run of a new worker. When that goes, it is the next one's (`Server::seat`): so it is leaked on purpose.
+    pub fn add_worker(&self) -> &'static Run {
+        let run: &Run = Box::leak(Box::default());
+        self.runs.lock().push(run);
         run
     }
 
@@ -228,8 +228,8 @@ impl Running {
     }
 
     /// A busy run; the first of several.
-    pub fn busy_run(&self) -> Option<Arc<Run>> {
-        self.runs.lock().iter().find(|run| run.is_busy.load(Ordering::Acquire)).cloned()
+    pub fn busy_run(&self) -> Option<&'static Run> {
+        self.runs.lock().iter().copied().find(|run| run.is_busy.load(Ordering::Acquire))
     }
 
     /// What others are told while a script keeps the server.
@@ -354,15 +354,15 @@ mod tests {
     fn only_a_busy_script_that_has_not_written_can_be_killed() {
         let running = Running::default();
         let run = running.add_worker();
-        running.start(&run, false, false);
+        running.start(run, false, false);
         assert_eq!(running.request_kill(false), Err(NotKilled::NotBusy));
-        running.note_busy(&run, "x", 1, Vec::new());
+        running.note_busy(run, "x", 1, Vec::new());
         assert_eq!(running.request_kill(true), Err(NotKilled::OtherKind));
         assert_eq!(running.request_kill(false), Ok(()));
         assert!(run.is_killed());
         run.note_written();
         assert_eq!(running.request_kill(false), Err(NotKilled::Unkillable));
-        running.end(&run);
+        running.end(run);
         assert!(!running.is_busy());
     }
 
@@ -370,14 +370,14 @@ mod tests {
     fn of_several_busy_scripts_those_are_killed_that_can_be() {
         let running = Running::default();
         let (writer, reader) = (running.add_worker(), running.add_worker());
-        for run in [&writer, &reader] {
+        for run in [writer, reader] {
             running.start(run, false, false);
             running.note_busy(run, "x", 1, Vec::new());
         }
         writer.note_written();
         assert_eq!(running.request_kill(false), Ok(()));
         assert!(reader.is_killed() && !writer.is_killed());
-        running.end(&writer);
+        running.end(writer);
         assert!(running.is_busy());
     }
 }

@@ -28,6 +28,12 @@ pub enum ReplyMode {
     Skip,
 }
 
+/// What a command of a transaction does once the locks of that are gone: files take their time. The place is that of its reply.
+pub struct AfterExec {
+    pub place: usize,
+    pub work: Box<dyn FnOnce() -> Result<(), CommandError> + Send>,
+}
+
 /// SCRIPT DEBUG: the next EVAL of this session is debugged.
 #[derive(Default)]
 pub struct ScriptDebug {
@@ -62,6 +68,7 @@ pub struct Session {
     pub replied_by_push: bool,
     /// EXEC runs the queue.
     pub in_exec: bool,
+    pub after_exec: Vec<AfterExec>,
     /// A script runs on behalf of this session; it has read keys that are to be remembered for client-side caching.
     pub in_script: bool,
     pub script_has_read: bool,
@@ -103,6 +110,7 @@ impl Session {
             receives_pushes: false,
             replied_by_push: false,
             in_exec: false,
+            after_exec: Vec::new(),
             in_script: false,
             script_has_read: false,
             script_debug: None,
@@ -137,6 +145,22 @@ impl Session {
     /// In RESP2 a client that listens to channels can only change its subscriptions.
     pub fn is_resp2_subscriber(&self) -> bool {
         !self.resp3 && self.client.has(flag::PUBSUB)
+    }
+}
+
+impl SessionContext<'_> {
+    /// Does something that takes its time and answers OK, or its error: at once, or inside EXEC when nothing is locked any more.
+    pub fn unlocked(
+        &mut self,
+        work: impl FnOnce() -> Result<(), CommandError> + Send + 'static,
+    ) -> Result<SessionFlow, CommandError> {
+        if self.session.in_exec {
+            self.session.after_exec.push(AfterExec { place: self.reply.len(), work: Box::new(work) });
+        } else {
+            work()?;
+            self.reply.ok();
+        }
+        Ok(SessionFlow::Done)
     }
 }
 

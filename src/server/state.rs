@@ -101,7 +101,7 @@ pub struct Server {
 }
 
 /// What the server keeps of a worker: its counters, and its scripts as others see them.
-pub type Seat = (Arc<WorkerStats>, Arc<scripts::Run>);
+pub type Seat = (Arc<WorkerStats>, &'static scripts::Run);
 
 /// DEBUG's switches.
 pub struct Switches {

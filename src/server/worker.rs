@@ -70,7 +70,7 @@ pub struct Worker {
     /// Who changed them.
     pub broadcast_by: u64,
     /// The script that runs here, as other workers see it.
-    pub script: Arc<super::scripts::Run>,
+    pub script: &'static super::scripts::Run,
 }
 
 impl Worker {
@@ -219,7 +219,7 @@ impl Worker {
 /// Loading makes a worker for every append-only file: what they count by must not be left behind each time.
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.server.leave((Arc::clone(&self.stats), Arc::clone(&self.script)));
+        self.server.leave((Arc::clone(&self.stats), self.script));
     }
 }
 

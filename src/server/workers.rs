@@ -2,7 +2,7 @@
 //!
 //! Plain data: workers report, `front::gathering` decides how many are active, connections move when they notice.
 
-use crate::base::clock::Stopwatch;
+use crate::base::clock::{Stopwatch, thread_cpu_ns};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 pub struct Workers {
@@ -23,9 +23,17 @@ pub struct Load {
     slept_ns: AtomicU64,
     /// Stopwatch reading at which it fell asleep or woke up last, and which of the two: odd = asleep.
     since: AtomicU64,
-    /// Longest time awake since somebody looked.
+    /// Longest time awake since somebody looked, without what others had of the core meanwhile.
     longest_awake_ns: AtomicU64,
+    /// The thread's CPU time when it was last asked for, and the stopwatch's reading then.
+    cpu_ns: AtomicU64,
+    cpu_at: AtomicU64,
 }
+
+/// How often a worker asks for its CPU time: times awake that are longer have an answer of their own.
+const CPU_PERIOD_NS: u64 = 4_000_000;
+/// Of a worker that is awake still nobody else can tell whether it works or has lost its core for a while. Beyond this it counts.
+const UNFINISHED_NS: u64 = 40_000_000;
 
 /// What a look at a worker's load tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,13 +53,28 @@ impl Load {
     /// The worker is about to sleep; it has read so many times since its last sleep.
     pub fn sleeps(&self, reads: u32, stopwatch: &Stopwatch) {
         let now = stopwatch.raw();
-        let awake = stopwatch.ns_between(self.since.load(Ordering::Relaxed) & !1, now);
-        if awake > self.longest_awake_ns.load(Ordering::Relaxed) {
-            self.longest_awake_ns.store(awake, Ordering::Relaxed);
-        }
+        self.note_awake(now, stopwatch);
         Self::add(&self.sleeps, 1);
         Self::add(&self.reads, u64::from(reads));
         self.since.store(now | 1, Ordering::Relaxed);
+    }
+
+    fn note_awake(&self, until: u64, stopwatch: &Stopwatch) {
+        let mut awake = stopwatch.ns_between(self.since.load(Ordering::Relaxed) & !1, until);
+        if stopwatch.ns_between(self.cpu_at.load(Ordering::Relaxed), until) >= CPU_PERIOD_NS {
+            let cpu_ns = thread_cpu_ns();
+            awake = awake.min(cpu_ns.saturating_sub(self.cpu_ns.swap(cpu_ns, Ordering::Relaxed)));
+            self.cpu_at.store(until, Ordering::Relaxed);
+        }
+        if awake > self.longest_awake_ns.load(Ordering::Relaxed) {
+            self.longest_awake_ns.store(awake, Ordering::Relaxed);
+        }
+    }
+
+    /// What the awake worker has done since `begun` is no part of a long time awake, nor is what follows.
+    pub fn excuse(&self, begun: u64, stopwatch: &Stopwatch) {
+        self.note_awake(begun, stopwatch);
+        self.since.store(stopwatch.raw() & !1, Ordering::Relaxed);
     }
 
     /// The worker is awake again.
@@ -67,11 +90,12 @@ impl Load {
         let since = self.since.load(Ordering::Relaxed);
         let lasts = if since == 0 { 0 } else { stopwatch.ns_between(since & !1, stopwatch.raw()) };
         let is_asleep = since & 1 == 1 || since == 0;
+        let unfinished = if is_asleep || lasts < UNFINISHED_NS { 0 } else { lasts };
         LoadNow {
             sleeps: self.sleeps.load(Ordering::Relaxed),
             reads: self.reads.load(Ordering::Relaxed),
             slept_ns: self.slept_ns.load(Ordering::Relaxed) + if is_asleep { lasts } else { 0 },
-            longest_awake_ns: self.longest_awake_ns.swap(0, Ordering::Relaxed).max(if is_asleep { 0 } else { lasts }),
+            longest_awake_ns: self.longest_awake_ns.swap(0, Ordering::Relaxed).max(unfinished),
         }
     }
 }
@@ -120,6 +144,11 @@ impl Workers {
 mod tests {
     use super::*;
 
+    fn work_20_ms() {
+        let begun = thread_cpu_ns();
+        while thread_cpu_ns() - begun < 20_000_000 {}
+    }
+
     #[test]
     fn what_a_worker_reports_is_what_a_look_tells() {
         let stopwatch = Stopwatch::new();
@@ -130,13 +159,26 @@ mod tests {
         let asleep = load.look(&stopwatch);
         assert!(asleep.slept_ns >= 19_000_000, "a sleep counts while it lasts: {asleep:?}");
         load.wakes(&stopwatch);
-        std::thread::sleep(std::time::Duration::from_millis(20));
         let awake = load.look(&stopwatch);
         assert_eq!((awake.sleeps, awake.reads), (1, 3));
-        assert!(awake.longest_awake_ns >= 19_000_000, "so does the time awake: {awake:?}");
+        assert_eq!(awake.longest_awake_ns, 0, "so far it may have lost its core: {awake:?}");
+        work_20_ms();
         load.sleeps(0, &stopwatch);
         assert!(load.look(&stopwatch).longest_awake_ns >= 19_000_000);
         assert_eq!(load.look(&stopwatch).longest_awake_ns, 0, "every look begins anew");
+
+        load.wakes(&stopwatch);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert!(load.look(&stopwatch).longest_awake_ns >= 49_000_000, "a long time awake counts while it lasts");
+        load.sleeps(0, &stopwatch);
+        assert!(load.look(&stopwatch).longest_awake_ns < 10_000_000, "in the end it was no work of the worker's");
+
+        load.wakes(&stopwatch);
+        let begun = stopwatch.raw();
+        work_20_ms();
+        load.excuse(begun, &stopwatch);
+        load.sleeps(0, &stopwatch);
+        assert!(load.look(&stopwatch).longest_awake_ns < 10_000_000, "what is excused does not count");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //!   from another worker ─► arrive ───────┘          └─ moves ──► another worker's `arrive`
 //! ```
 
-use super::{Connection, RETRY, Shared};
+use super::{Connection, Hold, RETRY, Shared, settle};
 use crate::front::pool::{Accepted, Socket};
 use crate::net::direct::Direct;
 use crate::net::stream::Stream;
@@ -36,6 +36,7 @@ enum End {
 pub fn start(shared: &Rc<Shared>, accepted: Accepted) {
     let shared = Rc::clone(shared);
     let (stream, client) = match accepted {
+        Accepted::Turn(turns) => return settle::take_turn(turns),
         Accepted::Moved(socket, session) => return arrive(&shared, socket, *session),
         Accepted::Tcp(stream, client) => (watch(Socket::Tcp(stream)), client),
         Accepted::Unix(stream, client) => (watch(Socket::Unix(stream)), client),
@@ -121,7 +122,7 @@ fn connect(shared: &Rc<Shared>, stream: Stream, session: Session) -> Rc<RefCell<
     let connection = Rc::new(RefCell::new(Connection {
         shared: Rc::clone(shared),
         server: shared.server,
-        durable_mark: None,
+        hold: Hold::default(),
         journal_before: 0,
         stream,
         session,
@@ -137,6 +138,8 @@ fn connect(shared: &Rc<Shared>, stream: Stream, session: Session) -> Rc<RefCell<
         is_local,
         feed: None,
         settled_for: 0,
+        settling: None,
+        is_settled: false,
     }));
     shared.connections.borrow_mut().insert(id, Rc::downgrade(&connection));
     connection
@@ -163,6 +166,10 @@ async fn serve(connection: Rc<RefCell<Connection>>) {
         // Before the socket is closed: a replica that comes back is not to find what was kept for it so far.
         connection.feed = None;
         connection.stream.say_goodbye();
+        if connection.session.client.is_killed() && connection.session.client.has(flag::REPLICA) {
+            // Whoever kills it just now finds that it has no socket any more, and relies on this.
+            connection.stream.hang_up();
+        }
         connection.session.client.leave_socket();
         connection.drop_buffers();
     }
@@ -217,7 +224,7 @@ impl Connection {
             && !self.unflushed
             && !self.session.is_waiting()
             && !self.session.closing
-            && self.durable_mark.is_none()
+            && self.hold.is_none()
             && self.deadline.is_none()
             && !client.is_killed()
             && !client.has(flag::REPLICA)

@@ -70,6 +70,8 @@ pub struct Faults {
     /// Bytes that can still be written before the disk is full.
     pub room: AtomicU64,
     pub sync_fails: AtomicBool,
+    /// Files cannot be cut.
+    pub cut_fails: AtomicBool,
     /// Operations until the power fails; what the disk holds then is kept in `survivor`, and the rest goes on in vain.
     pub until_crash: AtomicI64,
     survivor: Mutex<Option<&'static CrashingDisk>>,
@@ -80,6 +82,7 @@ impl Default for Faults {
         Faults {
             room: AtomicU64::new(u64::MAX),
             sync_fails: AtomicBool::new(false),
+            cut_fails: AtomicBool::new(false),
             until_crash: AtomicI64::new(i64::MAX),
             survivor: Mutex::new(None),
         }
@@ -256,6 +259,9 @@ impl Output for CrashingFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        if self.faults.cut_fails.load(Ordering::Relaxed) {
+            return Err(io::Error::from_raw_os_error(5));
+        }
         self.file.lock().current.truncate(len as usize);
         Ok(())
     }

@@ -36,6 +36,7 @@ pub trait Storage: Send + Sync {
 
     fn remove(&self, path: &Path) -> io::Result<()>;
 
+    /// Durable, unless it is there already.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
 
     fn is_dir(&self, path: &Path) -> bool;
@@ -101,8 +102,10 @@ impl Storage for Disk {
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         match std::fs::create_dir(path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error),
+            // Without its name all that it holds is lost.
+            Ok(()) => self.sync_dir_of(path),
         }
     }
 

@@ -4,7 +4,7 @@ use super::link::{Link, Stage};
 use super::{full_sync, primary};
 use crate::engine::keyspace::ShardSet;
 use crate::server::failover;
-use crate::server::replicas::{FailoverStage, ReplicaState};
+use crate::server::replicas::FailoverStage;
 use crate::server::{Server, Worker};
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -94,9 +94,7 @@ fn timed_out(link: &Link, limit_ms: i64, now_ms: i64) -> Option<&'static str> {
 /// would be dropped at once, again and again.
 fn limit_output(worker: &Worker) {
     for replica in worker.server.replicas.all() {
-        let position = replica.reader.position.load(Ordering::Acquire);
-        let reads = matches!(replica.state(), ReplicaState::Online | ReplicaState::SendBulk) || position > 0;
-        let link = if reads { primary().links.find(replica.client.id) } else { None };
+        let link = primary().links.find(replica.client.id).filter(|link| link.has_place_in_journal());
         let in_memory = |link| primary().spill.bytes_in_memory(worker.server, &link, &worker.config);
         let waiting = link.map_or(0, in_memory) as usize;
         replica.client.feed_bytes.store(waiting, Ordering::Relaxed);

@@ -76,6 +76,11 @@ impl Link {
         matches!(self.inner.lock().stage, Stage::Payload(_) | Stage::AwaitAck | Stage::Stream)
     }
 
+    /// The stream is kept for it, from the cut of its snapshot on.
+    pub fn has_place_in_journal(&self) -> bool {
+        !matches!(self.inner.lock().stage, Stage::Waiting | Stage::Transmitted)
+    }
+
     pub fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock()
     }

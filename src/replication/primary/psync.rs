@@ -42,6 +42,7 @@ pub fn compare(request: Request<'_>, ids: &ReplicationIds) -> Result<(), Refusal
 
 /// Goes on where the replica is, if that is possible.
 pub fn try_continue(server: &'static Server, replica: &Arc<Replica>, request: Request<'_>, now_ms: i64) -> bool {
+    forget_the_killed(server);
     let ids = server.role.ids();
     let name = replica.name();
     if let Err(refusal) = compare(request, &ids) {
@@ -95,6 +96,14 @@ pub fn try_continue(server: &'static Server, replica: &Arc<Replica>, request: Re
     );
     server.refresh_good_replicas(now_ms);
     true
+}
+
+/// A replica that was sent away hears it at once and may be back before its old connection has let go of what was kept for it. It is
+/// to find what the settings keep, not more or less by chance.
+fn forget_the_killed(server: &Server) {
+    for replica in server.replicas.leaving() {
+        server.journal.remove_reader(&replica.reader);
+    }
 }
 
 /// Puts a replica in line for a snapshot.

@@ -19,6 +19,7 @@ use crate::persistence::{aof, startup};
 use crate::server::config::ReplDisklessLoad;
 use crate::server::save_status::Activity;
 use crate::server::{Server, blocking, propagation, role_change};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -97,7 +98,7 @@ impl Replica {
                 summary?
             }
         };
-        self.put_in_place(&summary, place.unwrap_or(Place::Instead), replid, offset);
+        self.put_in_place(summary, place.unwrap_or(Place::Instead), replid, offset);
         tracing::info!("MASTER <-> REPLICA sync: Finished with success");
         restart_aof(server);
         Ok(())
@@ -113,6 +114,8 @@ impl Replica {
         let mut sender = Some(sender);
         let mut end = EndOf::new(extent);
         let mut tick = tokio::time::interval(NEWLINE_PERIOD);
+        // Runs on while others of the branches below have something to do: each newline would otherwise begin the wait anew.
+        let mut silence = std::pin::pin!(tokio::time::sleep(patience(server)));
         let mut piece = end.take(wire);
         let mut failed = false;
         loop {
@@ -142,14 +145,22 @@ impl Replica {
                     (Some(permit), Some(bytes)) => {
                         permit.send(bytes);
                         piece = end.take(wire);
+                        silence.set(tokio::time::sleep(patience(server)));
                     }
                     // The loader has given up; its result follows.
                     _ => failed = true,
                 },
-                read = read_within(server, wire), if piece.is_none() && !end.is_reached && !failed => match read {
-                    Ok(()) => piece = end.take(wire),
-                    Err(Failed) => failed = true,
+                read = wire.read_some(), if piece.is_none() && !end.is_reached && !failed => match read {
+                    Ok(_) => piece = end.take(wire),
+                    Err(error) => {
+                        cut_off(&error);
+                        failed = true;
+                    }
                 },
+                () = &mut silence, if piece.is_none() && !end.is_reached && !failed => {
+                    timed_out();
+                    failed = true;
+                }
                 _ = tick.tick() => {
                     // A link that is gone shows when it is read.
                     let _ = wire.write(b"\n").await;
@@ -173,7 +184,7 @@ impl Replica {
     }
 
     /// The new data and its history become ours, at one moment for all.
-    fn put_in_place(&mut self, summary: &Summary, place: Place, replid: String, offset: u64) {
+    fn put_in_place(&mut self, mut summary: Summary, place: Place, replid: String, offset: u64) {
         let server = self.server;
         self.worker.refresh();
         let mut locked = server.keyspace.lock_all();
@@ -187,6 +198,9 @@ impl Replica {
                 locked.shard_mut(shard).exchange_dbs(staged.shard_mut(shard));
             }
             old = take_tables(&mut staged);
+        }
+        if let Some(libraries) = summary.libraries.take() {
+            server.scripts.set_libraries(libraries);
         }
         server.invalidate_all(None);
         server.role.change_ids(|ids| ids.replace(replid));
@@ -258,12 +272,14 @@ fn timed_out() -> Failed {
 async fn read_within(server: &'static Server, wire: &mut Wire) -> Result<(), Failed> {
     match tokio::time::timeout(patience(server), wire.read_some()).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => {
-            tracing::warn!("I/O error trying to sync with MASTER: {}", plain(&error));
-            Err(Failed)
-        }
+        Ok(Err(error)) => Err(cut_off(&error)),
         Err(_) => Err(timed_out()),
     }
+}
+
+fn cut_off(error: &io::Error) -> Failed {
+    tracing::warn!("I/O error trying to sync with MASTER: {}", plain(error));
+    Failed
 }
 
 /// Finds the end of the snapshot in what is received.
@@ -439,7 +455,7 @@ fn load(server: &'static Server, mut source: Box<dyn Read + Send>, plan: &Plan, 
     };
     tracing::info!("MASTER <-> REPLICA sync: Loading DB in memory");
     let rules = Rules { keep_expired: true, replace: false, name_expired: false };
-    let result = rdb_load::load_with(server, keyspace, &mut source, rules, Libraries::Replaced).map_err(|error| {
+    let result = rdb_load::load_with(server, keyspace, &mut source, rules, Libraries::HandedOver).map_err(|error| {
         tracing::warn!("Internal error in RDB reading offset {} -> {}", error.offset, error.fault);
         let from = if plan.from_file { "DB from disk" } else { "DB from socket" };
         tracing::warn!("Failed trying to load the MASTER synchronization {from}: {}", error.fault);
@@ -462,7 +478,9 @@ fn load(server: &'static Server, mut source: Box<dyn Read + Send>, plan: &Plan, 
 fn check_mark(source: &mut dyn Read, summary: &Summary, mark: Option<&[u8]>) -> Result<(), Failed> {
     let Some(mark) = mark else { return Ok(()) };
     let mut rest = summary.rest.clone();
-    let read = source.take(2 * MARK as u64).read_to_end(&mut rest);
+    // No further: a primary that sends something else waits for an answer all the same.
+    let missing = MARK.saturating_sub(rest.len()) as u64;
+    let read = source.take(missing).read_to_end(&mut rest);
     if read.is_err() || rest != mark {
         tracing::warn!("Replication stream EOF marker is broken");
         return Err(Failed);
@@ -496,6 +514,7 @@ fn flush(server: &'static Server, epoch: u64) {
         server.journal.restart_at(server.journal.end());
         touch_watched(&locked);
         server.invalidate_all(None);
+        server.scripts.set_libraries(BTreeMap::new());
         take_tables(&mut locked)
     };
     if server.config.current().replica_lazy_flush {

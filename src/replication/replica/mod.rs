@@ -17,14 +17,16 @@ mod wire;
 
 use crate::base::clock;
 use crate::net::dial::{self, Dial};
+use crate::server::clients::Client;
 use crate::server::config::PrimaryAddress;
 use crate::server::failover;
 use crate::server::replicas::FailoverStage;
-use crate::server::role::LinkState;
+use crate::server::role::{LinkState, LookAtLink};
 use crate::server::role_change;
 use crate::server::{Server, Worker};
 use handshake::{Failed, Greeting, Request, Verdict, patience, plain, timed_out};
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use wire::Wire;
@@ -84,6 +86,23 @@ enum After {
     Pause,
 }
 
+/// Others may look at the link's connection while it lasts.
+struct Watched(&'static Server);
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.0.role.set_look(None);
+    }
+}
+
+/// Has others see at once that the connection is over, or the link's client killed, however late this thread gets to it.
+fn let_others_look(server: &Server, wire: &Wire, client: Option<Arc<Client>>) {
+    // Without a second handle (there may be too many) the link is up until its thread says otherwise.
+    server.role.set_look(wire.stream().watch().ok().map(|watch| -> LookAtLink {
+        Box::new(move || client.as_ref().is_some_and(|client| client.is_killed()) || watch.has_hung_up())
+    }));
+}
+
 impl Replica {
     /// Follows a primary through any number of connections; ends with the role.
     async fn follow(&mut self, primary: &PrimaryAddress) {
@@ -132,6 +151,8 @@ impl Replica {
         })?;
         tracing::info!("Non blocking connect for SYNC fired the event.");
         let mut wire = Wire::new(server, stream);
+        let _watched = Watched(server);
+        let_others_look(server, &wire, None);
         self.note(LinkState::Handshake);
         let verdict = self.shake_hands(&mut wire).await?;
         // If this was about FAILOVER, it has come to its end.

@@ -67,6 +67,7 @@ impl Replica {
         client.set(flag::PRIMARY, true);
         let client = Arc::new(client);
         server.clients.add(Arc::clone(&client));
+        super::let_others_look(server, wire, Some(Arc::clone(&client)));
         let mut session = Session::new(client, true);
         session.is_primary_link = true;
         session.select(server.role.stream_db.load(Ordering::Acquire));
@@ -164,7 +165,7 @@ impl Replica {
         let journal = &self.server.journal;
         let offset = journal.end().to_string();
         if self.server.save_status.aof.enabled.load(Ordering::Acquire) {
-            let durable = journal.durable().to_string();
+            let durable = journal.marks.durable().to_string();
             return wire.send(&[b"REPLCONF", b"ACK", offset.as_bytes(), b"FACK", durable.as_bytes()]).await;
         }
         wire.send(&[b"REPLCONF", b"ACK", offset.as_bytes()]).await

@@ -59,8 +59,8 @@ struct Unseen;
 #[derive(Clone, PartialEq)]
 struct State<'a> {
     registers: Vec<Value<'a>>,
-    /// Registers whose variable an inner function shares: it may change at any call.
-    shared: Vec<bool>,
+    /// Registers whose variable an inner function shares: it may change at any call. A bit each.
+    shared: [u128; 2],
     /// The last call has left any number of values, from a register on.
     open: Option<(usize, Value<'a>)>,
 }
@@ -74,11 +74,26 @@ impl<'a> State<'a> {
     fn or(&self, other: &State<'a>) -> State<'a> {
         State {
             registers: self.registers.iter().zip(&other.registers).map(|(one, other)| one.or(*other)).collect(),
-            shared: self.shared.iter().zip(&other.shared).map(|(one, other)| *one || *other).collect(),
+            shared: [self.shared[0] | other.shared[0], self.shared[1] | other.shared[1]],
             open: self.open.filter(|open| other.open == Some(*open)),
         }
     }
+
+    fn is_shared(&self, register: usize) -> bool {
+        self.shared[register / 128] >> (register % 128) & 1 == 1
+    }
+
+    /// Nobody shares this register and those behind any more.
+    fn unshare_from(&mut self, register: usize) {
+        for (index, word) in self.shared.iter_mut().enumerate() {
+            let kept = register.saturating_sub(128 * index);
+            *word &= if kept < 128 { (1 << kept) - 1 } else { u128::MAX };
+        }
+    }
 }
+
+/// A place in a function, and what is known there.
+type Here<'a> = (usize, State<'a>);
 
 /// Whether every call that the function and those inside it can make is one that `is_harmless` lets pass.
 pub fn is_harmless(script: &Proto, is_harmless: &dyn Fn(&Words<'_>) -> bool) -> bool {
@@ -122,24 +137,52 @@ type Seen<T = ()> = Result<T, Unseen>;
 impl Walk<'_> {
     fn go(&self, steps_left: &mut usize) -> Seen {
         let size = self.proto.registers;
-        let start = State { registers: vec![Value::Plain; size], shared: vec![false; size], open: None };
+        let start = State { registers: vec![Value::Plain; size], shared: [0; 2], open: None };
+        // Only where paths meet is it remembered what was known: every circle has such a place.
+        let meets = self.meeting_places();
         let mut known: Vec<Option<State<'_>>> = vec![None; self.proto.code.len()];
         let mut ahead = vec![(0, start)];
-        while let Some((at, state)) = ahead.pop() {
-            let before = known.get_mut(at).ok_or(Unseen)?;
-            let joined = before.as_ref().map_or_else(|| state.clone(), |before| before.or(&state));
-            if before.as_ref() == Some(&joined) {
-                continue;
+        while let Some(mut here) = ahead.pop() {
+            loop {
+                let (at, mut state) = here;
+                if *meets.get(at).ok_or(Unseen)? {
+                    if let Some(before) = &known[at] {
+                        state = before.or(&state);
+                    }
+                    if known[at].as_ref() == Some(&state) {
+                        break;
+                    }
+                    known[at] = Some(state.clone());
+                }
+                *steps_left = steps_left.checked_sub(1).ok_or(Unseen)?;
+                match self.step(at, state, &mut ahead)? {
+                    Some(next) => here = next,
+                    None => break,
+                }
             }
-            *steps_left = steps_left.checked_sub(1).ok_or(Unseen)?;
-            *before = Some(joined.clone());
-            self.step(at, joined, &mut ahead)?;
         }
         Ok(())
     }
 
-    /// One instruction: what is known behind it, for each place where it may go on.
-    fn step<'a>(&'a self, at: usize, mut state: State<'a>, ahead: &mut Vec<(usize, State<'a>)>) -> Seen {
+    /// Where instructions other than the one before may go on.
+    fn meeting_places(&self) -> Vec<bool> {
+        use Operation::*;
+        let mut meets = vec![false; self.proto.code.len()];
+        for (at, instruction) in self.proto.code.iter().enumerate() {
+            let target = match instruction.operation() {
+                Some(Jump | ForLoop | ForPrepare) => self.target(at + 1, *instruction).ok(),
+                Some(Equal | Less | LessOrEqual | Test | TestAndSet | ForEach | LoadBoolean) => Some(at + 2),
+                _ => None,
+            };
+            if let Some(meets) = target.and_then(|target| meets.get_mut(target)) {
+                *meets = true;
+            }
+        }
+        meets
+    }
+
+    /// One instruction: where it goes on and what is known there; if it may also go elsewhere, that comes to what is still ahead.
+    fn step<'a>(&'a self, at: usize, mut state: State<'a>, ahead: &mut Vec<Here<'a>>) -> Seen<Option<Here<'a>>> {
         use Operation::*;
         let instruction = self.proto.code[at];
         let (a, b, c) = (instruction.a(), instruction.b(), instruction.c());
@@ -156,8 +199,7 @@ impl Walk<'_> {
             LoadBoolean => {
                 set(&mut state, a, Value::Plain)?;
                 if c != 0 {
-                    ahead.push((next + 1, state));
-                    return Ok(());
+                    return Ok(Some((next + 1, state)));
                 }
             }
             LoadNil => {
@@ -190,8 +232,7 @@ impl Walk<'_> {
                 set(&mut state, a, Value::Plain)?;
             }
             Jump => {
-                ahead.push((self.target(next, instruction)?, state));
-                return Ok(());
+                return Ok(Some((self.target(next, instruction)?, state)));
             }
             Equal | Less | LessOrEqual | Test => ahead.push((next + 1, state.clone())),
             TestAndSet => {
@@ -206,7 +247,7 @@ impl Walk<'_> {
                 if !self.is_main {
                     self.leave(&state, a, b)?;
                 }
-                return Ok(());
+                return Ok(None);
             }
             ForLoop => {
                 let mut inside = state.clone();
@@ -216,8 +257,7 @@ impl Walk<'_> {
             }
             ForPrepare => {
                 set(&mut state, a, Value::Plain)?;
-                ahead.push((self.target(next, instruction)?, state));
-                return Ok(());
+                return Ok(Some((self.target(next, instruction)?, state)));
             }
             ForEach => {
                 let iterator = self.register(&state, a)?;
@@ -243,23 +283,21 @@ impl Walk<'_> {
                 state.open = None;
                 if c == 0 {
                     // The next instruction is a number.
-                    ahead.push((next + 1, state));
-                    return Ok(());
+                    return Ok(Some((next + 1, state)));
                 }
             }
-            Close => state.shared.iter_mut().skip(a).for_each(|shared| *shared = false),
+            Close => state.unshare_from(a),
             Closure => {
                 let inner = self.proto.inner.get(instruction.bx()).ok_or(Unseen)?;
                 for capture in self.proto.code.get(next..next + inner.upvalues).ok_or(Unseen)? {
                     if capture.operation() == Some(Move) {
                         stay(self.register(&state, capture.b())?)?;
                         state.registers[capture.b()] = Value::Plain;
-                        state.shared[capture.b()] = true;
+                        state.shared[capture.b() / 128] |= 1 << (capture.b() % 128);
                     }
                 }
                 set(&mut state, a, Value::Plain)?;
-                ahead.push((next + inner.upvalues, state));
-                return Ok(());
+                return Ok(Some((next + inner.upvalues, state)));
             }
             Varargs => {
                 if b == 0 {
@@ -272,8 +310,7 @@ impl Walk<'_> {
                 }
             }
         }
-        ahead.push((next, state));
-        Ok(())
+        Ok(Some((next, state)))
     }
 
     /// A call leaves `results - 1` values, or any number.
@@ -408,11 +445,11 @@ fn read_table<'a>(table: Value<'a>, name: Value<'a>) -> Seen<Value<'a>> {
 }
 
 fn set<'a>(state: &mut State<'a>, register: usize, value: Value<'a>) -> Seen {
-    let shared = *state.shared.get(register).ok_or(Unseen)?;
+    let shared = register < state.registers.len() && state.is_shared(register);
     if shared {
         stay(value)?;
     }
-    state.registers[register] = if shared { Value::Plain } else { value };
+    *state.registers.get_mut(register).ok_or(Unseen)? = if shared { Value::Plain } else { value };
     Ok(())
 }
 

@@ -168,12 +168,12 @@ fn load(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Outcome {
 fn save(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Outcome {
     let server = ctx.worker.server;
     let file = server.acl.file.get().filter(|_| !ctx.worker.config.aclfile.is_empty()).ok_or(NO_FILE)?;
-    if let Err(error) = (file.save)(server) {
-        tracing::warn!("Writing the ACL file for ACL SAVE: {error}");
-        return Err(CommandError::fixed(
-            "ERR There was an error trying to save the ACLs. Please check the server logs for more information",
-        ));
-    }
-    ctx.reply.ok();
-    Ok(SessionFlow::Done)
+    ctx.unlocked(move || {
+        (file.save)(server).map_err(|error| {
+            tracing::warn!("Writing the ACL file for ACL SAVE: {error}");
+            CommandError::fixed(
+                "ERR There was an error trying to save the ACLs. Please check the server logs for more information",
+            )
+        })
+    })
 }

@@ -79,13 +79,18 @@ pub fn rewrite_file(ctx: &mut SessionContext<'_>, force_all: bool) -> Result<Ses
     if server.config_file.is_none() {
         return Err(CommandError::fixed("ERR The server is running without a config file"));
     }
-    if let Err(reason) = server.config.rewrite(force_all) {
-        tracing::warn!("CONFIG REWRITE failed: {reason}");
-        return Err(CommandError::new(format!("ERR Rewriting config file: {reason}")));
-    }
-    tracing::info!("CONFIG REWRITE executed with success.");
-    ctx.reply.ok();
-    Ok(SessionFlow::Done)
+    // A later command of a transaction may change it.
+    let config = server.config.current();
+    ctx.unlocked(move || match server.config.rewrite(&config, force_all) {
+        Ok(()) => {
+            tracing::info!("CONFIG REWRITE executed with success.");
+            Ok(())
+        }
+        Err(reason) => {
+            tracing::warn!("CONFIG REWRITE failed: {reason}");
+            Err(CommandError::new(format!("ERR Rewriting config file: {reason}")))
+        }
+    })
 }
 
 fn resetstat(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, CommandError> {

@@ -99,7 +99,7 @@ fn describe(ctx: &SessionContext<'_>) -> String {
 
 fn role(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, CommandError> {
     let server = ctx.worker.server;
-    let link = server.role.link();
+    let link = server.role.link_as_seen();
     match link.primary {
         None => {
             ctx.reply.array(3);

@@ -108,11 +108,11 @@ impl ConfigStore {
         let _ = self.rewriter.set(rewriter);
     }
 
-    /// CONFIG REWRITE, one at a time and not while a change is under way.
-    pub fn rewrite(&self, force_all: bool) -> Result<(), String> {
+    /// CONFIG REWRITE with the settings of a moment, one at a time and not while a change is under way.
+    pub fn rewrite(&self, config: &Config, force_all: bool) -> Result<(), String> {
         let _one_at_a_time = self.hooks.lock();
         let rewriter = self.rewriter.get().ok_or("nothing here writes files")?;
-        rewriter(&self.current(), force_all)
+        rewriter(config, force_all)
     }
 
     /// CONFIG SET: all pairs or none. Returns the names of the directives whose value changed.

@@ -97,7 +97,7 @@ fn write_replicas(view: &View<'_>, text: &mut String) {
 
 /// A field that only replicas have.
 fn of_replica(view: &View<'_>, value: impl FnOnce(Link) -> Figure) -> Figure {
-    if view.server.is_replica.load(Ordering::Relaxed) { value(view.server.role.link()) } else { Figure::Absent }
+    if view.server.is_replica.load(Ordering::Relaxed) { value(view.link().clone()) } else { Figure::Absent }
 }
 
 /// A field that only replicas have while a snapshot comes: from its size and what has come.

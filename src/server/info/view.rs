@@ -5,6 +5,7 @@ use crate::engine::keyspace::{Locked, SHARDS};
 use crate::engine::memory;
 use crate::server::clients::{Client, flag};
 use crate::server::config::Config;
+use crate::server::role::Link;
 use crate::server::state::Server;
 use crate::server::stats::WorkerStats;
 use std::cell::OnceCell;
@@ -19,6 +20,7 @@ pub struct View<'a> {
     pub now_us: i64,
     /// `used_memory`.
     pub used: usize,
+    link: OnceCell<Link>,
     clients: OnceCell<ClientsView>,
     memory: OnceCell<MemoryView>,
     allocator: OnceCell<AllocatorView>,
@@ -76,6 +78,7 @@ impl<'a> View<'a> {
             locked,
             now_us,
             used,
+            link: OnceCell::new(),
             clients: OnceCell::new(),
             memory: OnceCell::new(),
             allocator: OnceCell::new(),
@@ -102,6 +105,11 @@ impl<'a> View<'a> {
 
     pub fn startup(&self) -> usize {
         load(&self.server.process.startup)
+    }
+
+    /// The link to the primary.
+    pub fn link(&self) -> &Link {
+        self.link.get_or_init(|| self.server.role.link_as_seen())
     }
 
     pub fn clients(&self) -> &ClientsView {

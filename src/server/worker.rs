@@ -222,3 +222,25 @@ impl Drop for Worker {
         self.server.leave((Arc::clone(&self.stats), self.script));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::config::ConfigStore;
+    use crate::server::table::CommandTable;
+
+    #[test]
+    fn whoever_goes_leaves_the_counters_to_the_next() {
+        let table = CommandTable::leak(crate::commands::FAMILIES, crate::server::commands::FAMILIES);
+        let server = Server::leak(ConfigStore::new(Config::default()), table, None, 0);
+        let first = Worker::new(server);
+        first.stats.commands_processed.add(3);
+        drop(first);
+        let (second, third) = (Worker::new(server), Worker::new(server));
+        second.stats.commands_processed.add(1);
+        third.stats.commands_processed.add(1);
+        let mut workers = 0;
+        server.for_each_worker(|_| workers += 1);
+        assert_eq!((workers, server.sum(|stats| stats.commands_processed.value())), (2, 5));
+    }
+}

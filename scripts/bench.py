@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures rsredis and the installed redis-server side by side, interleaved, and prints Markdown tables with ratios.
 
-usage: bench.py --server BINARY --loadgen BINARY [--full] [--only hot,mix,mem,snap,aof,persistence,repl,bench] [--rounds N]
+usage: bench.py --server BINARY --loadgen BINARY [--full] [--only hot,mix,mem,snap,aof,persistence,repl,tls,bench] [--rounds N]
                 [--seconds S] [--keys N] [--out DIRECTORY] [--other NAME=BINARY]…
 
 CPU us/op is user and system time of the server process per operation: client and servers share the machine, so that
@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 
+import bench_tls
 from bench_plot import svg
 
 HOT = [("GET", "get", 1), ("SET", "set", 1), ("GET", "get", 16), ("SET", "set", 16), ("GET", "get", 100), ("SET", "set", 100)]
@@ -271,6 +272,9 @@ class Bench:
             primary.stop()
         self.by_line("Replication", numbers)
 
+    def tls(self):
+        bench_tls.run(self, Server)
+
     def by_line(self, title, numbers):
         lines = list(dict.fromkeys(label for line in numbers.values() for label in line))
         self.table(title, "", [(label, {n: numbers[n].get(label) for n in numbers}) for label in lines])
@@ -319,7 +323,7 @@ def main():
     parser.add_argument("--out", default="", help="directory for numbers.md and the plots (with --full: benches)")
     options = parser.parse_args()
     bench = Bench(options)
-    parts = options.only.split(",") if options.only else ["hot", "bench"] + (["mix", "mem", "snap", "aof", "repl"] if options.full else [])
+    parts = options.only.split(",") if options.only else ["hot", "bench"] + (["mix", "mem", "snap", "aof", "repl", "tls"] if options.full else [])
     words = [word for word in sys.argv[1:] if word not in ("--server", options.server, "--loadgen", options.loadgen)]
     versions = "\n".join(f"- {name}: {version(binary)}" for name, binary in bench.binaries.items())
     head = (f"# Numbers of {time.strftime('%Y-%m-%d %H:%M')}\n\n{machine()}; `scripts/bench.sh {' '.join(words)}`; medians of "

@@ -2,7 +2,7 @@
 
 use crate::base::clock;
 use crate::cli::{self, Invocation};
-use crate::cluster::migrate;
+use crate::cluster;
 use crate::front::pool::Pool;
 use crate::front::ports::Ports;
 use crate::front::{busy, crash, cron, gathering, listener, log, process, signals, title, tls, watchdog};
@@ -41,11 +41,12 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
         crate::commands::FAMILIES,
         &[
             commands::FAMILIES,
+            script::commands::FAMILIES,
             &[
                 persistence::commands::COMMANDS,
-                script::commands::COMMANDS,
                 primary::commands::COMMANDS,
-                migrate::COMMANDS,
+                cluster::commands::COMMANDS,
+                cluster::migrate::COMMANDS,
             ],
         ]
         .concat(),
@@ -151,7 +152,7 @@ async fn run(server: &'static Server) -> Result<(), String> {
     tracing::warn!("Running mode={mode}, port={}. PID: {}", config.port, std::process::id());
     tracing::warn!("Server initialized");
     tokio::spawn(tls::follow_files(server));
-    tokio::spawn(migrate::run(server));
+    tokio::spawn(cluster::migrate::run(server));
     if let Some(path) = &config.unixsocket {
         let listener = bind_unix(path, config.unixsocketperm)?;
         tokio::spawn(listener::accept_unix(server, Arc::clone(&pool), listener, path.clone()));

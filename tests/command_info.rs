@@ -116,12 +116,15 @@ fn commands_are_described_as_by_the_stock_server() {
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
 
-/// What 7.0.15 has and we have not: (the command, why).
-const MISSING: &[(&str, &str)] = &[
-    ("asking", "cluster mode is not built yet"),
-    ("cluster", "cluster mode is not built yet"),
-    ("module", "there are no modules: they are C libraries that need Redis's insides"),
+/// What is here, but without its use: (the command, what it does instead).
+const LIMITED: &[(&str, &str)] = &[
+    ("asking", NO_CLUSTER),
+    ("cluster", NO_CLUSTER),
+    ("module", "there are no modules: LIST is empty, loading fails"),
+    ("readonly", NO_CLUSTER),
+    ("readwrite", NO_CLUSTER),
 ];
+const NO_CLUSTER: &str = "cluster mode is not built yet: answers as a Redis without it";
 
 /// Writes COMPATIBILITY.md anew if the environment asks for it (scripts/compatibility.sh), else it must be what we would write.
 #[test]
@@ -146,20 +149,21 @@ fn compatibility(theirs: &mut Client, ours: &mut Client) -> String {
         let side = if here.contains(name) { &mut *ours } else { &mut *theirs };
         let (group, since) = documentation(side, name);
         let row = match (stock.contains(name), here.contains(name)) {
-            (true, true) => format!("| {} | yes | yes | |", spoken(name)),
-            (true, false) => format!("| {} | yes | **no** | {} |", spoken(name), reason(name)),
+            (true, true) => format!("| {} | yes | {} |", spoken(name), limit(name)),
+            (true, false) => panic!("{name} is missing"),
             _ => format!("| {} | – | yes | of a later Redis or Valkey ({since}) |", spoken(name)),
         };
         groups.entry(group).or_default().push(row);
     }
-    let (both, more) = (stock.intersection(&here).count(), here.difference(&stock).count());
+    let limited = stock.iter().filter(|name| limit(name) != "yes |").count();
+    let (all, more) = (stock.len(), here.difference(&stock).count());
     let mut text = format!(
         "# Compatibility\n\n\
          Written by scripts/compatibility.sh from COMMAND LIST of Redis 7.0.15 and of rsredis; a test fails when it is stale.\n\
-         Of Redis's {} commands and subcommands {both} are here, and {more} of later versions. That those of both sides have the same\n\
-         arity, flags, keys, ACL categories and tips is tested as well (tests/command_info.rs), and what they answer in\n\
-         tests/conformance. Differences on purpose: tests/redis-suite/differences.md.\n",
-        stock.len()
+         Of Redis's {all} commands and subcommands all are known here, {limited} of them without their use (cluster mode and modules), and\n\
+         {more} of later versions. That those of both sides have the same arity, flags, keys, ACL categories and tips is tested as\n\
+         well (tests/command_info.rs), and what they answer in tests/conformance. Differences on purpose:\n\
+         tests/redis-suite/differences.md.\n"
     );
     for (group, rows) in groups {
         text += &format!(
@@ -180,10 +184,13 @@ fn spoken(name: &str) -> String {
     name.replace('|', " ").to_uppercase()
 }
 
-fn reason(name: &str) -> &'static str {
+/// The column of ours: whether the command has its use here, and if not, what it does.
+fn limit(name: &str) -> String {
     let command = name.split('|').next();
-    let known = MISSING.iter().find(|(missing, _)| Some(*missing) == command);
-    known.unwrap_or_else(|| panic!("{name} is missing, and MISSING does not say why")).1
+    match LIMITED.iter().find(|(limited, _)| Some(*limited) == command) {
+        Some((_, why)) => format!("**limited** | {why}"),
+        None => "yes |".into(),
+    }
 }
 
 /// Group and first version.

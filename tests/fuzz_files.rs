@@ -7,7 +7,7 @@ mod support;
 
 use rsredis::persistence::fuzzing;
 use std::fs;
-use support::fuzz::{campaign, damage, limit_memory};
+use support::fuzz::{campaign, damage, limit_memory, resident_kb};
 use support::{Reply, Server};
 
 /// RDB files with and without compression, append-only files with and without preamble, payloads of DUMP.
@@ -156,4 +156,19 @@ fn damaged_append_only_files_do_no_harm() {
         let two = hurt(which >= 3, two, &incrs, noise);
         fuzzing::append_only(&manifest, &[("base.rdb", &base), ("one.incr.aof", &one), ("two.incr.aof", &two)]);
     });
+}
+
+/// Each append-only file is loaded by a worker of its own, and its counters must not stay behind (DEBUG LOADAOF, a fuzzer's runs).
+#[test]
+fn loading_again_and_again_takes_no_more_memory() {
+    let (files, _, _) = real_files();
+    let (bases, incrs): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.starts_with(b"REDIS"));
+    let manifest = b"file base.rdb seq 1 type b\nfile one.incr.aof seq 1 type i\n";
+    let incr = incrs.iter().find(|file| !file.is_empty()).expect("what was written after the rewrite");
+    let load = || fuzzing::append_only(manifest, &[("base.rdb", &bases[0]), ("one.incr.aof", incr)]);
+    (0..30).for_each(|_| load());
+    let before = resident_kb();
+    (0..300).for_each(|_| load());
+    let grown = resident_kb().saturating_sub(before);
+    assert!(grown < 4096, "{grown} KB more after 300 loads");
 }

@@ -94,10 +94,15 @@ fn patterns_end_and_keep_their_word() {
     campaign("patterns", 2000, |_, noise| {
         let pattern = damage(noise.pick(&sound), &sound, words, noise);
         let text: Vec<u8> = (0..noise.below(200)).map(|_| b"aab[]*\\-^:0x"[noise.below(12)]).collect();
-        let start = Instant::now();
         let matches = glob::matches(&pattern, &text);
-        glob::matches_ignoring_case(&pattern, &text);
-        assert!(start.elapsed() < Duration::from_secs(1), "{}", pattern.escape_ascii());
+        // On a machine that has something else to do once may be slow, but not every time.
+        let is_quick = || {
+            let start = Instant::now();
+            glob::matches(&pattern, &text);
+            glob::matches_ignoring_case(&pattern, &text);
+            start.elapsed() < Duration::from_secs(1)
+        };
+        assert!((0..3).any(|_| is_quick()), "{}", pattern.escape_ascii());
         assert!(glob::matches(b"*", &text));
         if !pattern.iter().any(|byte| b"*?[\\".contains(byte)) {
             assert_eq!(matches, pattern == text, "{}", pattern.escape_ascii());

@@ -127,3 +127,42 @@ fn a_replica_keeps_the_data_and_no_more() {
     });
     until("its room is given back", || figure(&replica, "used_memory") < figure(&primary, "used_memory") + (10 << 20));
 }
+
+/// What writers save ahead of a slow snapshot waits in memory, as much as the data itself at worst. Deletions go there too: if it
+/// counted, they would make room for nothing until no key was left.
+#[test]
+fn a_slow_snapshot_costs_no_keys() {
+    const KEYS: i64 = 2000;
+    for rewrite in [false, true] {
+        let server = Server::start(&["--maxmemory-policy", "allkeys-random", "--rdbcompression", "no"]);
+        let mut client = server.client();
+        for number in 0..KEYS {
+            client.call(&["SETRANGE", &format!("key:{number}"), "9999", "x"]);
+        }
+        // A second per key: it comes to an end when that is taken back.
+        client.line("CONFIG SET rdb-key-save-delay 1000000");
+        let in_progress = if rewrite { "aof_rewrite_in_progress" } else { "rdb_bgsave_in_progress" };
+        client.line(if rewrite { "BGREWRITEAOF" } else { "BGSAVE" });
+        until("it runs", || figure(&server, in_progress) == 1);
+        let limit = figure(&server, "used_memory") + (2 << 20);
+        client.line(&format!("CONFIG SET maxmemory {limit}"));
+        for number in 0..KEYS {
+            assert_eq!(client.call(&["SETRANGE", &format!("key:{number}"), "0", "y"]), Reply::Integer(10_000));
+        }
+        assert!(figure(&server, "mem_not_counted_for_evict") > 15 << 20, "nothing was saved ahead");
+        assert!(figure(&server, "used_memory") > limit + (10 << 20));
+        // The limit itself still stands.
+        for number in 0..400 {
+            client.call(&["SETRANGE", &format!("more:{number}"), "9999", "x"]);
+        }
+        let evicted = figure(&server, "evicted_keys");
+        assert!((150..400).contains(&evicted), "{evicted} keys evicted for 4 MB where there was room for 2");
+        // What is on its way to the file counts as little as what waits.
+        client.line("CONFIG SET rdb-key-save-delay 0");
+        while figure(&server, in_progress) == 1 {
+            client.call(&["SETRANGE", "key:1", "0", "y"]);
+        }
+        assert!(figure(&server, "evicted_keys") <= evicted + 1, "{} after {evicted}", server.info("evicted_keys"));
+        assert!(figure(&server, "mem_not_counted_for_evict") < 1 << 20);
+    }
+}

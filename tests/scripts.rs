@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::{Client, Reply, Server, server, wait_until};
@@ -277,6 +277,8 @@ fn scripts_on_declared_keys_are_atomic() {
         redis.call('DECRBY', KEYS[1], ARGV[1])
         if ARGV[2] == 'roam' then redis.call('INCR', 'roamed:' .. ARGV[1]) end
         redis.call('INCRBY', KEYS[2], ARGV[1])";
+    // This one has promised nothing, but everybody sees which keys it touches.
+    let plain = "redis.call('DECRBY', KEYS[1], ARGV[1]) redis.call('INCRBY', KEYS[2], ARGV[1])";
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         for worker in 0..4u32 {
@@ -289,7 +291,8 @@ fn scripts_on_declared_keys_are_atomic() {
                     // Some of them touch a key that they have not declared, after they have written.
                     let roam = if round % 50 == worker { "roam" } else { "no" };
                     let amount = (1 + round % 5).to_string();
-                    let reply = eval(&mut client, transfer, &[&from, &to], &[&amount, roam]);
+                    let script = if round % 3 == 0 { plain } else { transfer };
+                    let reply = eval(&mut client, script, &[&from, &to], &[&amount, roam]);
                     assert!(!reply.is_error(""), "{reply:?}");
                 }
                 if worker == 0 {
@@ -305,6 +308,147 @@ fn scripts_on_declared_keys_are_atomic() {
             }
         });
     });
+}
+
+/// While one worker runs a long script the others run scripts on other keys, whether the script has promised to touch no others or
+/// just does not.
+#[test]
+fn scripts_on_different_keys_run_side_by_side() {
+    if server::is_stock() {
+        return;
+    }
+    let server = Server::start(&["--io-threads", "2", "--busy-reply-threshold", "0"]);
+    let count = "redis.call('PUBLISH', 'begun', '') for i = 1, ARGV[1] do redis.call('INCR', KEYS[1]) end return 1";
+    for script in [format!("#!lua\n{count}"), count.to_string()] {
+        let (begun, ended) = (AtomicBool::new(false), AtomicBool::new(false));
+        let meanwhile = AtomicU64::new(0);
+        thread::scope(|scope| {
+            let (server, script, begun, ended, meanwhile) = (&server, &script, &begun, &ended, &meanwhile);
+            // Connections go to the workers in turn. Those on the script's own hear and do nothing before its end.
+            let listeners: Vec<Client> = (0..4).map(|_| server.client()).collect();
+            let clients: Vec<Client> = (0..4).map(|_| server.client()).collect();
+            for mut listener in listeners {
+                listener.line("SUBSCRIBE begun");
+                scope.spawn(move || {
+                    listener.reply().expect("a message");
+                    begun.store(true, Ordering::SeqCst);
+                });
+            }
+            for (index, mut client) in clients.into_iter().enumerate() {
+                scope.spawn(move || {
+                    let key = format!("short:{index}");
+                    while !ended.load(Ordering::SeqCst) {
+                        let had_begun = begun.load(Ordering::SeqCst);
+                        eval(&mut client, "return redis.call('INCR', KEYS[1])", &[&key], &[]);
+                        if had_begun && !ended.load(Ordering::SeqCst) {
+                            meanwhile.fetch_add(1, Ordering::SeqCst);
+                        }
+                    }
+                });
+            }
+            eval(&mut server.client(), script, &["long"], &["300000"]);
+            ended.store(true, Ordering::SeqCst);
+        });
+        let meanwhile = meanwhile.into_inner();
+        assert!(meanwhile > 3, "only {meanwhile} scripts ran beside {script:?}");
+    }
+}
+
+/// Two workers that have scripts to run use two cores, whatever keys the clients name.
+#[test]
+fn two_workers_share_the_work_of_scripts() {
+    if server::is_stock() {
+        return;
+    }
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    if cores < 2 {
+        println!("skipped: one core cannot show it");
+        return;
+    }
+    let server = Server::start(&["--io-threads", "2"]);
+    let script = "local n = 0 for i = 1, 2000 do n = n + i % 7 redis.call('INCR', KEYS[1]) end return n";
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        // What others leave us of the machine, before and after: two threads that only count.
+        let before = cores_given(std::process::id(), || spin(2));
+        let used = cores_given(server.pid(), || {
+            thread::scope(|scope| {
+                for index in 0..6 {
+                    let mut client = server.client();
+                    scope.spawn(move || {
+                        let (key, start) = (format!("key:{index}"), Instant::now());
+                        while start.elapsed() < SHARE {
+                            eval(&mut client, script, &[&key], &[]);
+                        }
+                    });
+                }
+            });
+        });
+        let given = before.min(cores_given(std::process::id(), || spin(2)));
+        if used > 1.2 {
+            return;
+        }
+        seen.push((given, used));
+    }
+    let best = seen.iter().map(|(given, _)| *given).fold(0.0, f64::max);
+    if best < 1.6 {
+        println!("skipped: others leave us {best:.2} cores at best, the scripts had {seen:.2?}");
+        return;
+    }
+    panic!("two workers did not use two cores: (given, used) {seen:.2?}");
+}
+
+const SHARE: Duration = Duration::from_millis(500);
+
+fn spin(threads: usize) {
+    let count = || {
+        let start = Instant::now();
+        while start.elapsed() < SHARE {
+            std::hint::spin_loop();
+        }
+    };
+    thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(count))));
+}
+
+/// How many cores a process has used on average while `work` went on.
+fn cores_given(pid: u32, work: impl FnOnce()) -> f64 {
+    let ticks = || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+        let fields: Vec<u64> =
+            stat.rsplit(')').next().into_iter().flat_map(str::split_whitespace).flat_map(str::parse).collect();
+        // Behind the name and the state, which is no number: user and system time are the 11th and 12th.
+        (fields[10] + fields[11]) as f64
+    };
+    let (before, start) = (ticks(), Instant::now());
+    work();
+    (ticks() - before) / 100.0 / start.elapsed().as_secs_f64()
+}
+
+/// Every thousandth script once made the server look through all that were loaded.
+#[test]
+fn loading_a_script_costs_the_same_however_many_there_are() {
+    if server::is_stock() {
+        return;
+    }
+    let server = Server::start(&["--io-threads", "1"]);
+    let mut client = server.client();
+    let mut load = |range: std::ops::Range<usize>| {
+        let start = Instant::now();
+        let requests: Vec<u8> = range
+            .clone()
+            .flat_map(|index| support::client::request(&["SCRIPT", "LOAD", &format!("return {index}")]))
+            .collect();
+        client.write(&requests).expect("sent");
+        range.for_each(|_| assert!(!client.reply().expect("a reply").is_error("")));
+        start.elapsed()
+    };
+    let first = load(0..1000);
+    for thousand in 1..20 {
+        load(1000 * thousand..1000 * (thousand + 1));
+    }
+    // The best of three: a crowded machine may hold up any of them.
+    let last = (20..23).map(|thousand| load(1000 * thousand..1000 * (thousand + 1))).min().expect("three");
+    assert!(last < 10 * first + Duration::from_millis(20), "first thousand {first:?}, twentieth {last:?}");
 }
 
 #[test]
@@ -369,6 +513,9 @@ fn what_a_debugged_script_writes_can_be_taken_back() {
     other.line("RPUSH l a b");
     other.line("HSET h f v");
     other.line("WATCH untouched");
+    other.line("CONFIG SET notify-keyspace-events KEA");
+    let mut listener = server.client();
+    listener.line("PSUBSCRIBE __key*__:*");
     let size = || server.info("aof_current_size");
     wait_until("the file has them", || server.info("aof_pending_bio_fsync") == "0" && size() != "0");
     let before = server.info("master_repl_offset");
@@ -387,6 +534,8 @@ fn what_a_debugged_script_writes_can_be_taken_back() {
     assert_eq!(other.line("EXISTS n l2").integer(), 0);
     assert_eq!(other.line("DBSIZE").integer(), 3);
     assert_eq!(server.info("master_repl_offset"), before, "nothing of it is in the stream");
+    other.line("SET last 1");
+    assert_eq!(listener.reply().expect("a message").items()[2].text(), "__keyspace@0__:last", "nobody has heard of it");
 }
 
 /// What stock does in a child that is thrown away is refused here.

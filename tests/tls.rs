@@ -4,82 +4,11 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use support::server::free_port;
-use support::{Reply, Server};
-
-/// A certificate authority, a server's certificate and a client's, made by openssl.
-struct Certs(PathBuf);
-
-impl Certs {
-    fn make(name: &str) -> Certs {
-        let dir = std::env::temp_dir().join(format!("rsredis-certs-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&dir).expect("a directory");
-        let certs = Certs(dir);
-        certs.openssl("req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -days 30 -subj /CN=Authority");
-        certs.issue("redis", 20);
-        certs.issue("client", 20);
-        certs
-    }
-
-    /// As simple scripts do it: without extensions, which makes a certificate of version 1.
-    fn issue(&self, name: &str, days: u32) {
-        self.openssl(&format!(
-            "req -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.csr -subj /O=Test/CN={name}"
-        ));
-        std::fs::write(self.0.join("ext"), "keyUsage = digitalSignature, keyEncipherment\n").expect("written");
-        let extensions = if name == "client" { "-extfile ext" } else { "" };
-        self.openssl(&format!(
-            "x509 -req -in {name}.csr -CA ca.crt -CAkey ca.key -CAcreateserial -out {name}.crt -days {days} {extensions}"
-        ));
-    }
-
-    fn openssl(&self, line: &str) {
-        let output =
-            Command::new("openssl").args(line.split_whitespace()).current_dir(&self.0).output().expect("openssl");
-        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).to_string_lossy().into_owned()
-    }
-
-    /// A server that speaks TLS on the second port.
-    fn serve(&self, more: &[&str]) -> (Server, u16) {
-        let port = free_port();
-        let (port_text, cert, key, ca) =
-            (port.to_string(), self.path("redis.crt"), self.path("redis.key"), self.path("ca.crt"));
-        let mut args =
-            vec!["--tls-port", &port_text, "--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
-        args.extend_from_slice(more);
-        (Server::start(&args), port)
-    }
-
-    /// What redis-cli prints over TLS.
-    fn cli(&self, port: u16, with_cert: bool, words: &[&str]) -> String {
-        self.cli_as(port, with_cert.then_some("client"), words)
-    }
-
-    fn cli_as(&self, port: u16, cert: Option<&str>, words: &[&str]) -> String {
-        let mut command = Command::new("redis-cli");
-        command.args(["-h", "127.0.0.1", "-p", &port.to_string(), "--tls", "--cacert", &self.path("ca.crt")]);
-        if let Some(name) = cert {
-            command.args(["--cert", &self.path(&format!("{name}.crt")), "--key", &self.path(&format!("{name}.key"))]);
-        }
-        let output = command.args(words).output().expect("redis-cli");
-        let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
-        text.push_str(&String::from_utf8_lossy(&output.stderr));
-        text.trim_end().to_owned()
-    }
-}
-
-impl Drop for Certs {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).ok();
-    }
-}
+use support::{Certs, Reply, Server};
 
 fn has_file(dir: &Path, name: &str) -> bool {
     dir.join(name).exists()

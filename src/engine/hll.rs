@@ -265,6 +265,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
+    #[cfg_attr(miri, ignore)]
     fn estimates_within_a_few_percent() {
         let mut block = StringBlock::new(&empty());
         for number in 0..100_000u32 {
@@ -277,6 +278,7 @@ mod tests {
 
     proptest! {
         #[test]
+        #[cfg_attr(miri, ignore)]
         fn sparse_agrees_with_plain_registers(raises in prop::collection::vec((0..REGISTERS, 1u8..=32), 0..600)) {
             let mut model = Box::new([0u8; REGISTERS]);
             let mut block = StringBlock::new(&empty());

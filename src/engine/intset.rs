@@ -338,7 +338,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn behaves_as_a_btree_set(steps in prop::collection::vec((any::<bool>(), value()), 0..200)) {
+        fn behaves_as_a_btree_set(steps in prop::collection::vec((any::<bool>(), value()), 0..if cfg!(miri) { 60 } else { 200 })) {
             let (mut set, mut model) = (Intset::new(), BTreeSet::new());
             let mut random = Random::seeded(1);
             for (insert, value) in steps {

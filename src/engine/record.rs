@@ -640,6 +640,7 @@ mod tests {
                 record.block_mut().expect("a string").append(b"!");
                 assert_eq!((record.encoding(), text(&record).last()), ("raw", Some(&b'!')));
                 assert_eq!(record.key(), key);
+                assert!(record.memory(0) > key.len() + value.len().min(20));
                 let copy = Record::with_value(b"copy", record.copy_value(), None);
                 let moved = Record::with_value(b"moved", record.into_value(), Some(5));
                 assert_eq!(text(&copy), text(&moved));

@@ -5,8 +5,8 @@
 //! ```
 //! A step takes the only turn there is and gives it back after everything else that was ready has run.
 
-use crate::net::direct::Direct;
 use crate::net::stream::Stream;
+use crate::net::tls::TlsStream;
 use crate::server::Server;
 use crate::server::clients::Client;
 use std::future::{Future, poll_fn};
@@ -17,10 +17,9 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
 
 /// A client that has not said its part by then is let go.
-const HANDSHAKE_SECONDS_MAX: u64 = 30;
+const HANDSHAKE_SECONDS_MAX: u64 = 10;
 /// The first byte of every handshake.
 const HANDSHAKE_RECORD: u8 = 22;
 
@@ -48,7 +47,7 @@ impl Handshakes {
             if stream.peek(&mut first).await? == 0 || first[0] != HANDSHAKE_RECORD {
                 return Err(io::ErrorKind::InvalidData.into());
             }
-            self.in_turns(TlsAcceptor::from(context).accept(Direct(stream))).await
+            self.in_turns(TlsStream::accept(stream, context)).await
         };
         let killed = poll_fn(|context| {
             client.register(context.waker());
@@ -56,7 +55,7 @@ impl Handshakes {
         });
         tokio::select! {
             done = tokio::time::timeout(Duration::from_secs(HANDSHAKE_SECONDS_MAX), handshake) => {
-                Ok(Stream::Tls(Box::new(done.map_err(|_| io::ErrorKind::TimedOut)??.into())))
+                Ok(Stream::Tls(done.map_err(|_| io::ErrorKind::TimedOut)??))
             }
             () = killed => Err(io::ErrorKind::ConnectionAborted.into()),
         }

@@ -4,6 +4,7 @@
 use super::busy;
 use super::connection::{self, Shared, Turns};
 use super::parking;
+use crate::net::tls;
 use crate::server::clients::Client;
 use crate::server::workers::Workers;
 use crate::server::{Server, Session, Worker};
@@ -27,6 +28,7 @@ pub enum Accepted {
 pub enum Socket {
     Tcp(std::net::TcpStream),
     Unix(std::os::unix::net::UnixStream),
+    Tls(std::net::TcpStream, Box<tls::Session>),
 }
 
 /// As a process's main thread has: Lua's cjson and cmsgpack recurse on what scripts give them, up to a thousand levels.

@@ -2,14 +2,13 @@
 
 use super::direct::Direct;
 use super::stream::Stream;
+use super::tls::TlsStream;
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpSocket, lookup_host};
-use tokio_rustls::TlsConnector;
 
 /// Where from, and how long it may take.
 #[derive(Clone, Debug, Default)]
@@ -40,9 +39,7 @@ pub async fn tls(host: &str, port: u16, dial: &Dial, config: Arc<ClientConfig>) 
         let Stream::Tcp(stream) = tcp(host, port, dial).await? else {
             return Err(io::ErrorKind::Unsupported.into());
         };
-        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-        let stream = TlsConnector::from(config).connect(name, stream).await?;
-        Ok(Stream::Tls(Box::new(stream.into())))
+        Ok(Stream::Tls(TlsStream::connect(stream.0, config, host).await?))
     };
     tokio::time::timeout(dial.timeout, handshake).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }

@@ -1,7 +1,7 @@
 //! One type for the kinds of socket a client may come through.
 
 use super::direct::{Direct, Watch};
-use super::tls::CertFacts;
+use super::tls::{CertFacts, TlsStream};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -9,12 +9,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::TlsStream;
 
 pub enum Stream {
     Tcp(Direct<TcpStream>),
     Unix(Direct<UnixStream>),
-    Tls(Box<TlsStream<Direct<TcpStream>>>),
+    Tls(TlsStream),
     /// Somewhere else just now (`net::console`): there is nothing to read and no room to write.
     Lent,
 }
@@ -22,16 +21,14 @@ pub enum Stream {
 impl Stream {
     /// Reads what is there into `buffer`; 0 = the peer has closed.
     pub fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        if let Stream::Tls(stream) = self {
+            return stream.poll_read(context, buffer);
+        }
         let mut buffer = ReadBuf::new(buffer);
         let result = match self {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(context, &mut buffer),
             Stream::Unix(stream) => Pin::new(stream).poll_read(context, &mut buffer),
-            Stream::Tls(stream) => match Pin::new(stream).poll_read(context, &mut buffer) {
-                // Many clients close without saying goodbye in TLS; what is cut short shows in the protocol above.
-                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
-                other => other,
-            },
-            Stream::Lent => Poll::Pending,
+            Stream::Tls(_) | Stream::Lent => Poll::Pending,
         };
         result.map_ok(|()| buffer.filled().len())
     }
@@ -45,7 +42,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
-            Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Tls(stream) => stream.poll_write(context, bytes),
             Stream::Lent => Poll::Pending,
         }
     }
@@ -68,7 +65,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.hang_up(),
             Stream::Unix(stream) => stream.hang_up(),
-            Stream::Tls(stream) => stream.get_ref().0.hang_up(),
+            Stream::Tls(stream) => stream.socket().hang_up(),
             Stream::Lent => {}
         }
     }
@@ -78,8 +75,15 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.watch(),
             Stream::Unix(stream) => stream.watch(),
-            Stream::Tls(stream) => stream.get_ref().0.watch(),
+            Stream::Tls(stream) => stream.socket().watch(),
             Stream::Lent => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Before the end: whatever the kind of socket has to say of it.
+    pub fn say_goodbye(&mut self) {
+        if let Stream::Tls(stream) = self {
+            stream.say_goodbye();
         }
     }
 
@@ -92,14 +96,13 @@ impl Stream {
     /// Common name of the certificate that the peer has shown.
     pub fn peer_common_name(&self) -> Option<String> {
         let Stream::Tls(stream) = self else { return None };
-        let certs = stream.get_ref().1.peer_certificates()?;
-        CertFacts::of(certs.first()?)?.common_name
+        CertFacts::of(stream.peer_certificate()?)?.common_name
     }
 
     fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Stream::Tcp(stream) => Some(&stream.0),
-            Stream::Tls(stream) => Some(&stream.get_ref().0.0),
+            Stream::Tls(stream) => Some(&stream.socket().0),
             Stream::Unix(_) | Stream::Lent => None,
         }
     }
@@ -114,7 +117,7 @@ impl Stream {
         match self {
             Stream::Tcp(_) | Stream::Unix(_) => Poll::Ready(Ok(())),
             Stream::Lent => Poll::Pending,
-            Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Tls(stream) => stream.poll_flush(context),
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::base::number::{DoubleText, IntText};
 use crate::engine::hash::Hash;
 use crate::engine::keyspace::snapshot::Place;
 use crate::engine::listpack::Element;
+use crate::engine::memory::size_class;
 use crate::engine::quicklist::End;
 use crate::engine::record::Record;
 use crate::engine::stream::{Consumer, Entry, Group, Stream, StreamId};
@@ -43,7 +44,7 @@ impl CommandWriter {
     }
 
     pub fn held(&self) -> usize {
-        self.out.capacity()
+        size_class(self.out.capacity())
     }
 
     pub fn take(&mut self, mut spare: Vec<u8>) -> Vec<u8> {

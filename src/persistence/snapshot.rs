@@ -12,6 +12,7 @@
 use super::commands_base::CommandWriter;
 use crate::engine::keyspace::snapshot::{Cause, Place, SnapshotSink};
 use crate::engine::keyspace::{Keyspace, Locked, SHARDS, ShardSet};
+use crate::engine::memory::size_class;
 use crate::engine::record::Record;
 use crate::rdb::{self, Writer};
 use crate::server::Server;
@@ -125,6 +126,13 @@ impl Fragment {
         }
     }
 
+    fn pending(&self) -> usize {
+        match self {
+            Fragment::Rdb(fragment) => fragment.pending(),
+            Fragment::Commands(fragment) => fragment.pending(),
+        }
+    }
+
     fn append(&mut self, later: &mut Fragment) {
         match (self, later) {
             (Fragment::Rdb(fragment), Fragment::Rdb(later)) => fragment.append(later),
@@ -140,30 +148,76 @@ impl Fragment {
 /// for whole slices of long values and for the checksum.
 pub struct Sink {
     serializer: Mutex<Serializer>,
-    /// What writers had to save ahead since the last slice.
-    ahead: Mutex<Fragment>,
+    /// What writers had to save ahead since the last slice, in pieces: one that grew would be copied whole, and twice in memory, while
+    /// it grows.
+    ahead: Mutex<Vec<Fragment>>,
     /// An empty one to copy.
     template: Fragment,
     /// What the walk has gathered in its slice.
     walked: Mutex<Fragment>,
-    /// Memory of what the serializer has, of what was saved ahead, and of the bytes that are being written.
-    held: AtomicUsize,
-    held_ahead: AtomicUsize,
-    taken: AtomicUsize,
     keys: AtomicU64,
     status: &'static SaveStatus,
+    /// Behind what it tells of, so that it is dropped after that.
+    held: Held,
+}
+
+/// The memory of what a snapshot has serialized and not yet handed over. While the output is slow, what writers save ahead gathers
+/// without a limit. Eviction must not count it: what it deletes comes here too, so it would never get below its limit and empty the
+/// database. Nothing may be missing from the sum even for a moment; rather something is in it twice.
+struct Held {
+    /// Each is changed under the lock of what it tells of.
+    serializer: AtomicUsize,
+    walked: AtomicUsize,
+    ahead: AtomicUsize,
+    /// The bytes that are being written.
+    taken: AtomicUsize,
+    status: &'static SaveStatus,
+}
+
+impl Held {
+    fn new(status: &'static SaveStatus) -> Self {
+        let [serializer, walked, ahead, taken] = [const { AtomicUsize::new(0) }; 4];
+        Held { serializer, walked, ahead, taken, status }
+    }
+
+    fn note(&self, part: &AtomicUsize, bytes: usize) {
+        let before = part.swap(bytes, Ordering::Relaxed);
+        // Wraps around when it becomes less.
+        self.status.buffered.fetch_add(bytes.wrapping_sub(before), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        [&self.serializer, &self.walked, &self.ahead, &self.taken].into_iter().for_each(|part| self.note(part, 0));
+    }
 }
 
 impl SnapshotSink for Sink {
     fn save(&self, db: usize, record: &Record, cause: Cause) {
         match cause {
-            Cause::Walk => self.walked.lock().record(db, record),
+            Cause::Walk => {
+                let mut walked = self.walked.lock();
+                walked.record(db, record);
+                self.held.note(&self.held.walked, walked.held());
+            }
             Cause::Change => {
                 let mut fragment = self.template.another();
                 fragment.record(db, record);
                 let mut ahead = self.ahead.lock();
-                ahead.append(&mut fragment);
-                self.note_held(&self.held_ahead, ahead.held());
+                let mut held = self.held.ahead.load(Ordering::Relaxed);
+                match ahead.last_mut() {
+                    Some(last) if last.pending() < FLUSH => {
+                        held -= last.held();
+                        last.append(&mut fragment);
+                        held += last.held();
+                    }
+                    _ => {
+                        held += fragment.held();
+                        ahead.push(fragment);
+                    }
+                }
+                self.held.note(&self.held.ahead, held);
             }
         }
         self.keys.fetch_add(1, Ordering::Relaxed);
@@ -178,8 +232,8 @@ impl SnapshotSink for Sink {
         let is_first = place.is_none();
         let done = {
             let mut serializer = self.serializer.lock();
-            let done = serializer.slice(db, record, place);
-            self.note_held(&self.held, serializer.held());
+            let mut done = false;
+            self.grow(&mut serializer, FLUSH, |serializer| done = serializer.slice(db, record, place));
             done
         };
         if done {
@@ -197,25 +251,31 @@ impl SnapshotSink for Sink {
 }
 
 impl Sink {
-    /// Moves what has gathered to the serializer.
-    fn gather(&self) {
-        let mut ahead = {
-            let mut ahead = self.ahead.lock();
-            self.note_held(&self.held_ahead, 0);
-            std::mem::replace(&mut *ahead, self.template.another())
-        };
+    /// Moves what the walk has gathered to the serializer.
+    fn gather_walked(&self) {
         let mut serializer = self.serializer.lock();
-        serializer.append(&mut self.walked.lock());
-        serializer.append(&mut ahead);
-        self.note_held(&self.held, serializer.held());
+        let mut walked = self.walked.lock();
+        self.grow(&mut serializer, walked.held(), |serializer| serializer.append(&mut walked));
+        self.held.note(&self.held.walked, walked.held());
     }
 
-    /// While the output is slow, what writers save ahead gathers here without a limit. Eviction must not count it: what it deletes
-    /// comes here too, so it would never get below its limit and empty the database.
-    fn note_held(&self, part: &AtomicUsize, bytes: usize) {
-        part.store(bytes, Ordering::Relaxed);
-        let all = [&self.held, &self.held_ahead, &self.taken].iter().map(|part| part.load(Ordering::Relaxed)).sum();
-        self.status.buffered.store(all, Ordering::Relaxed);
+    /// Moves a piece of what was saved ahead to the serializer; false if there is none.
+    fn gather_ahead(&self) -> bool {
+        let Some(mut piece) = self.ahead.lock().pop() else { return false };
+        let bytes = piece.held();
+        self.grow(&mut self.serializer.lock(), bytes, |serializer| serializer.append(&mut piece));
+        drop(piece);
+        let _ahead = self.ahead.lock();
+        self.held.note(&self.held.ahead, self.held.ahead.load(Ordering::Relaxed) - bytes);
+        true
+    }
+
+    /// Something that adds about so many bytes to the serializer.
+    fn grow(&self, serializer: &mut Serializer, bytes: usize, work: impl FnOnce(&mut Serializer)) {
+        // Its buffer may become twice as large, or as large as it must.
+        self.held.note(&self.held.serializer, serializer.held() * 2 + bytes);
+        work(serializer);
+        self.held.note(&self.held.serializer, serializer.held());
     }
 
     /// What writers had to save ahead is what the snapshot costs them: INFO's copy-on-write size.
@@ -247,15 +307,13 @@ pub fn begin(server: &'static Server, locked: &mut Locked, mut serializer: Seria
     }
     let walked = Mutex::new(serializer.fragment());
     let sink = Arc::new(Sink {
-        ahead: Mutex::new(serializer.fragment()),
+        ahead: Mutex::default(),
         template: serializer.fragment(),
         serializer: Mutex::new(serializer),
         walked,
-        held: AtomicUsize::new(0),
-        held_ahead: AtomicUsize::new(0),
-        taken: AtomicUsize::new(0),
         keys: AtomicU64::new(0),
         status,
+        held: Held::new(status),
     });
     let mut total = 0;
     for shard in 0..SHARDS {
@@ -289,7 +347,6 @@ pub fn run(server: &Server, sink: &Sink, mut write: impl FnMut(&[u8]) -> io::Res
     if result.is_err() {
         abandon(keyspace);
     }
-    sink.status.buffered.store(0, Ordering::Relaxed);
     result?;
     let rest = {
         let mut serializer = sink.serializer.lock();
@@ -317,10 +374,13 @@ fn walk(
                 let mut locked = keyspace.lock(ShardSet::one(shard));
                 locked.shard_mut(shard).dbs_mut().iter_mut().all(|db| db.advance_snapshot(slice))
             };
-            sink.gather();
+            sink.gather_walked();
             let keys = sink.keys.load(Ordering::Relaxed);
             sink.status.keys_processed.store(keys, Ordering::Relaxed);
             spare = flush(sink, spare, FLUSH, write)?;
+            while sink.gather_ahead() {
+                spare = flush(sink, spare, FLUSH, write)?;
+            }
             delay.after(keys, sink.status);
             if done {
                 break;
@@ -331,7 +391,9 @@ fn walk(
         }
     }
     // A writer may have saved the last bucket between two slices.
-    sink.gather();
+    while sink.gather_ahead() {
+        spare = flush(sink, spare, FLUSH, write)?;
+    }
     flush(sink, spare, 1, write)?;
     Ok(())
 }
@@ -349,8 +411,8 @@ fn flush(
             return Ok(spare);
         }
         let full = serializer.take(spare);
-        sink.note_held(&sink.held, serializer.held());
-        sink.note_held(&sink.taken, full.capacity());
+        sink.held.note(&sink.held.taken, size_class(full.capacity()));
+        sink.held.note(&sink.held.serializer, serializer.held());
         full
     };
     write(&full)?;

@@ -13,6 +13,7 @@ use super::encode::{self, Options};
 use super::format::opcode;
 use super::types;
 use crate::engine::keyspace::snapshot::Place;
+use crate::engine::memory::size_class;
 use crate::engine::record::Record;
 
 /// Some records as bytes, made outside of the writer (on another thread) and handed to it as a piece.
@@ -24,9 +25,14 @@ pub struct Fragment {
 }
 
 impl Fragment {
-    /// The memory behind it.
+    /// Its bytes.
+    pub fn pending(&self) -> usize {
+        self.out.len()
+    }
+
+    /// The memory behind them.
     pub fn held(&self) -> usize {
-        self.out.capacity()
+        size_class(self.out.capacity())
     }
 
     pub fn record(&mut self, db: usize, record: &Record) {
@@ -175,9 +181,9 @@ impl Writer {
         self.out.len()
     }
 
-    /// The memory behind these bytes.
+    /// The memory behind these bytes, and behind what waits for the end of a long record.
     pub fn held(&self) -> usize {
-        self.out.capacity()
+        size_class(self.out.capacity()) + self.aside.as_ref().map_or(0, |(aside, _)| size_class(aside.capacity()))
     }
 
     pub fn keys(&self) -> u64 {

@@ -2,10 +2,11 @@
 
 use super::api::{self, raise};
 use super::debugger::{Debugger, Undo};
-use super::interpreter::{Interpreter, Scratch};
+use super::interpreter::{Interpreter, Reach, Scratch};
 use super::run::{self, Program};
 use super::{convert, libraries};
 use crate::base::clock;
+use crate::commands::effects::EventClasses;
 use crate::commands::error::{self, CommandError};
 use crate::commands::flags::Flags;
 use crate::engine::keyspace::Locked;
@@ -139,8 +140,13 @@ impl<'a> Caller<'a> {
             reply.set_resp3(self.resp3.get());
             if let Err(error) = dispatch::admit(self.worker, self.session, entry, args) {
                 dispatch::reject(self.worker, entry, &error, &mut reply);
+            } else if self.undo.is_some() {
+                // Nobody is to hear of what will not have happened.
+                let notify = std::mem::replace(&mut self.worker.settings.notify, EventClasses::NONE);
+                multi::run_admitted(self.worker, self.session, self.locked, entry, args, &mut reply);
+                self.worker.settings.notify = notify;
             } else {
-                if entry.writes && !self.run.has_written() && self.undo.is_none() {
+                if entry.writes && !self.run.has_written() {
                     self.run.note_written();
                 }
                 multi::run_admitted(self.worker, self.session, self.locked, entry, args, &mut reply);
@@ -217,7 +223,7 @@ impl<'a> Caller<'a> {
             return Err(Refusal::StartOver);
         }
         // From now on this script is given everything at once.
-        self.program.compiled.roams.set(true);
+        self.program.compiled.reach.set(Reach::Everything);
         let server = self.worker.server;
         let (scripts, run) = (&server.scripts.running, self.run);
         if self.locked.extend(needed, || scripts.is_busy() && !run.is_busy()) {

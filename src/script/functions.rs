@@ -3,7 +3,7 @@
 
 use super::api::raise;
 use super::flags::{self, ScriptFlags};
-use super::interpreter::{Compiled, Interpreter, Purpose};
+use super::interpreter::{Compiled, Interpreter, Purpose, Reach};
 use crate::base::{clock, quoting};
 use crate::commands::error::CommandError;
 use crate::engine::lua::{Anchor, Host, Kind, Outcome, Question, Stack};
@@ -52,7 +52,8 @@ pub fn load_into(interpreter: &Interpreter, library: &Library) -> Result<(), Com
     let declared = declare(interpreter, &library.code, false)?;
     let mut functions = interpreter.functions.borrow_mut();
     for function in declared {
-        let compiled = Compiled { callable: function.callback, flags: function.flags, roams: Cell::new(false) };
+        let reach = if function.flags.allow_cross_slot_keys { Reach::Everything } else { Reach::Keys };
+        let compiled = Compiled { callable: function.callback, flags: function.flags, reach: Cell::new(reach) };
         functions.insert(function.info.name.to_ascii_lowercase().into_bytes(), Rc::new(compiled));
     }
     Ok(())

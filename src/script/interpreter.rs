@@ -6,7 +6,7 @@
 
 use super::api;
 use super::flags::{self, ScriptFlags};
-use super::{cjson, cmsgpack, libraries};
+use super::{cjson, cmsgpack, foresight, libraries};
 use crate::commands::error::CommandError;
 use crate::engine::lua::{self, Anchor, Host, Stack};
 use crate::resp::{Args, Range, Reply};
@@ -17,14 +17,16 @@ use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Instructions between two looks at the clock and at SCRIPT KILL.
 const TICK_INSTRUCTIONS: u32 = 20_000;
 /// Scripts between two reckonings of the interpreter's memory.
 const REPORT_EVERY: u32 = 64;
-/// Garbage is collected when it is a third of what is in use: an interpreter stays small, and small scripts leave little.
-const COLLECT_AT_PERCENT: u32 = 130;
+/// Garbage is collected when it is two thirds of what is in use: a collection has to look at all of the latter, mostly what the
+/// interpreter is born with, and small scripts leave little.
+const COLLECT_AT_PERCENT: u32 = 170;
 /// Compiled scripts that an interpreter keeps before it looks which of them are still cached.
 const COMPILED_MAX: usize = 1000;
 
@@ -39,8 +41,16 @@ pub enum Purpose {
 pub struct Compiled {
     pub callable: Anchor,
     pub flags: ScriptFlags,
-    /// It was seen to touch keys that it had not declared: from now on it gets every shard at once.
-    pub roams: Cell<bool>,
+    pub reach: Cell<Reach>,
+}
+
+/// The shards that a script is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Those of the keys that it is called with: it has promised to touch no others, or nobody can see how it would.
+    Keys,
+    /// It may touch any key, or was seen to touch one that it had not declared.
+    Everything,
 }
 
 /// A script of EVAL.
@@ -80,8 +90,8 @@ pub struct Interpreter {
     pub resp3: Cell<bool>,
     server: &'static Server,
     purpose: Purpose,
-    /// Bytes that INFO was told of.
-    reported: Cell<usize>,
+    /// What INFO is told of its memory.
+    bytes: Arc<AtomicU64>,
 }
 
 thread_local! {
@@ -165,7 +175,10 @@ impl Interpreter {
             resp3: Cell::new(false),
             server,
             purpose,
-            reported: Cell::new(0),
+            bytes: match purpose {
+                Purpose::Eval => server.scripts.eval_bytes.add_interpreter(),
+                Purpose::Functions => server.scripts.function_bytes.add_interpreter(),
+            },
             lua,
         };
         interpreter.report();
@@ -191,8 +204,10 @@ impl Interpreter {
         let chunk = self
             .load(text, "@user_script")
             .map_err(|error| CommandError::new(format!("ERR Error compiling script (new function): {error}")))?;
+        let stays = !flags.allow_cross_slot_keys || foresight::keeps_to_its_keys(&chunk.dump(true), self.server.table);
+        let reach = Cell::new(if stays { Reach::Keys } else { Reach::Everything });
         let callable = lua::anchor(&self.lua, chunk).map_err(|error| CommandError::new(format!("ERR {error}")))?;
-        let compiled = Rc::new(Compiled { callable, flags, roams: Cell::new(false) });
+        let compiled = Rc::new(Compiled { callable, flags, reach });
         let script = Rc::new(Script { sha, body: body.clone(), compiled, seen_at: Cell::new(u64::MAX) });
         if self.by_sha.borrow().len() >= self.forget_at.get() {
             self.forget_evicted();
@@ -300,32 +315,13 @@ impl Interpreter {
         let result = finish(&mut stack, ok);
         stack.truncate(base);
         if self.runs.replace(self.runs.get().wrapping_add(1)).is_multiple_of(REPORT_EVERY) {
-            self.tell(stack.memory());
+            self.bytes.store(stack.memory() as u64, Ordering::Relaxed);
         }
         result
     }
 
     fn report(&self) {
-        self.tell(self.stack.borrow().memory());
-    }
-
-    /// Brings the total of all interpreters up to date.
-    fn tell(&self, bytes: usize) {
-        let change = bytes.wrapping_sub(self.reported.replace(bytes)) as u64;
-        self.total().fetch_add(change, Ordering::Relaxed);
-    }
-
-    fn total(&self) -> &std::sync::atomic::AtomicU64 {
-        match self.purpose {
-            Purpose::Eval => &self.server.scripts.eval_bytes,
-            Purpose::Functions => &self.server.scripts.function_bytes,
-        }
-    }
-}
-
-impl Drop for Interpreter {
-    fn drop(&mut self) {
-        self.tell(0);
+        self.bytes.store(self.stack.borrow().memory() as u64, Ordering::Relaxed);
     }
 }
 

@@ -7,6 +7,7 @@ mod cmsgpack;
 pub mod commands;
 mod convert;
 mod debugger;
+mod foresight;
 pub mod functions;
 mod interpreter;
 mod libraries;

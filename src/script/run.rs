@@ -1,19 +1,19 @@
 //! Running a script or function on behalf of a client: its shards, the rules of its flags, and its result as the reply.
 //!
 //! ```text
-//!   which shards?   no shebang, or allow-cross-slot-keys ─► all            declared keys promised ─► those of the keys
-//!                                                                            │ another key is touched
+//!   which shards?   declared keys promised, or seen to be all that it touches (`foresight`) ─► those of the keys
+//!                   neither ─► all                                           │ another key is touched
 //!                        start over with all ◄── nothing was done yet ───────┤
 //!                        (and so from now on)                                └── written already ─► extend past the others
 //! ```
-//! So undeclared keys work whatever a script promises. Only if two scripts that broke their promise after writing need each other's
+//! So undeclared keys work whatever a script promises, and one that was seen to touch none never comes there. Only if two scripts that broke their promise after writing need each other's
 //! shards at the same moment, one of them gets an error.
 
 use super::api::sha1_hex;
 use super::call::{Caller, StartOver};
 use super::convert;
 use super::flags::ScriptFlags;
-use super::interpreter::{Compiled, Interpreter};
+use super::interpreter::{Compiled, Interpreter, Reach};
 use crate::commands::error::{self, CommandError};
 use crate::engine::keyspace::{Locked, ShardSet, shard_of};
 use crate::engine::lua::{Kind, Stack};
@@ -78,7 +78,7 @@ pub fn run(
         }
         let ending = run_locked(ctx.worker, ctx.session, ctx.reply, &mut locked, interpreter, program);
         if let Ending::StartOver = ending {
-            program.compiled.roams.set(true);
+            program.compiled.reach.set(Reach::Everything);
             shards = ShardSet::ALL;
             continue;
         }
@@ -89,7 +89,11 @@ pub fn run(
 }
 
 fn wanted_shards(program: &Program<'_>) -> ShardSet {
-    if program.compiled.flags.allow_cross_slot_keys || program.compiled.roams.get() {
+    // Where a script without a shebang has no keys there is nothing to gain; and one that does not end stops the primary's stream
+    // on a replica, as it does in Redis.
+    if program.compiled.reach.get() == Reach::Everything
+        || (program.keys.is_empty() && program.compiled.flags.is_legacy)
+    {
         return ShardSet::ALL;
     }
     let mut shards = ShardSet::EMPTY;

@@ -106,10 +106,11 @@ pub fn finish(worker: &mut Worker, locked: &mut Locked, shards: ShardSet, entry:
     propagation::finish_unit(worker, locked);
 }
 
-/// Under the locks: whether a write that was admitted before may run although the role may have changed meanwhile. The old
-/// primary's stream must not; a client's write is refused where a new one would be.
+/// Under the locks: whether this server's role still allows a write that it allowed when the request was admitted. The stream of a
+/// primary that is followed no more must not go on; a client's write is refused where a new one would be. (Unlike
+/// `Worker::is_outdated`, which only says that the request is to be judged anew from its beginning, this one ends it.)
 #[inline]
-pub fn may_still_run(worker: &mut Worker, is_replay: bool, reply: &mut Reply) -> bool {
+pub fn role_allows(worker: &mut Worker, is_replay: bool, reply: &mut Reply) -> bool {
     worker.role_epoch == worker.server.role.epoch() || judge_again(worker, is_replay, reply)
 }
 

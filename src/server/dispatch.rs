@@ -357,7 +357,7 @@ fn try_run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Re
             if worker.is_outdated() || (needs_all && locked.is_none()) {
                 return Ran::Outdated;
             }
-            if entry.writes && locked.is_some() && !call::may_still_run(worker, session.is_primary_link, reply) {
+            if entry.writes && locked.is_some() && !call::role_allows(worker, session.is_primary_link, reply) {
                 return Ran::Done;
             }
             let mut context =
@@ -397,7 +397,7 @@ fn run_on_keys(
     if worker.is_outdated() {
         return Ran::Outdated;
     }
-    if entry.writes && !call::may_still_run(worker, caller.is_replay, reply) {
+    if entry.writes && !call::role_allows(worker, caller.is_replay, reply) {
         return Ran::Done;
     }
     match call::execute(worker, &mut locked, caller, entry, handler, args, reply) {

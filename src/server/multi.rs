@@ -180,7 +180,7 @@ fn exec(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, Comman
         return Ok(SessionFlow::Again);
     };
     let writes = transaction.queue.iter().any(|(entry, _)| entry.writes);
-    if writes && !call::may_still_run(ctx.worker, ctx.session.is_primary_link, ctx.reply) {
+    if writes && !call::role_allows(ctx.worker, ctx.session.is_primary_link, ctx.reply) {
         drop(locked);
         end(ctx.worker, ctx.session);
         return Ok(SessionFlow::Done);

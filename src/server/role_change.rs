@@ -4,7 +4,7 @@
 //! ```text
 //!   all shards locked:  blocked clients end ─► role, link, journal ─► unlock
 //!                        │                        │ a command that was admitted before and waited for its locks finds
-//!                        │                        │ another `epoch` and is judged again (`call::may_still_run`)
+//!                        │                        │ another `epoch` and is judged again (`call::role_allows`)
 //! ```
 
 use super::blocking::{self, Release};

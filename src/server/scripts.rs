@@ -10,8 +10,8 @@ use crate::resp::Args;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 /// EVAL scripts that SCRIPT LOAD did not ask to keep are forgotten beyond this number, the oldest first (Redis ≥ 7.4).
 const EVAL_SCRIPTS_MAX: usize = 500;
@@ -71,9 +71,15 @@ pub struct Scripts {
     flushes: AtomicU64,
     pub running: Running,
     pub evicted: AtomicU64,
-    /// Bytes of all interpreters of EVAL and of functions, by their last reckoning.
-    pub eval_bytes: AtomicU64,
-    pub function_bytes: AtomicU64,
+    /// The interpreters of EVAL and of functions.
+    pub eval_bytes: InterpreterBytes,
+    pub function_bytes: InterpreterBytes,
+}
+
+/// Bytes of each interpreter of a kind, by its own last reckoning. Every worker has one.
+#[derive(Default)]
+pub struct InterpreterBytes {
+    each: Mutex<Vec<Weak<AtomicU64>>>,
 }
 
 /// Why a running script cannot be killed.
@@ -123,7 +129,7 @@ impl Scripts {
 
     /// Bytes of all interpreters.
     pub fn interpreter_bytes(&self) -> u64 {
-        self.eval_bytes.load(Ordering::Relaxed) + self.function_bytes.load(Ordering::Relaxed)
+        self.eval_bytes.sum() + self.function_bytes.sum()
     }
 
     /// Number and bytes of the cached scripts.
@@ -180,6 +186,30 @@ impl Scripts {
     pub fn library_bytes(&self) -> usize {
         let of_functions = |library: &Library| library.functions.len() * size_of::<FunctionInfo>();
         self.libraries().values().map(|library| library.code.len() + of_functions(library)).sum()
+    }
+}
+
+impl InterpreterBytes {
+    /// Where a new interpreter reports; it counts for as long as it keeps this.
+    pub fn add_interpreter(&self) -> Arc<AtomicU64> {
+        let bytes = Arc::default();
+        let mut each = self.each.lock();
+        each.retain(|other| other.strong_count() > 0);
+        each.push(Arc::downgrade(&bytes));
+        bytes
+    }
+
+    pub fn sum(&self) -> u64 {
+        self.reported().iter().sum()
+    }
+
+    /// What one interpreter needs, as it would be with a single worker.
+    pub fn largest(&self) -> u64 {
+        self.reported().into_iter().max().unwrap_or_default()
+    }
+
+    fn reported(&self) -> Vec<u64> {
+        self.each.lock().iter().filter_map(Weak::upgrade).map(|bytes| bytes.load(Ordering::Relaxed)).collect()
     }
 }
 
@@ -307,6 +337,17 @@ mod tests {
         assert_eq!(scripts.cached().0, EVAL_SCRIPTS_MAX + 2);
         assert!(scripts.find(&sha(0)).is_some() && scripts.find(&sha(1)).is_some() && scripts.find(&sha(2)).is_none());
         assert_eq!(scripts.evicted.load(Ordering::Relaxed), 10);
+    }
+
+    #[test]
+    fn interpreters_count_while_they_live() {
+        let bytes = InterpreterBytes::default();
+        let (one, other) = (bytes.add_interpreter(), bytes.add_interpreter());
+        one.store(70, Ordering::Relaxed);
+        other.store(50, Ordering::Relaxed);
+        assert_eq!((bytes.sum(), bytes.largest()), (120, 70));
+        drop(one);
+        assert_eq!((bytes.sum(), bytes.largest()), (50, 50));
     }
 
     #[test]

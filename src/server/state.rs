@@ -19,7 +19,7 @@ use super::pubsub::PubSub;
 use super::replicas::Replicas;
 use super::role::Role;
 use super::save_status::SaveStatus;
-use super::scripts::Scripts;
+use super::scripts::{self, Scripts};
 use super::slowlog::SlowLog;
 use super::stats::{ServerStats, WorkerStats};
 use super::table::CommandTable;
@@ -60,6 +60,7 @@ pub struct Server {
     pub workers: Workers,
     /// One set of counters per worker, and one for background work.
     worker_stats: RwLock<Vec<Arc<WorkerStats>>>,
+    empty_seats: Mutex<Vec<Seat>>,
     /// Clients that use client-side caching.
     pub tracking_clients: AtomicUsize,
     /// Raised whenever something that workers cache besides the configuration changes (the role, for one).
@@ -98,6 +99,9 @@ pub struct Server {
     /// Absolute path of the configuration file, if there is one.
     pub config_file: Option<std::path::PathBuf>,
 }
+
+/// What the server keeps of a worker: its counters, and its scripts as others see them.
+pub type Seat = (Arc<WorkerStats>, Arc<scripts::Run>);
 
 /// DEBUG's switches.
 pub struct Switches {
@@ -155,6 +159,7 @@ impl Server {
             save_status: SaveStatus::default(),
             workers,
             worker_stats: RwLock::default(),
+            empty_seats: Mutex::default(),
             tracking_clients: AtomicUsize::new(0),
             settings_generation: AtomicU64::new(0),
             loading: AtomicBool::new(false),
@@ -178,11 +183,19 @@ impl Server {
         }))
     }
 
-    /// Counters for a new worker.
-    pub fn add_worker_stats(&self) -> Arc<WorkerStats> {
+    /// What a new worker counts with and shows its scripts by: what one that is gone has left, if there is any.
+    pub fn seat(&self) -> Seat {
+        if let Some(seat) = self.empty_seats.lock().pop() {
+            return seat;
+        }
         let stats = Arc::new(WorkerStats::new(self.table.len()));
         self.worker_stats.write().push(Arc::clone(&stats));
-        stats
+        (stats, self.scripts.running.add_worker())
+    }
+
+    /// A worker goes; what it has counted stays in the sums.
+    pub fn leave(&self, seat: Seat) {
+        self.empty_seats.lock().push(seat);
     }
 
     /// Adds up one figure over all workers.

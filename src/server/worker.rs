@@ -76,10 +76,11 @@ pub struct Worker {
 impl Worker {
     pub fn new(server: &'static Server) -> Self {
         let config = server.config.current();
+        let (stats, script) = server.seat();
         let mut worker = Worker {
             server,
             settings: Settings::default(),
-            stats: server.add_worker_stats(),
+            stats,
             random: Random::from_entropy(),
             stopwatch: Stopwatch::new(),
             now_ms: clock::unix_ms(),
@@ -107,7 +108,7 @@ impl Worker {
             planned: Vec::new(),
             broadcast: Vec::new(),
             broadcast_by: 0,
-            script: server.scripts.running.add_worker(),
+            script,
             config,
         };
         worker.renew_settings();
@@ -212,5 +213,12 @@ impl Worker {
         let ns = self.stopwatch.ns_between(self.lap, now);
         self.lap = now;
         ns
+    }
+}
+
+/// Loading makes a worker for every append-only file: what they count by must not be left behind each time.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.server.leave((Arc::clone(&self.stats), Arc::clone(&self.script)));
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One reply, with every RESP type kept apart.
@@ -62,6 +63,8 @@ impl Reply {
 
 pub struct Client {
     stream: TcpStream,
+    /// Around everything that is read and written, if the port wants it.
+    tls: Option<rustls::ClientConnection>,
     input: Vec<u8>,
     start: usize,
     /// Out-of-band pushes met while a command's reply was awaited.
@@ -76,7 +79,19 @@ impl Client {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         stream.set_write_timeout(Some(Duration::from_secs(30)))?;
-        Ok(Client { stream, input: Vec::new(), start: 0, pushes: VecDeque::new(), wire: Vec::new() })
+        Ok(Client { stream, tls: None, input: Vec::new(), start: 0, pushes: VecDeque::new(), wire: Vec::new() })
+    }
+
+    /// The same through TLS; the handshake comes with the first bytes.
+    pub fn connect_tls(port: u16, config: &Arc<rustls::ClientConfig>) -> io::Result<Client> {
+        let name = rustls::pki_types::ServerName::try_from("localhost").map_err(io::Error::other)?;
+        let session = rustls::ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
+        Ok(Client { tls: Some(session), ..Client::connect(port)? })
+    }
+
+    /// The TLS session, for tests of what only TLS can do.
+    pub fn tls(&mut self) -> &mut rustls::ClientConnection {
+        self.tls.as_mut().expect("a client through TLS")
     }
 
     pub fn stream(&self) -> &TcpStream {
@@ -108,7 +123,21 @@ impl Client {
     }
 
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes)
+        match &mut self.tls {
+            Some(session) => {
+                let mut stream = rustls::Stream::new(session, &mut self.stream);
+                stream.write_all(bytes)?;
+                stream.flush()
+            }
+            None => self.stream.write_all(bytes),
+        }
+    }
+
+    fn read_some(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.tls {
+            Some(session) => rustls::Stream::new(session, &mut self.stream).read(buffer),
+            None => self.stream.read(buffer),
+        }
     }
 
     /// The next reply that is no push; pushes met on the way are kept in `pushes`.
@@ -149,9 +178,15 @@ impl Client {
         let mut rest = self.input.split_off(self.start);
         self.input.clear();
         self.start = 0;
-        match self.stream.read_to_end(&mut rest) {
-            Err(error) if error.kind() != io::ErrorKind::ConnectionReset => Err(error),
-            _ => Ok(rest),
+        let mut chunk = [0; 16 * 1024];
+        loop {
+            match self.read_some(&mut chunk) {
+                Ok(0) => return Ok(rest),
+                Ok(count) => rest.extend_from_slice(&chunk[..count]),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(rest),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 
@@ -161,7 +196,7 @@ impl Client {
             self.start = 0;
         }
         let mut chunk = [0; 16 * 1024];
-        match self.stream.read(&mut chunk)? {
+        match self.read_some(&mut chunk)? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             count => {
                 self.input.extend_from_slice(&chunk[..count]);

@@ -85,10 +85,20 @@ pub fn campaign(name: &str, least: u64, mut one: impl FnMut(u64, &mut Noise)) {
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| one(run, &mut Noise::of_run(run))));
             assert!(result.is_ok(), "{name}: run {run}");
             run += 1;
+            if (run - first).is_multiple_of(1000) {
+                eprintln!("{name}: {} runs, {} KB in use", run - first, resident_kb());
+            }
         }
     }
     assert!(run - first >= least, "{name}: only {} runs", run - first);
     eprintln!("{name}: {} runs", run - first);
+}
+
+/// Memory of this process as the kernel counts it.
+pub fn resident_kb() -> u64 {
+    let statm = fs::read_to_string("/proc/self/statm").expect("Linux");
+    let pages: u64 = statm.split(' ').nth(1).and_then(|text| text.parse().ok()).expect("a size");
+    pages * 4
 }
 
 /// From here on the process may have two gigabytes of address space more, no further: no allocation that the bytes do not justify.

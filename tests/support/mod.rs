@@ -4,6 +4,7 @@
 //! Each test crate uses a part of it, so unused items are no mistake here.
 #![allow(dead_code, unused_imports)]
 
+pub mod certs;
 pub mod cli;
 pub mod client;
 pub mod dataset;
@@ -14,6 +15,7 @@ pub mod script;
 pub mod server;
 pub mod stream_model;
 
+pub use certs::Certs;
 pub use client::{Client, Reply};
 pub use proxy::Proxy;
 pub use server::Server;

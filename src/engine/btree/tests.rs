@@ -58,13 +58,15 @@ enum Change {
 
 fn any_change() -> impl Strategy<Value = Change> {
     let at = any::<usize>();
+    // Under Miri enough for a root and leaves that split and join.
+    let run = if cfg!(miri) { 90u32 } else { 400 };
     prop_oneof![
         2 => (0u32..50, any::<u32>()).prop_map(|(s, m)| Change::Insert(s, m)),
-        1 => (1u32..400).prop_map(Change::Ascending),
-        1 => (1u32..400).prop_map(Change::Descending),
-        1 => (1u32..900).prop_map(Change::Random),
+        1 => (1u32..run).prop_map(Change::Ascending),
+        1 => (1u32..run).prop_map(Change::Descending),
+        1 => (1u32..run * 2).prop_map(Change::Random),
         2 => at.prop_map(Change::Remove),
-        2 => (at, 0usize..1500).prop_map(|(i, n)| Change::RemoveRanks(i, n)),
+        2 => (at, 0..run as usize * 4).prop_map(|(i, n)| Change::RemoveRanks(i, n)),
     ]
 }
 
@@ -111,14 +113,17 @@ proptest! {
 
     #[test]
     fn behaves_as_an_ordered_set(
-        changes in proptest::collection::vec(any_change(), 0..40), at in any::<usize>(), count in 0usize..300
+        changes in proptest::collection::vec(any_change(), 0..if cfg!(miri) { 10 } else { 40 }), at in any::<usize>(), count in 0usize..300
     ) {
         let (mut tree, mut model) = (Tree::new(), BTreeSet::new());
         for change in changes {
             apply(change, &mut tree, &mut model);
-            check(&tree.root, true);
+            if !cfg!(miri) {
+                check(&tree.root, true);
+            }
             prop_assert_eq!(tree.len(), model.len());
         }
+        check(&tree.root, true);
         let all: Vec<(u32, u32)> = model.into_iter().collect();
         prop_assert_eq!(tree.iter(0, usize::MAX).map(pair).collect::<Vec<_>>(), all.clone());
         prop_assert_eq!(tree.at(all.len()).map(pair), None);

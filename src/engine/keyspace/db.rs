@@ -361,7 +361,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn key(n: u8) -> Vec<u8> {
-        format!("key:{n}").into_bytes()
+        format!("key:{}", if cfg!(miri) { n % 64 } else { n }).into_bytes()
     }
 
     fn content(record: &Record) -> (Vec<u8>, Option<i64>) {
@@ -412,13 +412,26 @@ mod tests {
         Advance(usize),
     }
 
+    fn short() -> impl Strategy<Value = String> {
+        (any::<u64>(), 0..10usize).prop_map(|(letters, len)| {
+            let letter = |at: usize| char::from(b'a' + (letters >> (at * 5) & 15) as u8);
+            (0..len).map(letter).collect()
+        })
+    }
+
+    /// Under Miri fewer, with fewer keys, so that they meet again.
+    const STEPS: usize = if cfg!(miri) { 40 } else { 150 };
+
     fn step() -> impl Strategy<Value = Step> {
-        let text = prop_oneof!["[a-z]{0,9}", "[1-9][0-9]{0,9}", "[a-z]{240,300}"];
+        // Long ones of one letter: drawing 300 is most of the time under Miri.
+        let long = (b'a'..=b'z', 240..300usize).prop_map(|(letter, len)| char::from(letter).to_string().repeat(len));
+        let number = (1..9_999_999_999i64).prop_map(|number| number.to_string());
+        let text = prop_oneof![short(), number, long];
         prop_oneof![
             10 => (any::<u8>(), text, prop::option::of(prop::option::of(1..1000i64))).prop_map(|(k, v, e)| Step::Set(k, v, e)),
             4 => any::<u8>().prop_map(Step::Remove),
             4 => (any::<u8>(), prop::option::of(1..1000i64)).prop_map(|(k, e)| Step::Expire(k, e)),
-            3 => (any::<u8>(), "[a-z]{1,5}").prop_map(|(k, v)| Step::Append(k, v)),
+            3 => (any::<u8>(), short()).prop_map(|(k, v)| Step::Append(k, v)),
             1 => Just(Step::Clear),
             3 => (1..5usize).prop_map(Step::Advance),
         ]
@@ -430,8 +443,8 @@ mod tests {
         /// The model is a map; a snapshot started in the middle must hold exactly the state at its start.
         #[test]
         fn agrees_with_a_map_and_snapshots_are_points_in_time(
-            before in prop::collection::vec(step(), 0..150),
-            after in prop::collection::vec(step(), 0..150),
+            before in prop::collection::vec(step(), 0..STEPS),
+            after in prop::collection::vec(step(), 0..STEPS),
         ) {
             let mut db = Db::default();
             let mut model = BTreeMap::new();

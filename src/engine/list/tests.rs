@@ -20,7 +20,7 @@ fn any_text() -> impl Strategy<Value = Vec<u8>> {
         4 => (0i64..8).prop_map(|v| v.to_string().into_bytes()),
         4 => any::<i64>().prop_map(|v| v.to_string().into_bytes()),
         4 => proptest::collection::vec(b'a'..b'd', 0..80),
-        1 => (0usize..6).prop_map(|i| vec![b'x'; [100, 500, 1000, 5000, 9000, 70_000][i]]),
+        1 => (0usize..if cfg!(miri) { 2 } else { 6 }).prop_map(|i| vec![b'x'; [100, 500, 1000, 5000, 9000, 70_000][i]]),
     ]
 }
 
@@ -119,7 +119,7 @@ fn texts(list: &List) -> Vec<Vec<u8>> {
 proptest! {
     #[test]
     fn behaves_as_a_vector(
-        limits in any_limits(), changes in proptest::collection::vec(any_change(), 0..120),
+        limits in any_limits(), changes in proptest::collection::vec(any_change(), 0..if cfg!(miri) { 30 } else { 120 }),
         start in any::<usize>(), count in 0usize..200
     ) {
         let (mut list, mut model) = (List::new(), Vec::new());
@@ -174,6 +174,7 @@ fn encodings_change_at_the_limits_of_redis() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore)]
 fn a_long_list_costs_little_more_than_its_bytes() {
     let limits = Limits::default();
     let mut list = List::new();

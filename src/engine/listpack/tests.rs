@@ -103,7 +103,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 256 }))]
 
     #[test]
-    fn behaves_as_a_vector(changes in proptest::collection::vec(any_change(), 0..40)) {
+    fn behaves_as_a_vector(changes in proptest::collection::vec(any_change(), 0..if cfg!(miri) { 20 } else { 40 })) {
         let (mut pack, mut model) = (Listpack::new(), Vec::new());
         for change in changes {
             apply(change, &mut pack, &mut model);
@@ -165,6 +165,7 @@ fn find_skips_values() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore)]
 fn more_entries_than_the_header_counts() {
     let mut pack = Listpack::new();
     for i in 0..70_000 {

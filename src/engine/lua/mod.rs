@@ -12,6 +12,7 @@
 //! Lua raises errors by jumping over the frames in between. The only calls here that may do so are those that allocate, when
 //! memory has run out; no frame of ours that they jump over has anything to clean up that matters then.
 
+pub mod bytecode;
 mod inspect;
 mod stack;
 

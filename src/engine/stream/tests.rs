@@ -59,7 +59,8 @@ fn limits_of_a_node() {
     let limits = Limits { stream_node_max_entries: 10, ..Limits::default() };
     assert_eq!(counted(95, &limits).nodes().len(), 10);
     let limits = Limits { stream_node_max_entries: 0, stream_node_max_bytes: 0, ..Limits::default() };
-    assert_eq!(counted(1000, &limits).nodes().len(), 1);
+    let many = if cfg!(miri) { 100 } else { 1000 };
+    assert_eq!(counted(many, &limits).nodes().len(), 1);
     let limits = Limits { stream_node_max_bytes: 100, ..Limits::default() };
     assert!(counted(100, &limits).nodes().all(|(_, pack)| pack.byte_len() < 120));
     let mut stream = counted(1, &limits);
@@ -210,7 +211,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 200 }, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn is_a_map_of_ids(steps in prop::collection::vec(step(), 1..150), entries in 1usize..9) {
+    fn is_a_map_of_ids(steps in prop::collection::vec(step(), 1..if cfg!(miri) { 40 } else { 150 }), entries in 1usize..9) {
         let limits = Limits { stream_node_max_entries: entries, ..Limits::default() };
         let mut stream = Stream::new();
         let mut model: BTreeMap<StreamId, Fields> = BTreeMap::new();

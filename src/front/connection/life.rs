@@ -10,6 +10,7 @@ use super::{Connection, RETRY, Shared, settle};
 use crate::front::pool::{Accepted, Socket};
 use crate::net::direct::Direct;
 use crate::net::stream::Stream;
+use crate::net::tls::TlsStream;
 use crate::replication::primary::feed::Feed;
 use crate::resp::RequestParser;
 use crate::server::clients::{Client, flag};
@@ -59,15 +60,19 @@ fn watch(socket: Socket) -> io::Result<Stream> {
     Ok(match socket {
         Socket::Tcp(stream) => Stream::Tcp(Direct(tokio::net::TcpStream::from_std(stream)?)),
         Socket::Unix(stream) => Stream::Unix(Direct(tokio::net::UnixStream::from_std(stream)?)),
+        Socket::Tls(stream, session) => {
+            Stream::Tls(TlsStream::resume(tokio::net::TcpStream::from_std(stream)?, session))
+        }
     })
 }
 
-/// The opposite of `watch`; a TLS connection stays where its handshake was.
+/// The opposite of `watch`.
 fn release(stream: Stream) -> io::Result<Socket> {
     match stream {
         Stream::Tcp(stream) => stream.0.into_std().map(Socket::Tcp),
         Stream::Unix(stream) => stream.0.into_std().map(Socket::Unix),
-        Stream::Tls(_) | Stream::Lent => Err(io::ErrorKind::Unsupported.into()),
+        Stream::Tls(stream) => stream.release().map(|(socket, session)| Socket::Tls(socket, session)),
+        Stream::Lent => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 
@@ -160,6 +165,7 @@ async fn serve(connection: Rc<RefCell<Connection>>) {
         }
         // Before the socket is closed: a replica that comes back is not to find what was kept for it so far.
         connection.feed = None;
+        connection.stream.say_goodbye();
         if connection.session.client.is_killed() && connection.session.client.has(flag::REPLICA) {
             // Whoever kills it just now finds that it has no socket any more, and relies on this.
             connection.stream.hang_up();
@@ -209,12 +215,13 @@ impl Connection {
             return false;
         }
         let client = &self.session.client;
-        if Workers::home(client.id, active) == self.shared.index || matches!(self.stream, Stream::Tls(_)) {
+        if Workers::home(client.id, active) == self.shared.index {
             self.settled_for = active;
             return false;
         }
         self.input.is_empty()
             && self.output.is_empty()
+            && !self.unflushed
             && !self.session.is_waiting()
             && !self.session.closing
             && self.durable_mark.is_none()

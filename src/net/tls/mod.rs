@@ -11,10 +11,13 @@
 
 mod ciphers;
 mod pem;
+mod records;
 mod resumption;
+mod stream;
 mod verify;
 
 pub use pem::CertFacts;
+pub use stream::{Session, TlsStream};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::crypto::CryptoProvider;

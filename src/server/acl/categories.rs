@@ -58,7 +58,8 @@ mod tests {
             crate::commands::FAMILIES,
             &[
                 crate::server::commands::FAMILIES,
-                &[crate::persistence::commands::COMMANDS, crate::script::commands::COMMANDS],
+                crate::script::commands::FAMILIES,
+                &[crate::persistence::commands::COMMANDS],
             ]
             .concat(),
         );

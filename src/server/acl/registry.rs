@@ -1,7 +1,7 @@
 //! Changes of the users, and what follows for their clients: who loses a user is disconnected, and so is who listens to a
 //! channel that its user may no longer hear.
 
-use super::rules::{Rules, is_user_name, join_selectors};
+use super::rules::{Rules, is_user_name, join_selectors, shown};
 use super::selector::allows_channel;
 use super::user::User;
 use super::{DEFAULT, Users, allow_all, describe, set_password};
@@ -37,12 +37,11 @@ impl Server {
 
     /// ACL SETUSER: all words or none. The error is the text behind `ERR `.
     pub fn set_user<W: AsRef<[u8]>>(&self, name: &[u8], words: &[W], caller: u64) -> Result<ClosesCaller, String> {
-        let text = |word: &[u8]| String::from_utf8_lossy(word).into_owned();
         if !is_user_name(name) {
             return Err("Usernames can't contain spaces or null characters".into());
         }
         let words = join_selectors(words).map_err(|index| {
-            let word = words.get(index).map(|word| text(word.as_ref())).unwrap_or_default();
+            let word = words.get(index).map(|word| shown(word.as_ref())).unwrap_or_default();
             format!("Unmatched parenthesis in acl selector starting at '{word}'.")
         })?;
         let _one_at_a_time = self.acl.changing.lock();
@@ -53,7 +52,7 @@ impl Server {
         for word in &words {
             rules
                 .apply(&mut user, word)
-                .map_err(|error| format!("Error in ACL SETUSER modifier '{}': {}", text(word), error.text()))?;
+                .map_err(|error| format!("Error in ACL SETUSER modifier '{}': {}", shown(word), error.text()))?;
         }
         let user = user.settle(self.table);
         let losers = old.filter(|old| loses_channels(old, &user)).map(|_| user.clone());
@@ -120,7 +119,6 @@ impl Server {
             if !is_user_name(name) {
                 return Err("Spaces not allowed in ACL usernames".into());
             }
-            let text = |word: &[u8]| String::from_utf8_lossy(word).into_owned();
             let mut user = match users.find(name) {
                 None => self.new_user(name),
                 Some(known) => {
@@ -132,7 +130,7 @@ impl Server {
             };
             for word in join_selectors(words).map_err(|_| "Unmatched parenthesis in acl selector".to_string())? {
                 rules.apply(&mut user, &word).map_err(|error| {
-                    let (word, name) = (text(&word), text(name));
+                    let (word, name) = (shown(&word), shown(name));
                     format!("Error loading ACL rule '{word}' for the user named '{name}': {}", error.text())
                 })?;
             }
@@ -140,7 +138,7 @@ impl Server {
                 tracing::info!(
                     "The user '{}' is disabled (there is no 'on' modifier in the user description). Make sure this is not a \
                      configuration error.",
-                    text(name)
+                    shown(name)
                 );
             }
             users.put(user.settle(self.table));

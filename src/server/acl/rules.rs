@@ -96,6 +96,11 @@ pub fn check_declaration(table: &CommandTable, words: &[Vec<u8>]) -> Result<(), 
     Ok(())
 }
 
+/// A word as errors show it: up to a NUL, where texts of Redis end.
+pub fn shown(word: &[u8]) -> String {
+    String::from_utf8_lossy(word.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
+}
+
 /// A name that a user can have.
 pub fn is_user_name(name: &[u8]) -> bool {
     !has_spaces(name)

@@ -8,6 +8,7 @@ use crate::commands::spec::Group;
 use crate::resp::Args;
 use crate::server::acl::DEFAULT;
 use crate::server::acl::registry::ClosesCaller;
+use crate::server::acl::rules::shown;
 use crate::server::acl::selector::Denied;
 use crate::server::dispatch;
 use crate::server::session::{SessionCommand, SessionContext, SessionFlow, SessionHandler};
@@ -110,8 +111,8 @@ fn deluser(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn dryrun(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Outcome {
-    let (server, text) = (ctx.worker.server, |word: &[u8]| String::from_utf8_lossy(word).into_owned());
-    let not_found = |what: &str, name: &[u8]| CommandError::new(format!("ERR {what} '{}' not found", text(name)));
+    let server = ctx.worker.server;
+    let not_found = |what: &str, name: &[u8]| CommandError::new(format!("ERR {what} '{}' not found", shown(name)));
     let user = server.acl.find(&args[2]).ok_or_else(|| not_found("User", &args[2]))?;
     let request = args.from(3);
     let entry = dispatch::find_name(ctx.worker, request).ok_or_else(|| not_found("Command", &request[0]))?;
@@ -119,7 +120,7 @@ fn dryrun(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Outcome {
         return Err(CommandError::wrong_arity(&entry.full_name));
     }
     let about = |index: usize, what: &str| {
-        format!("This user has no permissions to access the '{}' {what}", text(&request[index]))
+        format!("This user has no permissions to access the '{}' {what}", shown(&request[index]))
     };
     match user.check(entry, request) {
         Ok(()) => ctx.reply.ok(),

@@ -4,6 +4,7 @@ use crate::commands::args;
 use crate::commands::error::CommandError;
 use crate::resp::{Args, Reply};
 use crate::server::acl::log::LogEntry;
+use crate::server::acl::rules::shown;
 use crate::server::acl::selector::Selector;
 use crate::server::acl::{categories, describe};
 use crate::server::session::{SessionContext, SessionFlow};
@@ -82,7 +83,7 @@ pub fn cat(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Outcome {
         return Err(CommandError::unknown_subcommand_arity(&args[0], &args[1]));
     }
     let category = categories::find(name).ok_or_else(|| {
-        let name: String = String::from_utf8_lossy(name).chars().take(128).collect();
+        let name: String = shown(name).chars().take(128).collect();
         CommandError::new(format!("ERR Unknown category '{name}'"))
     })?;
     let entries: Vec<_> =

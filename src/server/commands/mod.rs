@@ -19,6 +19,7 @@ mod keyspace;
 mod latency;
 mod lolwut;
 mod memory;
+mod module;
 mod monitor;
 mod pubsub;
 mod role;
@@ -44,6 +45,7 @@ pub const FAMILIES: &[&[SessionCommand]] = &[
     latency::COMMANDS,
     lolwut::COMMANDS,
     memory::COMMANDS,
+    module::COMMANDS,
     slowlog::COMMANDS,
     scan::COMMANDS,
     server::COMMANDS,

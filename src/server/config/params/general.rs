@@ -75,8 +75,8 @@ group! { $ general_params {
         "Who may CONFIG SET dir and dbfilename: no, yes, local.";
     enable_debug_command: ProtectedAction = ProtectedAction::No, "enable-debug-command", ProtectedAction::KIND, [IMMUTABLE],
         "Who may use DEBUG: no, yes, local.";
-    enable_module_command: ProtectedAction = ProtectedAction::No, "enable-module-command", ProtectedAction::KIND, [IMMUTABLE NO_EFFECT],
-        "Who may use MODULE; this server loads no modules.";
+    enable_module_command: ProtectedAction = ProtectedAction::No, "enable-module-command", ProtectedAction::KIND, [IMMUTABLE],
+        "Who may use MODULE LOAD and UNLOAD, which fail all the same: this server loads no modules.";
     requirepass: Option<Vec<u8>> = None, "requirepass", Kind::Text, [SENSITIVE],
         "Password of the default user.";
     aclfile: String = String::new(), "aclfile", Kind::Text, [IMMUTABLE],

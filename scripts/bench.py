@@ -266,8 +266,15 @@ class Bench:
                 done = replica.info("master_link_status") == "up"
             took = time.time() - begun
             got = self.load(primary, "--mix", "set", "--pipeline", 16, "--seconds", self.options.seconds) if done else None
+            # A burst at full speed: from its end, how long until the replica has applied all of it.
+            burst = self.load(primary, "--mix", "set", "--pipeline", 16, "--seconds", 5) if done else None
+            ended = time.time()
+            while burst and replica.info("slave_repl_offset") != primary.info("master_repl_offset") and time.time() - ended < 60:
+                time.sleep(0.002)
+            lag_ms = (time.time() - ended) * 1000
             numbers[name] = {f"full sync of {self.keys:,} keys of 100 B, s": took if done else None,
-                             "SET P16 with a replica, primary's CPU us/op": got and got["cpu_us_op"]}
+                             "SET P16 with a replica, primary's CPU us/op": got and got["cpu_us_op"],
+                             "lag behind a burst of 5 s of SET P16, ms": lag_ms if burst else None}
             replica.stop()
             primary.stop()
         self.by_line("Replication", numbers)

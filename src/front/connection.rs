@@ -402,7 +402,7 @@ impl Connection {
                 Ok(rest) => (rest, None),
                 Err((rest, error)) => (rest, Some(error)),
             };
-            if !std::mem::take(&mut self.is_settled) && self.must_settle(&lent.batch, buffer) {
+            if !std::mem::take(&mut self.is_settled) && self.must_settle(&lent.batch, buffer, start) {
                 self.parser.reset();
                 break;
             }

@@ -32,6 +32,8 @@ use std::time::Duration;
 const PIECE: usize = 128 * 1024;
 /// Raw bytes of a batch.
 const BATCH: usize = 64 * 1024;
+/// Keys whose buckets are fetched ahead of their insertion.
+const AHEAD: usize = 32;
 /// Empty collections that are named in the log; the rest is only counted.
 const EMPTY_NAMED: u64 = 10;
 
@@ -160,10 +162,17 @@ pub fn load_locked(
 
 fn work(keyspace: &'static Keyspace, shared: &Shared, batches: &Receiver<Batch>) {
     for batch in batches {
-        for job in &batch.jobs {
-            shared.take(&batch, job, |hash, db, record| {
-                keyspace.lock(ShardSet::one(shard_of(hash))).db_mut(hash, db).insert(hash, record)
-            });
+        for group in batch.jobs.chunks(AHEAD) {
+            // The keys of a file come in no order that is ours: each would wait for its bucket's memory.
+            for job in group {
+                let hash = Locked::hash(&batch.bytes[job.key.clone()]);
+                keyspace.glance(shard_of(hash), job.db, |db| db.table().prefetch_bucket(hash));
+            }
+            for job in group {
+                shared.take(&batch, job, |hash, db, record| {
+                    keyspace.lock(ShardSet::one(shard_of(hash))).db_mut(hash, db).insert(hash, record)
+                });
+            }
         }
     }
 }

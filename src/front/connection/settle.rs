@@ -54,10 +54,11 @@ impl Connection {
         self.session.is_waiting() || self.settling.is_some()
     }
 
-    /// Whether a batch has to wait for other workers; then they have been asked.
+    /// Whether a batch that begins at `start` of the buffer has to wait for other workers; then they have been asked, and it is parsed
+    /// again afterwards. An inline request cannot be, so it is told what is known.
     #[inline]
-    pub(super) fn must_settle(&mut self, batch: &Batch, buffer: &[u8]) -> bool {
-        if batch.is_empty() {
+    pub(super) fn must_settle(&mut self, batch: &Batch, buffer: &[u8], start: usize) -> bool {
+        if batch.is_empty() || buffer[start] != b'*' {
             return false;
         }
         let args = batch.args(0, buffer);

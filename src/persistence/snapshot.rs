@@ -259,15 +259,18 @@ impl Sink {
         self.held.note(&self.held.walked, walked.held());
     }
 
-    /// Moves a piece of what was saved ahead to the serializer; false if there is none.
-    fn gather_ahead(&self) -> bool {
-        let Some(mut piece) = self.ahead.lock().pop() else { return false };
+    /// What was saved ahead until now; what comes later is for the next time, or a busy writer would keep the walk from going on.
+    fn take_ahead(&self) -> Vec<Fragment> {
+        std::mem::take(&mut *self.ahead.lock())
+    }
+
+    /// Moves a piece of that to the serializer.
+    fn gather_ahead(&self, mut piece: Fragment) {
         let bytes = piece.held();
         self.grow(&mut self.serializer.lock(), bytes, |serializer| serializer.append(&mut piece));
         drop(piece);
         let _ahead = self.ahead.lock();
         self.held.note(&self.held.ahead, self.held.ahead.load(Ordering::Relaxed) - bytes);
-        true
     }
 
     /// Something that adds about so many bytes to the serializer.
@@ -378,7 +381,8 @@ fn walk(
             let keys = sink.keys.load(Ordering::Relaxed);
             sink.status.keys_processed.store(keys, Ordering::Relaxed);
             spare = flush(sink, spare, FLUSH, write)?;
-            while sink.gather_ahead() {
+            for piece in sink.take_ahead() {
+                sink.gather_ahead(piece);
                 spare = flush(sink, spare, FLUSH, write)?;
             }
             delay.after(keys, sink.status);
@@ -391,7 +395,8 @@ fn walk(
         }
     }
     // A writer may have saved the last bucket between two slices.
-    while sink.gather_ahead() {
+    for piece in sink.take_ahead() {
+        sink.gather_ahead(piece);
         spare = flush(sink, spare, FLUSH, write)?;
     }
     flush(sink, spare, 1, write)?;

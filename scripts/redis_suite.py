@@ -383,7 +383,7 @@ def main():
     parser.add_argument("--bless", action="store_true")
     parser.add_argument("--tls", action="store_true")
     parser.add_argument("--limit", type=int, default=600, help="seconds that one run of a file may take")
-    parser.add_argument("--silence", type=int, default=120, help="seconds without progress that end a run")
+    parser.add_argument("--silence", type=int, default=240, help="seconds without progress that end a run")
     parser.add_argument("--reruns", type=int, default=4, help="runs again without the test that ended the file")
     parser.add_argument("--parallel", type=int, default=2)
     options = parser.parse_args()

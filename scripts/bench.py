@@ -113,7 +113,11 @@ class Bench:
     def load(self, server, *words):
         command = [self.options.loadgen, "--port", str(server.port), "--pid", str(server.child.pid), *map(str, words)]
         out = subprocess.run(command, capture_output=True, text=True)
-        return json.loads(out.stdout) if out.returncode == 0 else None
+        if out.returncode != 0:
+            # What a server cannot do is a gap in the table; what the generator does not understand is not to pass for that.
+            print(f"bench: {' '.join(command)}\n{out.stderr.strip()[-300:]}", file=sys.stderr)
+            return None
+        return json.loads(out.stdout)
 
     def servers(self, *args):
         return [Server(name, binary, *args) for name, binary in self.binaries.items()]
@@ -175,9 +179,8 @@ class Bench:
             self.table("Throughput of the hot path: operations per second (a larger ratio is better)", "", rows)
             self.table(f"Memory of {self.keys:,} keys, MB of RSS above the empty server", "",
                        [("16 B + 64 B", {n: (full[n] - empty[n]) / 1024 for n in full})])
-            one = {s.name: self.load(s, "--mix", "get", "--keys", self.keys, "--pipeline", 1, "--conns", 1, "--seconds", self.options.seconds) for s in servers}
-            self.table("One connection", "", [("GET p50, us", {n: r and r["p50_us"] for n, r in one.items()}),
-                                              ("GET p99, us", {n: r and r["p99_us"] for n, r in one.items()})])
+            one = self.interleaved(servers, [("GET", "get", 1)], ["--keys", self.keys, "--conns", 1])["GET", 1]
+            self.table("One connection", "", [(f"GET {p}, us", {n: self.median(r, f"{p}_us") for n, r in one.items()}) for p in ("p50", "p99")])
         finally:
             for server in servers:
                 server.stop()

@@ -68,7 +68,9 @@ redis-sentinel "$where/sentinel.conf" > "$where/sentinel.log" 2>&1 &
 pids+=($!)
 knows_replica() { redis-cli -p "$s" sentinel replicas main 2>/dev/null | grep -q "127.0.0.1:$b"; }
 until_true knows_replica
-redis-cli -p "$s" sentinel failover main >/dev/null
+# It is refused (NOGOODSLAVE) until the sentinel has heard from the replica itself.
+fails_over() { said=$(redis-cli -p "$s" sentinel failover main); echo "failover: $said" >> "$where/sentinel.log"; [ "$said" = OK ]; }
+until_true fails_over
 is_primary() { [ "$(redis-cli -p "$s" sentinel get-master-addr-by-name main | tail -1)" = "$1" ]; }
 until_true is_primary "$b"
 until_true is_linked "$a"

@@ -6,7 +6,8 @@ cd "$(dirname "$0")/.."
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}
 ours=$(realpath "${RSREDIS_SERVER:-$CARGO_TARGET_DIR/release/rsredis-server}")
 where=$(mktemp -d) pids=()
-trap 'kill "${pids[@]}" 2>/dev/null; rm -rf "$where"' EXIT
+# Not asked to end: who cannot save into a directory that is gone would stay.
+trap 'kill -KILL "${pids[@]}" 2>/dev/null; rm -rf "$where"' EXIT
 die() { echo "migration: $*" >&2; exit 1; }
 port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 until_true() { for _ in $(seq 300); do "$@" && return; sleep 0.1; done; die "waited in vain: $*"; }

@@ -36,92 +36,24 @@ pub enum Operand {
     Constant(usize),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    Move,
-    LoadConstant,
-    LoadBoolean,
-    LoadNil,
-    ReadUpvalue,
-    ReadGlobal,
-    ReadTable,
-    WriteGlobal,
-    WriteUpvalue,
-    WriteTable,
-    NewTable,
-    Method,
-    Add,
-    Subtract,
-    Multiply,
-    Divide,
-    Modulo,
-    Power,
-    Negate,
-    Not,
-    Length,
-    Concatenate,
-    Jump,
-    Equal,
-    Less,
-    LessOrEqual,
-    Test,
-    TestAndSet,
-    Call,
-    TailCall,
-    Return,
-    ForLoop,
-    ForPrepare,
-    ForEach,
-    WriteList,
-    Close,
-    Closure,
-    Varargs,
+/// Declares the operations, and their list in the order of Lua's numbers.
+macro_rules! operations {
+    ($($name:ident)*) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Operation { $($name),* }
+
+        impl Operation {
+            const ALL: &[Operation] = &[$(Operation::$name),*];
+        }
+    };
 }
 
-impl Operation {
-    const ALL: [Operation; 38] = {
-        use Operation::*;
-        [
-            Move,
-            LoadConstant,
-            LoadBoolean,
-            LoadNil,
-            ReadUpvalue,
-            ReadGlobal,
-            ReadTable,
-            WriteGlobal,
-            WriteUpvalue,
-            WriteTable,
-            NewTable,
-            Method,
-            Add,
-            Subtract,
-            Multiply,
-            Divide,
-            Modulo,
-            Power,
-            Negate,
-            Not,
-            Length,
-            Concatenate,
-            Jump,
-            Equal,
-            Less,
-            LessOrEqual,
-            Test,
-            TestAndSet,
-            Call,
-            TailCall,
-            Return,
-            ForLoop,
-            ForPrepare,
-            ForEach,
-            WriteList,
-            Close,
-            Closure,
-            Varargs,
-        ]
-    };
+operations! {
+    Move LoadConstant LoadBoolean LoadNil ReadUpvalue ReadGlobal ReadTable WriteGlobal
+    WriteUpvalue WriteTable NewTable Method Add Subtract Multiply Divide
+    Modulo Power Negate Not Length Concatenate Jump Equal
+    Less LessOrEqual Test TestAndSet Call TailCall Return ForLoop
+    ForPrepare ForEach WriteList Close Closure Varargs
 }
 
 impl Instruction {

@@ -69,8 +69,8 @@ impl Connection {
     #[cold]
     fn begin_to_settle(&mut self) -> bool {
         let others = self.shared.pool.workers() - 1;
-        // While a script is busy event loops stand still, and clients are told so at once.
-        if others == 0 || self.server.scripts.running.is_busy() {
+        // Who may not ask is not to make others work. While a script is busy event loops stand still, and clients are told so at once.
+        if others == 0 || !self.session.authenticated || self.server.scripts.running.is_busy() {
             return false;
         }
         let turns = Arc::new(Turns { missing: AtomicUsize::new(others), asker: self.waker.clone() });

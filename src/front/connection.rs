@@ -22,6 +22,7 @@ use self::hold::Hold;
 use super::handshake::Handshakes;
 use super::parking;
 use super::pool::{Accepted, Pool};
+use super::sync_turn::SyncTurn;
 use crate::base::clock;
 use crate::net::console;
 use crate::net::stream::Stream;
@@ -73,6 +74,7 @@ pub struct Shared {
     arrivals: RefCell<UnboundedReceiver<Accepted>>,
     connections: RefCell<HashMap<u64, Weak<RefCell<Connection>>>>,
     handshakes: Handshakes,
+    pub(super) sync_turn: SyncTurn,
 }
 
 struct Lent {
@@ -110,6 +112,7 @@ impl Shared {
             arrivals: RefCell::new(arrivals),
             connections: RefCell::default(),
             handshakes: Handshakes::default(),
+            sync_turn: SyncTurn::default(),
         }
     }
 

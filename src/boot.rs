@@ -94,6 +94,7 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     crash::watch(server).map_err(|error| error.to_string())?;
     let _ = server.busy_hook.set(busy::serve_others);
     let _ = server.clients.hang_up.set(direct::hang_up);
+    let _ = server.clients.has_hung_up.set(direct::has_hung_up);
     follow_oom_score(server);
     process::follow_maxclients(server);
     process::write_pidfile(&server.config.current());

@@ -1,6 +1,6 @@
 //! Wiring: reads the configuration, puts the rooms together, starts threads and tasks, waits for the end.
 
-use crate::base::clock;
+use crate::base::{clock, processors};
 use crate::cli::{self, Invocation};
 use crate::cluster;
 use crate::front::pool::Pool;
@@ -94,8 +94,10 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     crash::watch(server).map_err(|error| error.to_string())?;
     let _ = server.busy_hook.set(busy::serve_others);
     let _ = server.clients.hang_up.set(direct::hang_up);
+    let _ = server.clients.has_hung_up.set(direct::has_hung_up);
     follow_oom_score(server);
     process::follow_maxclients(server);
+    process::follow_processors(server);
     process::write_pidfile(&server.config.current());
     announce(server);
     if let Err(reason) = persistence::acl_file::start(server, &loaded.users) {
@@ -104,7 +106,10 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     }
     std::thread::Builder::new()
         .name("lazyfree".into())
-        .spawn(|| server.lazyfree.run())
+        .spawn(|| {
+            let _member = processors::join(processors::Kind::Background);
+            server.lazyfree.run()
+        })
         .map_err(|error| error.to_string())?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;

@@ -15,6 +15,7 @@ use super::aof_writer::Writer;
 use super::files::TempFile;
 use super::storage::{DISK, Output, Storage};
 use crate::base::clock::Timer;
+use crate::base::processors;
 use crate::engine::keyspace::Locked;
 use crate::server::Server;
 use crate::server::journal::JournalReader;
@@ -168,7 +169,10 @@ pub fn start(server: &'static Server, manifest: Manifest) -> Result<(), String> 
             }
         }),
     );
-    let run = || Writer::new(aof).run();
+    let run = || {
+        let _member = processors::join(processors::Kind::Background);
+        Writer::new(aof).run()
+    };
     std::thread::Builder::new().name("aof".into()).spawn(run).map(drop).map_err(|error| error.to_string())
 }
 

@@ -22,6 +22,7 @@ pub mod cron;
 pub mod debug;
 pub mod files;
 pub mod fuzzing;
+pub mod rdb_damage;
 pub mod rdb_load;
 pub mod rdb_save;
 pub mod shutdown;

@@ -5,6 +5,7 @@ use super::aof_load::{self, Place, Refused};
 use super::aof_manifest::{Manifest, Part};
 use super::aof_redo;
 use super::files::TempFile;
+use super::rdb_damage;
 use super::rdb_load::{self, Rules, Summary};
 use super::storage::{DISK, Storage};
 use crate::base::clock::{self, Timer};
@@ -136,7 +137,16 @@ fn load_rdb(server: &'static Server) -> Result<(), String> {
             server.dirty.store(0, Ordering::Release);
             Ok(())
         }
-        Err(error) => Err(fatal(path, &error)),
+        Err(error) => {
+            let last_words = fatal(path, &error);
+            if let Ok(mut file) = File::open(path) {
+                // What an operator wants to know before he decides between the file, a backup and a replica.
+                tracing::warn!("--- RDB ERROR DETECTED --- Reading all of {} again", path.display());
+                let findings = rdb_damage::examine(&mut file, &config.limits);
+                findings.lines().iter().for_each(|line| tracing::warn!("{line}"));
+            }
+            Err(last_words)
+        }
     }
 }
 

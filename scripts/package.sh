@@ -3,7 +3,8 @@
 #
 # The archive's binary is static: musl's where that target is installed (rustup target add …-musl, apt install musl-tools),
 # else glibc's, which resolves names by files and DNS only. RSREDIS_SERVER=BINARY packs that binary into both as it is.
-# Ends with a trial of both (scripts/package_check.py).
+# Ends with a trial of both (scripts/package_check.py). scripts/package_drill.py then installs, upgrades and removes the package on a
+# Debian made for it, beside redis-server. The archive needs nothing of the system but /dev/random and /dev/urandom.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 die() { echo "package: $*" >&2; exit 1; }

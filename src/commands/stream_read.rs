@@ -17,7 +17,7 @@ use super::spec::{Group as CommandGroup, KeyCommand};
 use super::stream::{reply_entries, reply_entry};
 use super::stream_id::{self, reply_id};
 use super::stream_pending::{self, GroupPlace, Moved};
-use crate::engine::stream::{Entries, Entry, Group, StreamId};
+use crate::engine::stream::{Entry, StreamId};
 use crate::resp::{Args, OwnedArgs, Reply};
 use std::ops::Range;
 
@@ -313,12 +313,11 @@ impl<'a> Wish<'a> {
         let mut some = false;
         for (key_at, _) in asks_group {
             some = true;
-            let stream = ctx.keys.read_stream(&args[key_at]).ok().flatten();
-            let pending = stream.and_then(|stream| stream.group(group.name)).into_iter();
+            let stream = ctx.keys.write_stream(&args[key_at]).ok().flatten();
+            let Some((_, group)) = stream.and_then(|stream| stream.split_mut(group.name)) else { continue };
             // What is idle for long enough and was not served is an entry that exists no more.
-            let idle_at =
-                pending.flat_map(|group| group.pending(..)).map(|(_, it)| it.delivered_ms.saturating_add(idle_ms));
-            next_ms = next_ms.min(idle_at.filter(|at| *at > now_ms).min().unwrap_or(i64::MAX));
+            let next = group.next_delivery_after(now_ms.saturating_sub(idle_ms));
+            next_ms = next_ms.min(next.map_or(i64::MAX, |at| at.saturating_add(idle_ms)));
         }
         Some(next_ms).filter(|_| some)
     }
@@ -329,7 +328,10 @@ impl<'a> Wish<'a> {
         let Some((entries, group)) = ctx.keys.write_stream(key)?.and_then(|stream| stream.split_mut(wish.name)) else {
             return Ok(false);
         };
-        let claimed = wish.claim_idle_ms.map_or(Vec::new(), |idle_ms| idlest(entries, group, idle_ms, now_ms, left));
+        // Those that were released come before all others.
+        let claimed = wish.claim_idle_ms.map_or(Vec::new(), |idle_ms| {
+            group.longest_pending(now_ms.saturating_sub(idle_ms), left, |id| entries.contains(id))
+        });
         left -= claimed.len();
         let has_new = left > 0 && entries.top_id().is_some_and(|top| top > group.last_id);
         if claimed.is_empty() && !has_new {
@@ -418,17 +420,6 @@ impl<'a> Wish<'a> {
         ctx.keys.group_changed(1);
         Ok(true)
     }
-}
-
-/// Entries that have been pending for at least so long, the longest first; those that were released come before all others.
-fn idlest(entries: &Entries, group: &Group, idle_ms: i64, now_ms: i64, count: usize) -> Vec<StreamId> {
-    let mut found: Vec<(i64, StreamId)> = group
-        .pending(..)
-        .filter(|(_, pending)| now_ms.saturating_sub(pending.delivered_ms) >= idle_ms)
-        .map(|(id, pending)| (pending.delivered_ms, id))
-        .collect();
-    found.sort_unstable();
-    found.into_iter().map(|(_, id)| id).filter(|id| entries.contains(*id)).take(count).collect()
 }
 
 /// The entry with the time since its last delivery and the number of deliveries before this one.

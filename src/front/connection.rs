@@ -402,13 +402,19 @@ impl Connection {
                 Ok(rest) => (rest, None),
                 Err((rest, error)) => (rest, Some(error)),
             };
-            if !std::mem::take(&mut self.is_settled) && self.must_settle(&lent.batch, buffer, start) {
-                self.parser.reset();
-                break;
-            }
+            let may_settle = self.may_settle(buffer[start]);
             self.lend_console();
-            let end = dispatch::run_batch(&mut lent.worker, &mut self.session, &lent.batch, buffer, &mut lent.reply);
+            let Lent { worker, batch, reply, .. } = lent;
+            let end = dispatch::run_batch(worker, &mut self.session, batch, buffer, reply, may_settle);
             self.take_console_back();
+            if end == BatchEnd::Unsettled {
+                self.parser.reset();
+                if self.begin_to_settle() {
+                    break;
+                }
+                self.is_settled = true;
+                continue;
+            }
             if let BatchEnd::Stopped(executed) = end {
                 self.parser.reset();
                 start = lent.batch.end(executed - 1);

@@ -60,6 +60,7 @@ const SUBCOMMANDS: &[SessionCommand] = &[
         .summary("Closes the connections that match every filter.")
         .complexity("O(N) where N is the number of client connections"),
     sub("list", -2, list)
+        .flag(Flags::TELLS_OF_ALL)
         .since("2.4.0")
         .admin()
         .noscript()

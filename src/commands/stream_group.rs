@@ -77,13 +77,11 @@ const fn subcommand(name: &'static str, arity: i32, handler: KeyHandler, keys: &
 }
 
 pub fn no_group_of_key(key: &[u8], group: &[u8]) -> CommandError {
-    let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group));
-    CommandError::new(format!("NOGROUP No such consumer group '{group}' for key name '{key}'"))
+    CommandError::joined(&[b"NOGROUP No such consumer group '", group, b"' for key name '", key, b"'"])
 }
 
 pub fn no_key_or_group(key: &[u8], group: &[u8]) -> CommandError {
-    let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group));
-    CommandError::new(format!("NOGROUP No such key '{key}' or consumer group '{group}'"))
+    CommandError::joined(&[b"NOGROUP No such key '", key, b"' or consumer group '", group, b"'"])
 }
 
 const KEY_REQUIRED: CommandError = CommandError::fixed(

@@ -186,10 +186,8 @@ impl<'a> Wish<'a> {
             let more = args.len().saturating_sub(index + 1);
             if args.is(index, "BLOCK") && more > 0 {
                 if ctx.in_script {
-                    let name = String::from_utf8_lossy(&args[0]);
-                    return Err(CommandError::new(format!(
-                        "ERR {name} command is not allowed with BLOCK option from scripts"
-                    )));
+                    let end = b" command is not allowed with BLOCK option from scripts";
+                    return Err(CommandError::joined(&[b"ERR ", &args[0], end]));
                 }
                 block = Some(block_ms(&args[index + 1], ctx.keys.now_ms)?);
                 index += 2;
@@ -254,10 +252,8 @@ impl<'a> Wish<'a> {
                     "NOGROUP the consumer group this client was blocked on no longer exists",
                 ));
             }
-            let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group.name));
-            return Err(CommandError::new(format!(
-                "NOGROUP No such key '{key}' or consumer group '{group}' in XREADGROUP with GROUP option"
-            )));
+            let (begin, end) = (b"NOGROUP No such key '", b"' in XREADGROUP with GROUP option");
+            return Err(CommandError::joined(&[begin, key, b"' or consumer group '", group.name, end]));
         }
         let last_id = stream.map_or(StreamId::MIN, |stream| stream.last_id());
         match (id, self.group) {

@@ -13,7 +13,7 @@ use super::session::{ReplyMode, Session, SessionContext, SessionFlow, SessionHan
 use super::table::{Entry, Handler};
 use super::worker::Worker;
 use crate::commands::context::KeyFlow;
-use crate::commands::error::{self, CommandError};
+use crate::commands::error::{self, CommandError, SHOWN_MAX};
 use crate::commands::flags::Flags;
 use crate::commands::spec::KeyHandler;
 use crate::engine::keyspace::Locked;
@@ -499,16 +499,16 @@ fn is_browser(args: Args<'_>) -> bool {
 
 /// The error for a name that is no command, with the beginning of the arguments as Redis shows them.
 fn unknown_command(args: Args<'_>) -> CommandError {
-    let name: String = String::from_utf8_lossy(&args[0]).chars().take(128).collect();
-    let mut shown = String::new();
+    let name = error::shown(&args[0], SHOWN_MAX);
+    let mut beginning = Vec::new();
     for arg in args.from(1).iter() {
-        if shown.len() >= 128 {
+        if beginning.len() >= SHOWN_MAX {
             break;
         }
-        let arg: String = String::from_utf8_lossy(arg).chars().take(128 - shown.len()).collect();
-        shown.push_str(&format!("'{arg}' "));
+        let arg = error::shown(arg, SHOWN_MAX - beginning.len());
+        beginning.extend([b"'", arg, b"' "].concat());
     }
-    CommandError::new(format!("ERR unknown command '{name}', with args beginning with: {shown}"))
+    CommandError::joined(&[b"ERR unknown command '", name, b"', with args beginning with: ", &beginning])
 }
 
 /// Whether a command may run now, here, for this client.
@@ -677,7 +677,7 @@ pub fn check_saved(worker: &Worker, session: &Session) -> Result<(), CommandErro
 pub fn reject(worker: &Worker, entry: &Entry, error: &CommandError, reply: &mut Reply) {
     worker.stats.commands[entry.id].rejected.add(1);
     worker.stats.count_error(error.code());
-    reply.error(&error.0);
+    reply.error_bytes(error.bytes());
 }
 
 /// Refuses a request; inside MULTI this also spoils the transaction.
@@ -686,7 +686,7 @@ fn refuse(worker: &Worker, session: &mut Session, error: &CommandError, reply: &
         transaction.aborted = true;
     }
     worker.stats.count_error(error.code());
-    reply.error(&error.0);
+    reply.error_bytes(error.bytes());
 }
 
 /// The same for a command that exists; an EXEC that is refused ends its transaction, if there is one.
@@ -695,8 +695,7 @@ fn refuse_known(worker: &mut Worker, session: &mut Session, entry: &Entry, error
         return refuse(worker, session, &error, reply);
     }
     multi::end(worker, session);
-    let reason = error.0.strip_prefix("ERR ").unwrap_or(&error.0);
-    let error = CommandError::new(format!("EXECABORT Transaction discarded because of: {reason}"));
+    let error = CommandError::joined(&[b"EXECABORT Transaction discarded because of: ", error.reason()]);
     refuse(worker, session, &error, reply);
 }
 

@@ -110,7 +110,7 @@ fn run_text(ctx: &mut SessionContext<'_>, args: Args<'_>, read_only: bool) -> Fl
     debugger::say_goodbye(ctx.session.script_debug.take().map_or_else(Vec::new, |debug| debug.log));
     if let Err(error) = result {
         ctx.worker.stats.count_error(error.code());
-        ctx.reply.error(&error.0);
+        ctx.reply.error_bytes(error.bytes());
     }
     Ok(SessionFlow::Close)
 }

@@ -155,8 +155,7 @@ fn setname(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, 
 fn setinfo(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, CommandError> {
     let is_name = args.is(2, "LIB-NAME");
     if !is_name && !args.is(2, "LIB-VER") {
-        let option = String::from_utf8_lossy(&args[2]);
-        return Err(CommandError::new(format!("ERR Unrecognized option '{option}'")));
+        return Err(CommandError::joined(&[b"ERR Unrecognized option '", &args[2], b"'"]));
     }
     let word = client_word(&args[3], if is_name { "lib-name" } else { "lib-ver" })?;
     let mut texts = ctx.session.client.texts.lock();

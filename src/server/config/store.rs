@@ -2,7 +2,6 @@
 //!
 //! Workers keep an `Arc<Config>` and compare `generation` once per batch: one relaxed load where nothing changed.
 
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -11,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::{Config, Flags, PARAMS, Param, find_param};
 use crate::base::glob;
+use crate::commands::error::{self, CommandError};
 
 /// Makes a change real (binds a port, changes the directory) or refuses it with a reason. It sees the settings before and after; it
 /// may put a value into its final form. On an error of a later hook it is called again with both the other way round.
@@ -49,23 +49,23 @@ pub struct Caller {
 pub enum SetError {
     /// Some directives wait until the dataset is loaded.
     Loading,
-    Unknown(String),
+    Unknown(Vec<u8>),
     Failed {
         name: String,
         reason: String,
     },
 }
 
-impl fmt::Display for SetError {
-    /// The error as it goes to the client, with its code.
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+impl SetError {
+    /// As it goes to the client.
+    pub fn reply(&self) -> CommandError {
         match self {
-            SetError::Loading => f.write_str("LOADING Redis is loading the dataset in memory"),
+            SetError::Loading => error::LOADING,
             SetError::Unknown(name) => {
-                write!(f, "ERR Unknown option or number of arguments for CONFIG SET - '{name}'")
+                CommandError::joined(&[b"ERR Unknown option or number of arguments for CONFIG SET - '", name, b"'"])
             }
             SetError::Failed { name, reason } => {
-                write!(f, "ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}")
+                CommandError::new(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}"))
             }
         }
     }
@@ -195,8 +195,9 @@ fn find_all<N: AsRef<[u8]>, V>(
 ) -> Result<Vec<&'static Param>, SetError> {
     let mut params: Vec<&'static Param> = Vec::with_capacity(pairs.len());
     for (name, _) in pairs {
-        let name = String::from_utf8_lossy(name.as_ref()).into_owned();
-        let Some(param) = find_param(name.as_bytes()) else { return Err(SetError::Unknown(name)) };
+        let name = name.as_ref();
+        let Some(param) = find_param(name) else { return Err(SetError::Unknown(name.to_vec())) };
+        let name = String::from_utf8_lossy(name);
         if param.is(Flags::IMMUTABLE) {
             return Err(failed(&name, "can't set immutable config".into()));
         }
@@ -274,7 +275,7 @@ mod tests {
     const LOCAL: Caller = Caller { is_local: true, loading: false };
 
     fn set(store: &ConfigStore, pairs: &[(&str, &str)]) -> Result<Vec<&'static str>, String> {
-        store.set(pairs, LOCAL).map_err(|error| error.to_string())
+        store.set(pairs, LOCAL).map_err(|error| error.reply().text().into_owned())
     }
 
     fn get(store: &ConfigStore, name: &str) -> String {

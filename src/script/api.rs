@@ -300,7 +300,7 @@ fn absent(stack: &mut Stack) -> Outcome {
 
 pub fn bad_argument(stack: &mut Stack, index: usize, function: &str, expected: &str) -> Outcome {
     let got = if index > stack.top() { "no value" } else { kind_name(stack.kind(index)) };
-    fault(stack, &format!("bad argument #{index} to '{function}' ({expected} expected, got {got})"))
+    fault(stack, format!("bad argument #{index} to '{function}' ({expected} expected, got {got})"))
 }
 
 fn kind_name(kind: Kind) -> &'static str {

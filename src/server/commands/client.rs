@@ -200,7 +200,7 @@ fn switch(ctx: &mut SessionContext<'_>, args: Args<'_>, flag: u32) -> Result<Ses
 
 fn unblock(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, CommandError> {
     if args.len() > 4 {
-        return Err(CommandError::wrong_arity("client|unblock"));
+        return Err(CommandError::unknown_subcommand_arity(&args[0], &args[1]));
     }
     let how = if args.len() == 3 || args.is(3, "TIMEOUT") {
         Release::Timeout

@@ -126,9 +126,11 @@ impl ConfigStore {
         let params = find_all(pairs, &old, caller)?;
 
         let mut new = Config::clone(&old);
-        for (param, (_, value)) in params.iter().zip(pairs) {
+        for (param, (name, value)) in params.iter().zip(pairs) {
             let words = words_of(param, value.as_ref());
-            param.assign(&mut new, &words).map_err(|reason| failed(param.name, reason))?;
+            // An alias goes by its own name.
+            let name = param.names().find(|known| known.as_bytes().eq_ignore_ascii_case(name.as_ref()));
+            param.assign(&mut new, &words).map_err(|reason| failed(name.unwrap_or(param.name), reason))?;
         }
         refuse_unsupported(&old, &new).map_err(|(name, reason)| failed(name, reason))?;
         new.settle();
@@ -312,7 +314,7 @@ mod tests {
             (&[("dir", "/")], failed("dir", "can't set protected config")),
             (&[("hz", "5"), ("HZ", "6")], failed("HZ", "duplicate parameter")),
             (&[("slave-priority", "1"), ("replica-priority", "2")], failed("replica-priority", "duplicate parameter")),
-            (&[("slave-read-only", "x")], failed("replica-read-only", "argument must be 'yes' or 'no'")),
+            (&[("SLAVE-read-only", "x")], failed("slave-read-only", "argument must be 'yes' or 'no'")),
             (&[("x", "y")], Err("ERR Unknown option or number of arguments for CONFIG SET - 'x'".into())),
             (&[("save", "900")], failed("save", "Invalid save parameters")),
             (

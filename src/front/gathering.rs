@@ -11,8 +11,9 @@
 //!        └── half as many would do for half a second, ◄─────┘
 //!            and wake-ups are what the time goes into
 //! ```
-//! Where a command keeps its worker for long, others would have to wait behind it: then all workers stay in use. A server with little
-//! to do is left alone, too: there is nothing to save.
+//! Where a command keeps its worker for long, others would have to wait behind it: then all workers stay in use, for a second if that
+//! happens once (the kernel may only have run something else), for ever longer if it happens again and again. A server with little to do is
+//! left alone, too: there is nothing to save.
 
 use crate::base::clock::Stopwatch;
 use crate::persistence::aof::{self, Aof};
@@ -35,8 +36,11 @@ const WAKEUPS_MIN: f64 = 5_000.0;
 const READS_PER_WAKEUP_MAX: f64 = 12.0;
 /// So long at work without a break: something took long, which the clients of this worker waited for.
 const LONG_NS: u64 = 10_000_000;
-/// Periods for which all workers stay in use after that.
-const AFTER_LONG: u32 = 100;
+/// Periods for which all workers stay in use after that, the first time and at most.
+const AFTER_LONG: u32 = 10;
+const AFTER_LONG_MAX: u32 = 200;
+/// So many periods after the last time it is the first time again.
+const FORGOTTEN_AFTER: u32 = 600;
 
 /// What happened in one period.
 #[derive(Clone, Copy, Debug, Default)]
@@ -76,19 +80,23 @@ struct Policy {
     active: usize,
     /// Periods in a row in which fewer would have done.
     spare: u32,
-    /// Periods for which all stay in use.
+    /// Periods for which all stay in use, and for how many they were to when something last took long.
     hold: u32,
+    last_hold: u32,
+    /// Periods since then.
+    since_long: u32,
 }
 
 impl Policy {
     fn new(workers: usize) -> Self {
-        Policy { workers, active: workers, spare: 0, hold: 0 }
+        Policy { workers, active: workers, spare: 0, hold: 0, last_hold: 0, since_long: FORGOTTEN_AFTER }
     }
 
     /// How many are to be active after such a period.
     fn after(&mut self, period: &Period) -> usize {
+        self.since_long = self.since_long.saturating_add(1);
         if period.longest_awake_ns >= LONG_NS {
-            self.hold = AFTER_LONG;
+            self.hold_after_long();
         }
         if self.hold > 0 {
             self.hold -= 1;
@@ -111,6 +119,18 @@ impl Policy {
             self.spare = 0;
         }
         self.active
+    }
+
+    /// Something took long. During a hold that is no news, only a reason to begin it anew.
+    fn hold_after_long(&mut self) {
+        let is_first = self.since_long >= FORGOTTEN_AFTER;
+        if is_first {
+            self.last_hold = AFTER_LONG;
+        } else if self.hold == 0 {
+            self.last_hold = (self.last_hold * 2).min(AFTER_LONG_MAX);
+        }
+        self.hold = self.last_hold;
+        self.since_long = 0;
     }
 
     fn fewer(&self) -> usize {
@@ -197,10 +217,17 @@ mod tests {
     #[test]
     fn after_something_that_took_long_everybody_works_for_a_while() {
         let mut policy = Policy::new(2);
+        let long = Period { longest_awake_ns: 20_000_000, ..LIGHT };
         assert_eq!(after(&mut policy, LIGHT, PATIENCE), 1);
-        assert_eq!(after(&mut policy, Period { longest_awake_ns: 20_000_000, ..LIGHT }, 1), 2);
-        assert_eq!(after(&mut policy, LIGHT, AFTER_LONG), 2);
-        assert_eq!(after(&mut policy, LIGHT, PATIENCE), 1);
+        for hold in [1, 2, 4, 8, 16, 20, 20].map(|times| times * AFTER_LONG) {
+            assert_eq!(after(&mut policy, long, 1), 2);
+            assert_eq!(after(&mut policy, LIGHT, hold - 1 + PATIENCE - 1), 2, "{hold}");
+            assert_eq!(after(&mut policy, LIGHT, 1), 1, "{hold}");
+        }
+        // Long ago is forgotten.
+        after(&mut policy, LIGHT, FORGOTTEN_AFTER);
+        assert_eq!(after(&mut policy, long, 1), 2);
+        assert_eq!(after(&mut policy, LIGHT, AFTER_LONG - 1 + PATIENCE), 1);
     }
 
     #[test]

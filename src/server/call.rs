@@ -126,7 +126,7 @@ fn judge_again(worker: &mut Worker, is_replay: bool, reply: &mut Reply) -> bool 
     }
     if worker.server.is_replica.load(Ordering::Acquire) && worker.config.replica_read_only {
         worker.stats.count_error(error::READ_ONLY_REPLICA.code());
-        reply.error(&error::READ_ONLY_REPLICA.0);
+        reply.error_bytes(error::READ_ONLY_REPLICA.bytes());
         return false;
     }
     true
@@ -231,7 +231,7 @@ fn run_handler(
     let result = handler(&mut context, args);
     if let Err(error) = &result {
         reply.truncate(start);
-        reply.error(&error.0);
+        reply.error_bytes(error.bytes());
     }
     propagation::finish_command(worker, locked, caller, entry, args);
     if entry.writes && !caller.is_replay && worker.server.is_replica.load(Ordering::Relaxed) {

@@ -130,8 +130,7 @@ fn hello(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, Co
             name = Some(client_word(&args[at + 1], "Client names")?);
             at += 2;
         } else {
-            let option = String::from_utf8_lossy(&args[at]);
-            return Err(CommandError::new(format!("ERR Syntax error in HELLO option '{option}'")));
+            return Err(CommandError::joined(&[b"ERR Syntax error in HELLO option '", &args[at], b"'"]));
         }
     }
     if !ctx.session.authenticated {

@@ -25,7 +25,7 @@ pub fn rewrite(old: &[u8], config: &Config, extra: &Extra, force_all: bool) -> V
         // `dir` is written whenever it is known: relative names depend on it, and so may a restart from elsewhere.
         // Save points are several lines of one value: where there is one of them, all must be there.
         let is_begun = param.name == "save" && draft.free.contains_key(param.name);
-        let force = force_all || param.name == "dir" || is_begun || !param.same_in(config, defaults());
+        let force = force_all || param.name == "dir" || is_begun || !is_default(param, config);
         for line in lines {
             draft.put(param.name, [param.name.as_bytes(), b" ", &line].concat(), force);
         }
@@ -46,6 +46,12 @@ pub fn rewrite(old: &[u8], config: &Config, extra: &Extra, force_all: bool) -> V
         draft.understood.extend(options);
     }
     draft.finish()
+}
+
+/// Stock Sentinel reads this file, too: what differs from its defaults must be there. The number of workers is ours.
+fn is_default(param: &Param, config: &Config) -> bool {
+    let is_our_own = config.is_sentinel && param.name == "io-threads" && config.io_threads == 1;
+    is_our_own || param.same_in(config, defaults())
 }
 
 /// A cluster keeps its primary in the cluster's own file; Sentinel has no snapshots.

@@ -42,6 +42,8 @@ impl Sentinel {
             Make::Ours => Command::new(binary()),
             Make::Stock => Command::new("redis-sentinel"),
         };
+        // Scripts get the environment of the sentinel.
+        command.env("MARK", "of the test");
         command.arg(&conf).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         if make == Make::Ours {
             command.arg("--sentinel");
@@ -402,7 +404,7 @@ fn a_wished_failover_with_passwords_and_scripts() {
     // The first run asks to be repeated.
     let script = scripts.join("script");
     let text = format!(
-        "#!/bin/sh\necho \"$@\" >> {0}/told\n[ -e {0}/once ] && exit 0\ntouch {0}/once\nexit 1\n",
+        "#!/bin/sh\necho \"$@\" >> {0}/told\necho \"$MARK\" >> {0}/marks\n[ -e {0}/once ] && exit 0\ntouch {0}/once\nexit 1\n",
         scripts.display()
     );
     std::fs::write(&script, text).expect("a file");
@@ -447,6 +449,8 @@ fn a_wished_failover_with_passwords_and_scripts() {
             && lines.contains("+switch-master mymaster 127.0.0.1")
             && lines.matches(&format!("+monitor master {NAME} 127.0.0.1 {port} quorum 2\n")).count() >= 1
     });
+    let marks = std::fs::read_to_string(scripts.join("marks")).expect("a file");
+    assert!(marks.lines().all(|mark| mark == "of the test"), "{marks}");
     ours.wait("no script waits", |_| client.call(&["SENTINEL", "PENDING-SCRIPTS"]).items().is_empty());
     drop(stock);
     std::fs::remove_dir_all(&scripts).ok();

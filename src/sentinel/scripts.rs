@@ -154,7 +154,7 @@ mod tests {
         let first = runs(&mut core, 10);
         assert_eq!((first.len(), core.scripts.running()), (16, 16));
         assert!(first.is_sorted());
-        assert_eq!(runs(&mut core, 20), []);
+        assert!(runs(&mut core, 20).is_empty());
         core.script_ended(30, first[3], Ending::Exit(0));
         let next = runs(&mut core, 40);
         assert_eq!(next.len(), 1);
@@ -170,7 +170,7 @@ mod tests {
             let job = runs(&mut core, now_ms)[0];
             core.script_ended(now_ms, job, if attempt % 2 == 0 { Ending::Exit(1) } else { Ending::Signal(9) });
             if attempt < 10 {
-                assert_eq!(runs(&mut core, now_ms + delay_ms - 1), [], "attempt {attempt}");
+                assert!(runs(&mut core, now_ms + delay_ms - 1).is_empty(), "attempt {attempt}");
                 now_ms += delay_ms;
                 delay_ms *= 2;
             }

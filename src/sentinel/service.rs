@@ -16,7 +16,7 @@ use crate::server::config::{Config, Declared, Extra, Problem};
 use nix::unistd::{AccessFlags, access};
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -43,10 +43,15 @@ struct State {
     core: Core,
     conns: HashMap<ConnId, UnboundedSender<Vec<u8>>>,
     children: Vec<(u64, Child)>,
+    environment: Vec<(OsString, OsString)>,
 }
 
 /// A machine that has read its file and waits for the start.
-pub struct Watch(Core);
+pub struct Watch {
+    core: Core,
+    /// Of the start: the title of the process will be written over the one that the system keeps.
+    environment: Vec<(OsString, OsString)>,
+}
 
 /// Whether the file could be brought in line with what has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +72,7 @@ pub fn read(config: &Config, declared: &[Declared]) -> Result<Watch, Problem> {
                 .map_err(|reason| Problem { place: Some(line.place.clone()), reason })?;
         }
     }
-    Ok(Watch(core))
+    Ok(Watch { core, environment: std::env::vars_os().collect() })
 }
 
 /// What the machine has to know of the ordinary settings.
@@ -99,7 +104,7 @@ pub fn check_file(path: Option<&Path>) -> Result<(), String> {
 
 /// Begins to watch. To be called inside the runtime that the connections shall live in.
 pub fn start(server: &'static Server, watch: Watch) {
-    let state = State { core: watch.0, conns: HashMap::new(), children: Vec::new() };
+    let state = State { core: watch.core, conns: HashMap::new(), children: Vec::new(), environment: watch.environment };
     let service: &'static Service =
         Box::leak(Box::new(Service { server, runtime: Handle::current(), state: Mutex::new(state) }));
     if SERVICE.set(service).is_err() {
@@ -239,7 +244,8 @@ impl Service {
 fn run_script(state: &mut State, job: u64, words: &[Vec<u8>]) {
     let mut words = words.iter().map(|word| OsStr::from_bytes(word));
     let Some(path) = words.next() else { return };
-    match Command::new(path).args(words).spawn() {
+    let environment = state.environment.iter().map(|(name, value)| (name, value));
+    match Command::new(path).args(words).env_clear().envs(environment).spawn() {
         Ok(child) => {
             state.core.script_started(job, child.id());
             state.children.push((job, child));

@@ -50,10 +50,15 @@ impl Core {
             *votes.entry(mine).or_default() += 1;
         }
         let primary = self.primary(primary);
-        let majority = (primary.sentinels.len() + 1) / 2 + 1;
-        let needed = majority.max(primary.quorum as usize);
+        let needed = majority(primary.sentinels.len()).max(primary.quorum as usize);
         most(&votes).filter(|(_, count)| *count >= needed).map(|(leader, _)| leader)
     }
+}
+
+/// More than half of all, ourselves included.
+pub fn majority(others: usize) -> usize {
+    let voters = others + 1;
+    voters / 2 + 1
 }
 
 fn most(votes: &BTreeMap<String, usize>) -> Option<(String, usize)> {

@@ -11,6 +11,7 @@ use super::core::Core;
 use super::instance::{Id, Kind, PARALLEL_SYNCS};
 use super::periods::Periods;
 use crate::base::quoting::quote;
+use crate::server::config::SentinelLine;
 
 /// Lines that must be known before any address is read.
 const FIRST: &[&str] = &[
@@ -171,28 +172,24 @@ impl Core {
         Ok(())
     }
 
-    /// All lines of now, each with the option under which the file keeps it.
-    pub fn lines(&self) -> Vec<(String, Vec<u8>)> {
+    /// All lines of now.
+    pub fn lines(&self) -> Vec<SentinelLine> {
         let mut lines = Lines::default();
         let settings = &self.settings;
         lines.add("myid", &[self.my_id.as_bytes()]);
-        if settings.allow_script_changes {
-            lines.add("deny-scripts-reconfig", &[b"no"]);
-        }
-        if settings.resolve_hostnames {
-            lines.add("resolve-hostnames", &[b"yes"]);
-        }
-        if settings.announce_hostnames {
-            lines.add("announce-hostnames", &[b"yes"]);
+        for (option, value, default) in [
+            ("deny-scripts-reconfig", !settings.allow_script_changes, true),
+            ("resolve-hostnames", settings.resolve_hostnames, false),
+            ("announce-hostnames", settings.announce_hostnames, false),
+        ] {
+            lines.add(option, &[if value { b"yes" } else { b"no" }]);
+            lines.mark_default(value == default);
         }
         self.names.values().for_each(|id| self.lines_of(*id, &mut lines));
         lines.add_number("current-epoch", self.epoch);
         if let Some(ip) = &settings.announce_ip {
             // As stock writes it: quoted whether or not that is needed.
-            lines.0.push((
-                "sentinel announce-ip".into(),
-                [b"sentinel announce-ip ", quote(ip.as_bytes()).as_slice()].concat(),
-            ));
+            lines.push("announce-ip", [b"sentinel announce-ip ", quote(ip.as_bytes()).as_slice()].concat());
         }
         if settings.announce_port != 0 {
             lines.add_number("announce-port", u64::from(settings.announce_port));
@@ -221,9 +218,8 @@ impl Core {
             ("failover-timeout", primary.failover.timeout_ms, defaults.default_failover_timeout),
             ("parallel-syncs", primary.parallel_syncs, PARALLEL_SYNCS),
         ] {
-            if value != default {
-                lines.add(option, &[name, &text(&value)]);
-            }
+            lines.add(option, &[name, &text(&value)]);
+            lines.mark_default(value == default);
         }
         for (option, value) in [
             ("notification-script", &primary.notification_script),
@@ -235,9 +231,8 @@ impl Core {
                 lines.add(option, &[name, value]);
             }
         }
-        if primary.reboot_down_after_ms != 0 {
-            lines.add("master-reboot-down-after-period", &[name, &text(&primary.reboot_down_after_ms)]);
-        }
+        lines.add("master-reboot-down-after-period", &[name, &text(&primary.reboot_down_after_ms)]);
+        lines.mark_default(primary.reboot_down_after_ms == 0);
         lines.add("config-epoch", &[name, &text(&primary.config_epoch)]);
         lines.add("leader-epoch", &[name, &text(&primary.leader_epoch)]);
         for replica in primary.replicas.values() {
@@ -258,12 +253,11 @@ impl Core {
 }
 
 #[derive(Default)]
-struct Lines(Vec<(String, Vec<u8>)>);
+struct Lines(Vec<SentinelLine>);
 
 impl Lines {
     fn add(&mut self, option: &str, words: &[&[u8]]) {
-        let option = format!("sentinel {option}");
-        let mut line = option.clone().into_bytes();
+        let mut line = format!("sentinel {option}").into_bytes();
         for word in words {
             line.push(b' ');
             // Words that the reader would take apart are quoted; stock writes them bare, and cannot read them again.
@@ -271,7 +265,18 @@ impl Lines {
                 !word.is_empty() && word.iter().all(|byte| byte.is_ascii_graphic() && !b"\"'".contains(byte));
             if is_plain { line.extend_from_slice(word) } else { line.extend(quote(word)) }
         }
-        self.0.push((option, line));
+        self.push(option, line);
+    }
+
+    fn push(&mut self, option: &str, text: Vec<u8>) {
+        self.0.push(SentinelLine { option: format!("sentinel {option}"), text, is_default: false });
+    }
+
+    /// Of the line that was added last.
+    fn mark_default(&mut self, is_default: bool) {
+        if let Some(line) = self.0.last_mut() {
+            line.is_default = is_default;
+        }
     }
 
     fn add_number(&mut self, option: &str, number: u64) {
@@ -328,7 +333,8 @@ mod tests {
     }
 
     fn written(core: &Core) -> String {
-        core.lines().into_iter().map(|(_, line)| String::from_utf8(line).unwrap() + "\n").collect()
+        let lines = core.lines().into_iter().filter(|line| !line.is_default);
+        lines.map(|line| String::from_utf8(line.text).unwrap() + "\n").collect()
     }
 
     const ID: &str = "0123456789012345678901234567890123456789";

@@ -3,9 +3,9 @@
 //!
 //! ```text
 //!   commands/ ──┐                      ┌── core      the machine: ticks and messages in, actions out
-//!   wire ───────┼──► service ──► Core ─┼── link, watch, info_text, report, hello      what is known
-//!   timer ──────┘   (one lock)         ├── down, election, failover                  what is decided
-//!      ▲               │               └── scripts, file                             what is run and kept
+//!   wire ───────┼──► service ──► Core ─┼── registry, link, watch, info_text, report, hello   what is known
+//!   timer ──────┘   (one lock)         ├── down, election, failover                          what is decided
+//!      ▲               │               └── scripts, file                                     what is run and kept
 //!      └── actions ────┘
 //! ```
 //! Everything below Core knows neither clock nor socket nor file; `simulation` plays it against crashes, partitions and delays.
@@ -24,6 +24,7 @@ mod instance;
 mod link;
 mod names;
 mod periods;
+mod registry;
 mod report;
 mod scripts;
 pub mod service;

@@ -5,6 +5,7 @@ use crate::base::number::IntText;
 use crate::commands::error::CommandError;
 use crate::resp::{Args, Reply};
 use crate::sentinel::core::Core;
+use crate::sentinel::election::majority;
 use crate::sentinel::instance::{Id, Kind, Reconf, Role};
 use crate::server::commands::keyspace;
 use crate::server::info::{self, View};
@@ -185,7 +186,7 @@ pub fn ckquorum(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Outcome {
         if usable < core.primary(id).quorum as usize {
             lacks.push("Not enough available Sentinels to reach the specified quorum for this master");
         }
-        if usable < (others.len() + 1) / 2 + 1 {
+        if usable < majority(others.len()) {
             lacks.push("Not enough available Sentinels to reach the majority and authorize a failover");
         }
         if !lacks.is_empty() {

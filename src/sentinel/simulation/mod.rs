@@ -4,6 +4,8 @@
 //! and when the night is over, all agree on one primary, and every other server follows it. A seed that fails becomes a test of
 //! its own. `SENTINEL_SEEDS=1000 cargo test --lib sentinel::simulation` plays more of them.
 
+mod data;
+mod faults;
 mod world;
 
 use crate::sentinel::instance::Stage;

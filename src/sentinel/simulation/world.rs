@@ -6,46 +6,37 @@
 //!                 └── a message that meets a partition is lost, and so is the wire, silently: TCP without its patience
 //! ```
 
+use super::data::DataServer;
 use crate::base::random::Random;
 use crate::sentinel::action::Action;
 use crate::sentinel::address::Names;
 use crate::sentinel::core::Core;
-use crate::sentinel::file;
 use crate::sentinel::instance::ConnId;
 use crate::sentinel::watch::PeerReply;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub const NAME: &str = "mymaster";
-const DATA_PORT: u16 = 6379;
-const SENTINEL_PORT: u16 = 26379;
+pub(super) const DATA_PORT: u16 = 6379;
+pub(super) const SENTINEL_PORT: u16 = 26379;
 const START_MS: i64 = 1_700_000_000_000;
 pub const DOWN_AFTER_MS: i64 = 1000;
 pub const FAILOVER_TIMEOUT_MS: i64 = 6000;
 
-pub struct DataServer {
-    run: u64,
-    pub follows: Option<String>,
-    pub link_up: bool,
-    link_down_since_ms: i64,
-    offset: u64,
-    priority: i64,
-}
-
-struct Watcher {
-    core: Option<Core>,
-    file: Vec<Vec<u8>>,
+pub(super) struct Watcher {
+    pub(super) core: Option<Core>,
+    pub(super) file: Vec<Vec<u8>>,
     /// How far its clock is wrong.
-    skew_ms: i64,
+    pub(super) skew_ms: i64,
     /// It stands still until then (SIGSTOP, a host that swaps).
-    paused_until_ms: i64,
+    pub(super) paused_until_ms: i64,
     /// It crashes in the middle of the next things it does, behind so many of them.
-    dies_after: Option<usize>,
+    pub(super) dies_after: Option<usize>,
 }
 
-struct Wire {
-    from: usize,
-    conn: ConnId,
-    to: usize,
+pub(super) struct Wire {
+    pub(super) from: usize,
+    pub(super) conn: ConnId,
+    pub(super) to: usize,
     is_subscribed: bool,
     transaction: Option<Vec<Vec<String>>>,
     /// Messages do not overtake each other.
@@ -53,7 +44,7 @@ struct Wire {
     last_back_ms: i64,
 }
 
-enum What {
+pub(super) enum What {
     Tick { node: usize, life: u64 },
     Replicate,
     Established { wire: u64 },
@@ -82,12 +73,12 @@ pub struct World {
     pub dice: Random,
     pub servers: Vec<DataServer>,
     watchers: Vec<Watcher>,
-    up: Vec<bool>,
-    lives: Vec<u64>,
+    pub(super) up: Vec<bool>,
+    pub(super) lives: Vec<u64>,
     /// Pairs that cannot reach each other, the smaller first.
     pub cut: BTreeSet<(usize, usize)>,
     pub delay_max_ms: u64,
-    wires: BTreeMap<u64, Wire>,
+    pub(super) wires: BTreeMap<u64, Wire>,
     by_conn: HashMap<(usize, ConnId), u64>,
     next: u64,
     events: BTreeMap<(i64, u64), What>,
@@ -95,7 +86,7 @@ pub struct World {
     pub log: Vec<String>,
 }
 
-struct NoNames;
+pub(super) struct NoNames;
 
 impl Names for NoNames {
     fn resolve(&self, _: &str) -> Option<String> {
@@ -171,20 +162,20 @@ impl World {
         self.watchers.iter().filter_map(|watcher| watcher.core.as_ref())
     }
 
-    fn note(&mut self, node: usize, text: &str) {
+    pub(super) fn note(&mut self, node: usize, text: &str) {
         self.log.push(format!("{:>8} {}: {text}", self.now_ms - START_MS, ip(node)));
     }
 
-    fn at(&mut self, delay_ms: i64, what: What) {
+    pub(super) fn at(&mut self, delay_ms: i64, what: What) {
         self.next += 1;
         self.events.insert((self.now_ms + delay_ms, self.next), what);
     }
 
-    fn reaches(&self, a: usize, b: usize) -> bool {
+    pub(super) fn reaches(&self, a: usize, b: usize) -> bool {
         !self.cut.contains(&(a.min(b), a.max(b)))
     }
 
-    fn delay(&mut self) -> i64 {
+    pub(super) fn delay(&mut self) -> i64 {
         1 + self.dice.below(self.delay_max_ms) as i64
     }
 
@@ -252,7 +243,7 @@ impl World {
         self.wires.get(&wire).map(|wire| (wire.from, wire.conn, wire.to))
     }
 
-    fn drop_wire(&mut self, wire: u64) {
+    pub(super) fn drop_wire(&mut self, wire: u64) {
         if let Some(wire) = self.wires.remove(&wire) {
             self.by_conn.remove(&(wire.from, wire.conn));
         }
@@ -261,69 +252,6 @@ impl World {
     /// Nothing comes through any more, and nobody is told.
     fn lose(&mut self, wire: u64) {
         self.drop_wire(wire);
-    }
-
-    // ---- data servers ---------------------------------------------------------------------------------------------
-
-    /// Whom a server really gets its data from.
-    fn source(&self, node: usize) -> Option<usize> {
-        let primary = node_at(self.servers[node].follows.as_deref()?)?;
-        let is_there = primary < self.servers.len() && self.up[primary] && self.reaches(node, primary);
-        (is_there && primary != node).then_some(primary)
-    }
-
-    fn replicate(&mut self) {
-        for node in 0..self.servers.len() {
-            if !self.up[node] {
-                continue;
-            }
-            if self.servers[node].follows.is_none() {
-                self.servers[node].offset += self.dice.below(50);
-                continue;
-            }
-            let source = self.source(node).map(|source| self.servers[source].offset);
-            let (now_ms, server) = (self.now_ms, &mut self.servers[node]);
-            if server.link_up && source.is_none() {
-                server.link_down_since_ms = now_ms;
-            }
-            server.link_up = source.is_some();
-            server.offset = source.unwrap_or(server.offset);
-        }
-    }
-
-    fn info(&self, node: usize) -> String {
-        let server = &self.servers[node];
-        let mut text = format!("# Server\r\nrun_id:{:040x}\r\n", server.run);
-        match &server.follows {
-            None => {
-                text += "role:master\r\n";
-                let replicas = (0..self.servers.len()).filter(|other| self.servers[*other].link_up && self.up[*other]);
-                for (index, other) in replicas.filter(|other| self.source(*other) == Some(node)).enumerate() {
-                    text += &format!("slave{index}:ip={},port={DATA_PORT},state=online\r\n", ip(other));
-                }
-            }
-            Some(primary) => {
-                let link = if server.link_up { "up" } else { "down" };
-                text += &format!("role:slave\r\nmaster_host:{primary}\r\nmaster_port:{DATA_PORT}\r\n");
-                text += &format!("master_link_status:{link}\r\n");
-                if !server.link_up {
-                    let down_s = (self.now_ms - server.link_down_since_ms) / 1000;
-                    text += &format!("master_link_down_since_seconds:{down_s}\r\n");
-                }
-                let (offset, priority) = (server.offset, server.priority);
-                text += &format!("slave_repl_offset:{offset}\r\nslave_priority:{priority}\r\nreplica_announced:1\r\n");
-            }
-        }
-        text
-    }
-
-    fn follow(&mut self, node: usize, host: &str) {
-        let follows = (host != "NO").then(|| host.to_owned());
-        self.note(node, &format!("REPLICAOF {host}"));
-        let (now_ms, server) = (self.now_ms, &mut self.servers[node]);
-        if server.follows != follows {
-            (server.follows, server.link_up, server.link_down_since_ms) = (follows, false, now_ms);
-        }
     }
 
     // ---- requests -------------------------------------------------------------------------------------------------
@@ -407,7 +335,7 @@ impl World {
 
     // ---- sentinels ------------------------------------------------------------------------------------------------
 
-    fn watcher(&mut self, node: usize) -> &mut Watcher {
+    pub(super) fn watcher(&mut self, node: usize) -> &mut Watcher {
         let at = node - self.servers.len();
         &mut self.watchers[at]
     }
@@ -448,7 +376,7 @@ impl World {
                     }
                 }
                 Action::Persist => {
-                    self.watcher(node).file = core.lines().into_iter().map(|(_, line)| line).collect();
+                    self.watcher(node).file = core.lines().into_iter().map(|line| line.text).collect();
                 }
                 Action::Event { channel, message, .. } => {
                     self.note(node, &format!("{channel} {message}"));
@@ -539,97 +467,13 @@ impl World {
             _ => {}
         }
     }
-
-    // ---- faults ---------------------------------------------------------------------------------------------------
-
-    pub fn crash(&mut self, node: usize) {
-        if !self.up[node] {
-            return;
-        }
-        self.note(node, "CRASH");
-        self.up[node] = false;
-        self.lives[node] += 1;
-        let from: Vec<u64> = self.wires.iter().filter(|(_, wire)| wire.from == node).map(|(id, _)| *id).collect();
-        from.into_iter().for_each(|wire| self.drop_wire(wire));
-        let to: Vec<u64> = self.wires.iter().filter(|(_, wire)| wire.to == node).map(|(id, _)| *id).collect();
-        for wire in to {
-            let delay_ms = self.delay();
-            self.at(delay_ms, What::Refused { wire });
-        }
-        if node >= self.servers.len() {
-            let watcher = self.watcher(node);
-            (watcher.core, watcher.dies_after) = (None, None);
-        } else {
-            self.servers[node].link_up = false;
-        }
-    }
-
-    /// A sentinel crashes in the middle of what it does next.
-    pub fn crash_soon(&mut self, node: usize) {
-        let after = self.dice.below(6) as usize;
-        self.watcher(node).dies_after = Some(after);
-    }
-
-    pub fn boot(&mut self, node: usize) {
-        self.up[node] = true;
-        if node < self.servers.len() {
-            self.servers[node].run = self.dice.next_u64();
-            self.servers[node].link_down_since_ms = self.now_ms;
-            return self.note(node, "START");
-        }
-        let now_ms = self.now_ms + self.watcher(node).skew_ms;
-        let mut core = Core::new(now_ms, self.dice.next_u64(), Box::new(NoNames));
-        core.settings.port = SENTINEL_PORT;
-        let lines: Vec<Vec<Vec<u8>>> = self
-            .watcher(node)
-            .file
-            .iter()
-            .map(|line| line.split(|byte| *byte == b' ').skip(1).map(<[u8]>::to_vec).collect())
-            .collect();
-        for turn in 0..3 {
-            for words in lines.iter().filter(|words| file::turn(words) == turn) {
-                core.read_line(words, &|_| true).expect("what was written is read");
-            }
-        }
-        core.begin(now_ms, || unreachable!("it has its id"));
-        self.watcher(node).core = Some(core);
-        self.note(node, "START");
-        let life = self.lives[node];
-        self.at(10, What::Tick { node, life });
-    }
-
-    /// Stands still for a while; what comes meanwhile is served all the same, which is worse than in life.
-    pub fn pause(&mut self, node: usize, ms: i64) {
-        let until_ms = self.now_ms + ms;
-        self.note(node, "PAUSE");
-        self.watcher(node).paused_until_ms = until_ms;
-    }
-
-    pub fn shift_clock(&mut self, node: usize, ms: i64) {
-        self.note(node, &format!("CLOCK {ms}"));
-        self.watcher(node).skew_ms += ms;
-    }
-
-    /// Everybody runs, reaches everybody, and dies no more.
-    pub fn heal(&mut self) {
-        self.cut.clear();
-        self.delay_max_ms = 5;
-        for node in 0..self.nodes() {
-            if node >= self.servers.len() {
-                self.watcher(node).dies_after = None;
-            }
-            if !self.up[node] {
-                self.boot(node);
-            }
-        }
-    }
 }
 
 pub fn ip(node: usize) -> String {
     format!("10.0.0.{}", node + 1)
 }
 
-fn node_at(ip: &str) -> Option<usize> {
+pub(super) fn node_at(ip: &str) -> Option<usize> {
     ip.strip_prefix("10.0.0.")?.parse::<usize>().ok()?.checked_sub(1)
 }
 

@@ -33,7 +33,7 @@ pub use check::expand_proc_title;
 pub use choice::*;
 pub use load::{Checks, Declared, Includes, Loaded, Loader, Place, Problem, UserFault};
 pub use param::{Flags, Param};
-pub use rewrite::{Extra, rewrite};
+pub use rewrite::{Extra, SentinelLine, rewrite};
 pub use special::{
     BindAddresses, MemoryLimit, OomScoreAdjValues, OutputBufferLimit, OutputBufferLimits, Percentiles, PrimaryAddress,
     SavePoint, ShutdownFlags,

@@ -2,7 +2,7 @@
 
 use crate::base::{clock, processors};
 use crate::cli::{self, Invocation};
-use crate::cluster;
+use crate::cluster::{self, Bus};
 use crate::front::pool::Pool;
 use crate::front::ports::Ports;
 use crate::front::{busy, crash, cron, gathering, listener, log, process, signals, title, tls, watchdog};
@@ -17,6 +17,7 @@ use crate::server::config::{Arguments, Checks, Config, ConfigStore, Extra, Loade
 use crate::server::intents::ShutdownWish;
 use crate::server::table::CommandTable;
 use crate::server::{Server, acl, commands};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -89,7 +90,11 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
         config_file::rewrite_file(file, config, &Extra { users: Some(users), ..Extra::default() }, force_all)
     }));
     server.declare_debug_commands(
-        [commands::debug::SUBCOMMANDS, &[persistence::debug::SUBCOMMANDS, primary::debug::SUBCOMMANDS]].concat(),
+        [
+            commands::debug::SUBCOMMANDS,
+            &[persistence::debug::SUBCOMMANDS, primary::debug::SUBCOMMANDS, cluster::debug::SUBCOMMANDS],
+        ]
+        .concat(),
     );
     let _ = server.acl.file.set(persistence::acl_file::FILE);
     server
@@ -166,6 +171,7 @@ async fn run(server: &'static Server, watch: Option<sentinel::service::Watch>) -
     // Before the first client: nobody may see or change a data set that is not there yet. A Sentinel has none.
     server.loading.store(watch.is_none(), Ordering::Release);
     let ports = Ports::open(server, Arc::clone(&pool))?;
+    let cluster = open_cluster(server)?;
     title::follow(server);
     watchdog::follow(server);
     let mode = config.mode();
@@ -184,6 +190,9 @@ async fn run(server: &'static Server, watch: Option<sentinel::service::Watch>) -
         None => {
             tokio::spawn(cluster::migrate::run(server));
             load(server).await;
+            if let Some((bus, listeners)) = cluster {
+                bus.start(listeners)?;
+            }
             replication::replica::start(server).map_err(|error| error.to_string())?;
             tracing::info!("Ready to accept connections");
         }
@@ -221,6 +230,28 @@ async fn run(server: &'static Server, watch: Option<sentinel::service::Watch>) -
         tracing::warn!("Errors trying to shut down the server. Check the logs for more information.");
         server.give_up_shutdown();
     }
+}
+
+/// A node of a cluster: its file, and the sockets of its bus, which nobody is let in by before the data is there.
+fn open_cluster(server: &'static Server) -> Result<Option<(&'static Bus, Vec<TcpListener>)>, String> {
+    let config = server.config.current();
+    if !config.cluster_enabled {
+        return Ok(None);
+    }
+    let told = |reason: String| {
+        tracing::warn!("{reason}");
+        format!("{reason}\n")
+    };
+    let port = cluster::port(&config).map_err(told)?;
+    if config.bind.0.is_empty() {
+        return Err(told("No bind address is configured, but it is required for the Cluster bus.".into()));
+    }
+    let bus = Bus::open(server).map_err(told)?;
+    let listeners = listener::bind(&config, port).map_err(|reason| {
+        tracing::warn!("Failed listening on port {port} (cluster), aborting.");
+        format!("{reason}\n")
+    })?;
+    Ok(Some((bus, listeners)))
 }
 
 /// Everything is saved, and no command runs any more.

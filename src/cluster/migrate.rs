@@ -286,10 +286,12 @@ impl Migrator {
             encode(&mut bytes, [b"SELECT".as_slice(), &IntText::new(request.target_db)]);
         }
         let now_ms = clock::unix_ms();
+        // Into a slot that the other node is importing.
+        let verb: &[u8] = if self.server.config.current().cluster_enabled { b"RESTORE-ASKING" } else { b"RESTORE" };
         for sent in keys {
             let ttl = sent.expiry.map_or(0, |at| (at - now_ms).max(1));
             let ttl = IntText::new(ttl);
-            let words = [b"RESTORE".as_slice(), &sent.key, &ttl, &sent.payload];
+            let words = [verb, &sent.key, &ttl, &sent.payload];
             encode(&mut bytes, words.into_iter().chain(replace.then_some(b"REPLACE".as_slice())));
         }
         target.write(&bytes, timeout).await?;

@@ -9,11 +9,12 @@ use crate::base::clock;
 use crate::commands::effects::EventClasses;
 use crate::commands::error::{self, CommandError};
 use crate::commands::flags::Flags;
-use crate::engine::keyspace::Locked;
+use crate::engine::keyspace::{Locked, place};
 use crate::engine::lua::{Event, Host, Outcome, Question, Stack};
 use crate::resp::Args;
 use crate::server::scripts::Run;
 use crate::server::session::Session;
+use crate::server::slots::redirect;
 use crate::server::table::Entry;
 use crate::server::{Worker, auth, dispatch, multi, plan};
 use std::cell::Cell;
@@ -43,6 +44,8 @@ pub struct Caller<'a> {
     replicates_to: i64,
     /// It has run commands that cannot be taken back.
     has_acted: bool,
+    /// In cluster mode: the slot of its keys.
+    slot: Option<u16>,
     starts_over: StartOver,
     /// When it was first looked at; scripts that are done before that need no clock.
     pub(super) started_ms: Option<i64>,
@@ -84,6 +87,7 @@ impl<'a> Caller<'a> {
             resp3: &interpreter.resp3,
             replicates_to: api::REPL_ALL,
             has_acted: false,
+            slot: program.keys.get(0).map(|key| place::slot_of(Locked::hash(key))),
             starts_over: StartOver::No,
             started_ms: None,
             debugger,
@@ -138,7 +142,7 @@ impl<'a> Caller<'a> {
             let unit = self.worker.unit.len();
             reply.buffer_mut().clear();
             reply.set_resp3(self.resp3.get());
-            if let Err(error) = dispatch::admit(self.worker, self.session, entry, args) {
+            if let Err(error) = dispatch::admit(self.worker, self.session, entry, args, None) {
                 dispatch::reject(self.worker, entry, &error, &mut reply);
             } else if self.undo.is_some() {
                 // Nobody is to hear of what will not have happened.
@@ -205,6 +209,12 @@ impl<'a> Caller<'a> {
             }
         }
         self.reach(entry, args)?;
+        if self.worker.settings.cluster_enabled && !self.session.is_primary_link {
+            let may_cross = self.program.compiled.flags.allow_cross_slot_keys;
+            let (worker, session, locked) = (&*self.worker, &*self.session, &*self.locked);
+            redirect::admit_in_script(worker, session, locked, entry, args, &mut self.slot, may_cross)
+                .map_err(|error| Refusal::Command(Some(entry), error))?;
+        }
         if !flags.has(Flags::READONLY) {
             self.has_acted = true;
         }

@@ -9,9 +9,11 @@ use super::monitor::Source;
 use super::multi;
 use super::pause::PauseMode;
 use super::propagation;
-use super::session::{ReplyMode, Session, SessionContext, SessionFlow, SessionHandler};
+use super::session::{Asking, ReplyMode, Session, SessionContext, SessionFlow, SessionHandler};
+use super::slots::redirect;
 use super::table::{Entry, Handler};
 use super::worker::Worker;
+use crate::base::hash;
 use crate::commands::context::KeyFlow;
 use crate::commands::error::{self, CommandError, SHOWN_MAX};
 use crate::commands::flags::Flags;
@@ -142,10 +144,10 @@ pub(super) fn look_ahead(worker: &Worker, db: usize, resolved: &[Resolved]) {
         keyspace.prefetch(shard_of(hash));
     }
     for hash in hashes() {
-        keyspace.glance(shard_of(hash), db, |db| db.table().prefetch_bucket(hash));
+        keyspace.glance(hash, db, |db| db.table().prefetch_bucket(hash));
     }
     for hash in hashes() {
-        keyspace.glance(shard_of(hash), db, |db| db.table().prefetch_entry(hash));
+        keyspace.glance(hash, db, |db| db.table().prefetch_entry(hash));
     }
 }
 
@@ -162,9 +164,9 @@ pub(super) fn look_ahead_of_members<'a>(
             let Some((key_at, member_at)) = entry.single_key.zip(entry.spec.member) else { continue };
             let args = args(index);
             let Some((key, member)) = args.get(key_at).zip(args.get(member_at)) else { continue };
-            worker.server.keyspace.glance(shard_of(hash), db, |db| {
+            worker.server.keyspace.glance(hash, db, |db| {
                 if let Some(record) = db.find(hash, key) {
-                    record.value().prefetch_member(Locked::hash(member), step);
+                    record.value().prefetch_member(hash::bytes(member), step);
                 }
             });
         }
@@ -220,6 +222,19 @@ fn finish(worker: &mut Worker, session: &mut Session, start: usize, reply: &mut 
     if session.receives_pushes {
         finish_tracked(worker, session, reply);
     }
+    if session.asking != Asking::No {
+        finish_asking(session);
+    }
+}
+
+/// ASKING is for one command, or for one transaction.
+#[cold]
+fn finish_asking(session: &mut Session) {
+    session.asking = match session.asking {
+        Asking::Said => Asking::Yes,
+        Asking::Yes if session.transaction.is_some() => Asking::Yes,
+        Asking::Yes | Asking::No => Asking::No,
+    };
 }
 
 /// CLIENT REPLY: drops the reply behind `start`, unless it was a message rather than an answer.
@@ -352,7 +367,9 @@ fn try_run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Re
         return Ran::Done;
     }
     // Eviction takes locks of its own, so it is not for `admit`, which also runs inside EXEC.
-    if let Err(error) = admit(worker, session, entry, args).and_then(|()| evict::admit(worker, session, entry)) {
+    if let Err(error) =
+        admit(worker, session, entry, args, known.hash).and_then(|()| evict::admit(worker, session, entry))
+    {
         worker.stats.commands[entry.id].rejected.add(1);
         refuse_known(worker, session, entry, error, reply);
         return Ran::Done;
@@ -426,6 +443,13 @@ fn run_on_keys(
         return Ran::Outdated;
     }
     if entry.writes && !call::role_allows(worker, caller.is_replay, reply) {
+        return Ran::Done;
+    }
+    if worker.has_open_slots
+        && !caller.is_replay
+        && let Err(error) = redirect::judge(worker, session, entry, args, Some(&locked))
+    {
+        reject(worker, entry, &error, reply);
         return Ran::Done;
     }
     match call::execute(worker, &mut locked, caller, entry, handler, args, reply) {
@@ -513,15 +537,26 @@ fn unknown_command(args: Args<'_>) -> CommandError {
 
 /// Whether a command may run now, here, for this client.
 #[inline]
-pub fn admit(worker: &mut Worker, session: &mut Session, entry: &Entry, args: Args<'_>) -> Result<(), CommandError> {
+pub fn admit(
+    worker: &mut Worker,
+    session: &mut Session,
+    entry: &Entry,
+    args: Args<'_>,
+    hash: Option<u64>,
+) -> Result<(), CommandError> {
     let flags = entry.spec.flags;
     if !session.identity.is_free(worker.acl_generation) {
         acl::admit(worker, session, entry, args)?;
+    }
+    // A transaction is looked at as a whole; scripts are, command by command (`script::call`).
+    if worker.settings.cluster_enabled && !session.is_primary_link && !session.in_exec && !session.in_script {
+        redirect::admit(worker, session, entry, args, hash)?;
     }
     if session.transaction.is_some() && flags.has(Flags::NO_MULTI) {
         return Err(CommandError::fixed("ERR Command not allowed inside a transaction"));
     }
     if session.receives_pushes {
+        session.forget_lost_channels(worker.server);
         admit_listener(session, entry)?;
     }
     if session.client.has(flag::REPLICA) && touches_keys(entry) {
@@ -575,7 +610,7 @@ fn queue_has(session: &Session, entry: &Entry, wanted: impl Fn(&Entry, Args<'_>)
 }
 
 /// A queued command that writes, or a script whose flags say so.
-fn would_write(worker: &Worker, entry: &Entry, args: Args<'_>) -> bool {
+pub(super) fn would_write(worker: &Worker, entry: &Entry, args: Args<'_>) -> bool {
     let flags = || worker.server.scripts.flags_of(entry, args);
     entry.writes
         || (entry.spec.flags.has(Flags::MAY_REPLICATE)
@@ -695,6 +730,9 @@ fn refuse_known(worker: &mut Worker, session: &mut Session, entry: &Entry, error
         return refuse(worker, session, &error, reply);
     }
     multi::end(worker, session);
+    if redirect::is_redirection(&error) {
+        return refuse(worker, session, &error, reply);
+    }
     let error = CommandError::joined(&[b"EXECABORT Transaction discarded because of: ", error.reason()]);
     refuse(worker, session, &error, reply);
 }

@@ -11,7 +11,7 @@
 use super::handshake::{Failed, patience, plain};
 use super::wire::Wire;
 use super::{LinkState, Replica};
-use crate::engine::keyspace::{Db, Keyspace, Locked, SHARDS};
+use crate::engine::keyspace::{Db, Keyspace, Locked, SHARDS, place};
 use crate::engine::table::Table;
 use crate::persistence::rdb_load::{self, Libraries, Rules, Summary};
 use crate::persistence::storage::DISK;
@@ -550,8 +550,8 @@ fn flush(server: &'static Server, epoch: u64) {
 /// Keys that somebody watches change if they are there.
 fn touch_watched(locked: &Locked) {
     for shard in (0..SHARDS).map(|shard| locked.shard(shard)) {
-        for (index, db) in shard.dbs().iter().enumerate() {
-            shard.watches.touch_where(index, |key| db.find(Locked::hash(key), key).is_some());
+        for (index, db) in shard.dbs().iter().enumerate().filter(|(_, db)| !db.is_empty()) {
+            shard.watches.touch_where(place::db_of(index), |key| db.find(Locked::hash(key), key).is_some());
         }
     }
 }

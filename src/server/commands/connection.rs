@@ -224,6 +224,9 @@ fn echo(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, Com
 
 fn select(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, CommandError> {
     let index = args::int(&args[1])?;
+    if ctx.worker.config.cluster_enabled && index != 0 {
+        return Err(CommandError::fixed("ERR SELECT is not allowed in cluster mode"));
+    }
     let databases = ctx.worker.server.keyspace.databases();
     let index = usize::try_from(index).ok().filter(|index| *index < databases).ok_or(error::DB_OUT_OF_RANGE)?;
     ctx.session.select(index);

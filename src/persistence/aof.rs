@@ -59,6 +59,8 @@ pub struct Aof {
     pub sync_us: AtomicU64,
     /// The redo log is there, or is not to be.
     pub redo_ready: AtomicBool,
+    /// Kept while it is made, which takes a few syncs.
+    pub making_redo: Mutex<()>,
     /// It has gone on to its other half: the file is to be synced.
     pub redo_turned: AtomicBool,
     /// The writer's thread leaves it to a worker to sync, and looks only now and then.
@@ -197,6 +199,7 @@ impl Aof {
             sync_failed: AtomicBool::new(false),
             sync_us: AtomicU64::new(0),
             redo_ready: AtomicBool::new(false),
+            making_redo: Mutex::default(),
             redo_turned: AtomicBool::new(false),
             dozes: AtomicBool::new(false),
             is_asked: AtomicBool::new(false),

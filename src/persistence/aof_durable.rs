@@ -117,10 +117,18 @@ impl Aof {
             // One that stays does no harm.
             let _ = self.storage.remove(&path).and_then(|()| self.storage.sync_dir_of(&path));
         }
-        self.redo_ready.store(false, Ordering::Release);
     }
 
-    /// Makes the file complete by itself, as others may read it next.
+    /// The last thing before the process ends: who reads the file next may not know of the redo log.
+    pub fn leave_complete(&self) {
+        // No new one is made from here on.
+        let _made = self.making_redo.lock();
+        self.redo_ready.store(true, Ordering::Release);
+        // If that fails the next start makes up for it.
+        let _ = self.retire_redo();
+    }
+
+    /// Makes the file complete by itself.
     pub fn retire_redo(&self) -> io::Result<()> {
         let mut pen = self.pen.lock();
         if pen.redo.is_some() {
@@ -203,6 +211,10 @@ impl Aof {
     }
 
     fn make_redo(&self) {
+        let _making = self.making_redo.lock();
+        if self.redo_ready.load(Ordering::Acquire) {
+            return;
+        }
         {
             let pen = self.pen.lock();
             if pen.file().is_none() {

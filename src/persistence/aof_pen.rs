@@ -309,7 +309,12 @@ impl Aof {
     /// The kernel does not take a write while it syncs: until that is over replies go without waiting.
     pub fn postpone(&self) {
         if self.is_syncing() {
-            self.postponed.swap(true, Ordering::SeqCst);
+            if !self.postponed.swap(true, Ordering::SeqCst) {
+                self.server.save_status.aof.delayed_fsync.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(
+                    "The disk is busy: until it has synced, replies go without waiting for the AOF to be written."
+                );
+            }
             if !self.is_syncing() {
                 self.postponed.store(false, Ordering::Release);
             }

@@ -40,8 +40,6 @@ fn save(server: &'static Server, wish: ShutdownWish) -> bool {
             }
         }
     }
-    // If that fails the next start makes up for it.
-    let _ = aof::get().map(Aof::retire_redo);
     if let Some(locked) = locked.as_ref().filter(|_| wanted) {
         tracing::info!("Saving the final RDB snapshot before exiting.");
         if rdb_save::save(server, locked).is_err() {
@@ -51,6 +49,9 @@ fn save(server: &'static Server, wish: ShutdownWish) -> bool {
             }
             tracing::warn!("Error trying to save the DB. Exiting anyway.");
         }
+    }
+    if let Some(aof) = aof::get() {
+        aof.leave_complete();
     }
     std::mem::forget(locked);
     true

@@ -23,6 +23,7 @@ pub use settle::Turns;
 use self::hold::Hold;
 use super::handshake::Handshakes;
 use super::pool::{Accepted, Pool};
+use super::sync_turn::SyncTurn;
 use crate::base::clock;
 use crate::net::stream::Stream;
 use crate::replication::primary::feed::{Feed, Next};
@@ -65,6 +66,7 @@ pub struct Shared {
     arrivals: RefCell<UnboundedReceiver<Accepted>>,
     connections: RefCell<HashMap<u64, Weak<RefCell<Connection>>>>,
     handshakes: Handshakes,
+    pub(super) sync_turn: SyncTurn,
 }
 
 struct Lent {
@@ -102,6 +104,7 @@ impl Shared {
             arrivals: RefCell::new(arrivals),
             connections: RefCell::default(),
             handshakes: Handshakes::default(),
+            sync_turn: SyncTurn::default(),
         }
     }
 

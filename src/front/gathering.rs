@@ -16,6 +16,7 @@
 //! left alone, too: there is nothing to save.
 
 use crate::base::clock::Stopwatch;
+use crate::persistence::aof::{self, Aof};
 use crate::server::Server;
 use crate::server::workers::LoadNow;
 use std::time::Duration;
@@ -25,6 +26,9 @@ const PERIOD: Duration = Duration::from_millis(100);
 const BUSY: f64 = 0.75;
 /// After gathering, workers would be awake for no more than this share.
 const SPARE: f64 = 0.6;
+/// The same where workers sync: each sync that another one makes as well is lost.
+const BUSY_SHARING: f64 = 0.95;
+const SPARE_SHARING: f64 = 0.85;
 /// Periods in a row in which fewer workers would have done.
 const PATIENCE: u32 = 5;
 /// Wake-ups a second that are worth saving, and reads for each at which there is not much left to save.
@@ -47,12 +51,14 @@ struct Period {
     wakeups_per_second: f64,
     reads_per_wakeup: f64,
     longest_awake_ns: u64,
+    /// Replies wait for syncs that one worker alone needs fewer of (`persistence::aof_durable`). Waiting for these is no work.
+    shares_syncs: bool,
 }
 
 impl Period {
-    fn between(before: &[LoadNow], after: &[LoadNow], elapsed: Duration) -> Period {
+    fn between(before: &[LoadNow], after: &[LoadNow], elapsed: Duration, shares_syncs: bool) -> Period {
         let elapsed_ns = elapsed.as_nanos().max(1) as f64;
-        let mut period = Period::default();
+        let mut period = Period { shares_syncs, ..Period::default() };
         let (mut wakeups, mut reads) = (0, 0);
         for (before, after) in before.iter().zip(after) {
             let slept = after.slept_ns.saturating_sub(before.slept_ns) as f64;
@@ -96,13 +102,13 @@ impl Policy {
             self.hold -= 1;
             self.spare = 0;
             self.active = self.workers;
-        } else if period.busiest > BUSY {
+        } else if period.busiest > if period.shares_syncs { BUSY_SHARING } else { BUSY } {
             self.spare = 0;
             self.active = (self.active * 2).min(self.workers);
         } else if self.active > 1
-            && period.awake <= SPARE * self.fewer() as f64
+            && period.awake <= if period.shares_syncs { SPARE_SHARING } else { SPARE } * self.fewer() as f64
             && period.wakeups_per_second >= WAKEUPS_MIN
-            && period.reads_per_wakeup < READS_PER_WAKEUP_MAX
+            && (period.reads_per_wakeup < READS_PER_WAKEUP_MAX || period.shares_syncs)
         {
             self.spare += 1;
             if self.spare >= PATIENCE {
@@ -148,7 +154,12 @@ pub async fn run(server: &'static Server) {
         let after = look();
         let now = stopwatch.raw();
         let elapsed = Duration::from_nanos(stopwatch.ns_between(begun, now));
-        workers.activate(policy.after(&Period::between(&before, &after, elapsed)));
+        workers.activate(policy.after(&Period::between(
+            &before,
+            &after,
+            elapsed,
+            aof::get().is_some_and(Aof::likes_one_worker),
+        )));
         (before, begun) = (after, now);
     }
 }
@@ -164,6 +175,7 @@ mod tests {
         wakeups_per_second: 50_000.0,
         reads_per_wakeup: 1.5,
         longest_awake_ns: 50_000,
+        shares_syncs: false,
     };
 
     fn after(policy: &mut Policy, period: Period, periods: u32) -> usize {
@@ -179,6 +191,15 @@ mod tests {
         let busy = Period { awake: 0.8, busiest: 0.8, ..LIGHT };
         assert_eq!(after(&mut policy, busy, 1), 2);
         assert_eq!(after(&mut policy, Period { awake: 1.6, ..busy }, 1), 4);
+    }
+
+    #[test]
+    fn who_shares_syncs_is_gathered_while_one_worker_can_do_the_work() {
+        let sharing = Period { awake: 0.8, busiest: 0.45, reads_per_wakeup: 20.0, shares_syncs: true, ..LIGHT };
+        let mut policy = Policy::new(2);
+        assert_eq!(after(&mut policy, sharing, PATIENCE), 1);
+        assert_eq!(after(&mut policy, Period { awake: 0.9, busiest: 0.9, ..sharing }, 100), 1);
+        assert_eq!(after(&mut policy, Period { awake: 0.98, busiest: 0.98, ..sharing }, 1), 2);
     }
 
     #[test]
@@ -216,7 +237,7 @@ mod tests {
         after[0] = LoadNow { sleeps: 110, reads: 160, slept_ns: 75_000_000, longest_awake_ns: 4 };
         after[1].slept_ns = 100_000_000;
         after[1].longest_awake_ns = 0;
-        let period = Period::between(&before, &after, Duration::from_millis(100));
+        let period = Period::between(&before, &after, Duration::from_millis(100), false);
         assert!((period.awake - 0.25).abs() < 1e-9 && (period.busiest - 0.25).abs() < 1e-9, "{period:?}");
         assert!((period.wakeups_per_second - 1000.0).abs() < 1e-6 && (period.reads_per_wakeup - 1.5).abs() < 1e-9);
         assert_eq!(period.longest_awake_ns, 4);

@@ -6,6 +6,7 @@ use crate::base::number::text_g17;
 use crate::commands::error;
 use crate::engine::lua::{self, Builtin, Kind, Outcome, Question, Stack};
 use crate::server::config::REDIS_VERSION;
+use crate::server::journal::Audience;
 use mlua::{Lua, Result, Table};
 use sha1::{Digest, Sha1};
 
@@ -14,6 +15,17 @@ const LOG_WARNING: i64 = 3;
 pub const READONLY: &str = "Attempt to modify a readonly table";
 /// Bits of redis.set_repl.
 pub const REPL_ALL: i64 = 3;
+const REPL_AOF: i64 = 1;
+const REPL_REPLICA: i64 = 2;
+
+/// Who alone gets what a script writes, by the bits of redis.set_repl.
+pub fn audience(bits: i64) -> Option<Audience> {
+    match bits {
+        REPL_AOF => Some(Audience::File),
+        REPL_REPLICA => Some(Audience::Replicas),
+        _ => None,
+    }
+}
 
 /// What scripts and functions may ask of the server.
 const RUNNING: &[(&str, Builtin)] = &[
@@ -42,8 +54,13 @@ const EVAL_ONLY: &[(&str, Builtin)] = &[
     ("debug", |stack| lua::ask_host(|host| host.ask(Question::Debug, stack)).unwrap_or(Outcome::Return(0))),
 ];
 
-const CONSTANTS: &[(&str, i64)] =
-    &[("REPL_NONE", 0), ("REPL_AOF", 1), ("REPL_SLAVE", 2), ("REPL_REPLICA", 2), ("REPL_ALL", REPL_ALL)];
+const CONSTANTS: &[(&str, i64)] = &[
+    ("REPL_NONE", 0),
+    ("REPL_AOF", REPL_AOF),
+    ("REPL_SLAVE", REPL_REPLICA),
+    ("REPL_REPLICA", REPL_REPLICA),
+    ("REPL_ALL", REPL_ALL),
+];
 
 /// The table `redis` of running scripts.
 pub fn table(lua: &Lua, is_eval: bool) -> Result<Table> {

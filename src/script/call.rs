@@ -154,6 +154,10 @@ impl<'a> Caller<'a> {
             if self.replicates_to == 0 || (self.undo.is_some() && entry.writes) {
                 self.worker.unit.truncate(unit);
             }
+            if let Some(audience) = api::audience(self.replicates_to) {
+                let places = unit..self.worker.unit.len();
+                self.worker.narrow.extend(places.map(|place| (place, audience)));
+            }
             if let Some(debugger) = self.stepping() {
                 debugger.note_reply(reply.as_bytes());
             }

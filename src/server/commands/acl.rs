@@ -4,6 +4,7 @@ use super::acl_show;
 use super::help::help_of;
 use crate::commands::args;
 use crate::commands::error::{self, CommandError};
+use crate::commands::flags::Flags;
 use crate::commands::spec::Group;
 use crate::resp::Args;
 use crate::server::acl::DEFAULT;
@@ -62,6 +63,7 @@ pub const COMMANDS: &[SessionCommand] = &[SessionCommand::container(
 )
 .group(Group::Server)
 .since("6.0.0")
+.flag(Flags::SENTINEL)
 .summary("Commands on users and what they may do.")
 .complexity("Depends on subcommand.")];
 

@@ -33,7 +33,7 @@ pub use check::expand_proc_title;
 pub use choice::*;
 pub use load::{Checks, Declared, Includes, Loaded, Loader, Place, Problem, UserFault};
 pub use param::{Flags, Param};
-pub use rewrite::{Extra, rewrite};
+pub use rewrite::{Extra, SentinelLine, rewrite};
 pub use special::{
     BindAddresses, MemoryLimit, OomScoreAdjValues, OutputBufferLimit, OutputBufferLimits, Percentiles, PrimaryAddress,
     SavePoint, ShutdownFlags,
@@ -59,9 +59,19 @@ network_params! {
 }
 
 impl Config {
-    /// The defaults of a Sentinel, which listens elsewhere and is reached by others from the start.
+    /// The defaults of a Sentinel, which listens elsewhere and is reached by others from the start. It has no data to share out
+    /// among workers.
     pub fn for_sentinel() -> Config {
-        Config { port: 26379, protected_mode: false, ..Config::default() }
+        Config { port: 26379, protected_mode: false, io_threads: 1, is_sentinel: true, ..Config::default() }
+    }
+
+    /// How HELLO, INFO and the log call what this process is.
+    pub fn mode(&self) -> &'static str {
+        match () {
+            () if self.cluster_enabled => "cluster",
+            () if self.is_sentinel => "sentinel",
+            () => "standalone",
+        }
     }
 
     /// Brings what depends on several settings, or is cut to a range, into its final form. Called after every change.

@@ -79,7 +79,8 @@ DEBUG JMAP|ASKING|READONLY|READWRITE|WAIT 0 0|OBJECT HELP|XREAD BLOCK 1 STREAMS 
 CONFIG GET maxmemory|CONFIG GET|COMMAND COUNT x|MEMORY DOCTOR x|SCRIPT EXISTS x|FUNCTION STATS|FCALL nosuch 0|LATENCY LATEST|ACL WHOAMI|ACL WHOAMI x|SAVE x|LASTSAVE x|QUIT x|QUIT""".replace("\n", "").split("|")
 # What is newer than the stock server, or told in other words on purpose.
 KNOWN = [rb"xread .*\+", rb"z(rev)?rank( \S+){3}$", rb"command (info|getkeys\S*)( \S+)?$", rb"command getkeys\S* (z(rev)?rank|debug)", rb"debug object", rb"config (set|get) loglevel",
-         rb"command getkeysandflags zintercard", rb"scan 0 .*", rb"config set (tls-ciphersuites|cluster-announce-hostname) .*xff"]
+         rb"command getkeys\S* (zintercard|xread|eval) ", rb"scan 0 .*", rb"config set (tls-\S*|cluster-announce-hostname) .*xff", rb"config get io-threads",
+         rb"georadius.* store.* store", rb"command docs$"]
 UNORDERED = {"smembers", "sunion", "sinter", "sdiff", "hgetall", "hkeys", "hvals", "keys", "scan", "sscan", "hscan", "zscan", "spop", "sort", "sort_ro"}
 TIMED = {"ttl", "pttl", "expiretime", "pexpiretime", "xpending", "memory", "client", "hello"}
 

@@ -291,7 +291,8 @@ fn nobody_can_be_his_own_primary() {
     for (server, data) in [(&left, ["left", "right"]), (&right, ["right", "left"])] {
         let mut client = server.client();
         assert!(client.line("SET k v").is_error("READONLY"));
-        assert!(data.contains(&client.line("GET k").text().as_str()));
+        let value = client.line("GET k");
+        assert!(data.contains(&value.text().as_str()), "{value:?}\n{}\n{}", left.log(), right.log());
         assert!(client.line("REPLICAOF NO ONE").is_ok());
         assert!(client.line("SET k v").is_ok());
     }

@@ -311,6 +311,10 @@ impl Value for MemoryLimit {
         let word = super::value::only_word(words)?;
         if let Some(bytes) = read_memory(word) {
             let max = if let Kind::MemoryOrPercent { max } = kind { *max } else { i128::from(i64::MAX) };
+            if bytes > i64::MAX as u64 {
+                // Redis takes it for a negative number, which is how it tells percents.
+                return Err("percentage argument must be less or equal to 100".into());
+            }
             if i128::from(bytes) > max {
                 return Err(format!("argument must be between -100 and {max} inclusive"));
             }

@@ -29,6 +29,10 @@ const REPORT_EVERY: u32 = 64;
 const COLLECT_AT_PERCENT: u32 = 170;
 /// Compiled scripts that an interpreter keeps before it looks which of them are still cached.
 const COMPILED_MAX: usize = 1000;
+/// Length of the longest text that is compiled. Lua 5.1 counts lines and the `=` of long brackets in 32 bits, and reads beyond its
+/// buffers once that overflows; below this nothing can.
+const CHUNK_MOST: usize = 1 << 30;
+const TOO_LONG: &str = "chunk is too long";
 
 /// What an interpreter is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +147,8 @@ impl Interpreter {
         for (name, builtin) in api::BASE {
             host.raw_set(*name, lua::function(&lua, *builtin)?)?;
         }
+        host.raw_set("chunk_most", CHUNK_MOST)?;
+        host.raw_set("too_long", TOO_LONG)?;
         copy_builtins(&lua, &real, server.config.current().lua_enable_deprecated_api)?;
         real.raw_set("pcall", host.raw_get::<Value>("pcall")?)?;
         real.raw_set("unpack", host.raw_get::<Value>("unpack")?)?;
@@ -237,6 +243,9 @@ impl Interpreter {
     }
 
     pub fn load(&self, text: &[u8], name: &str) -> Result<Function, String> {
+        if text.len() > CHUNK_MOST {
+            return Err(TOO_LONG.to_owned());
+        }
         let chunk = self.lua.load(text).set_name(name).set_mode(mlua::chunk::ChunkMode::Text);
         chunk.into_function().map_err(|error| match error {
             mlua::Error::SyntaxError { message, .. } => message,

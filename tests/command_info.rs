@@ -117,14 +117,7 @@ fn commands_are_described_as_by_the_stock_server() {
 }
 
 /// What is here, but without its use: (the command, what it does instead).
-const LIMITED: &[(&str, &str)] = &[
-    ("asking", NO_CLUSTER),
-    ("cluster", NO_CLUSTER),
-    ("module", "there are no modules: LIST is empty, loading fails"),
-    ("readonly", NO_CLUSTER),
-    ("readwrite", NO_CLUSTER),
-];
-const NO_CLUSTER: &str = "cluster mode is not built yet: answers as a Redis without it";
+const LIMITED: &[(&str, &str)] = &[("module", "there are no modules: LIST is empty, loading fails")];
 
 /// Writes COMPATIBILITY.md anew if the environment asks for it (scripts/compatibility.sh), else it must be what we would write.
 #[test]
@@ -160,7 +153,7 @@ fn compatibility(theirs: &mut Client, ours: &mut Client) -> String {
     let mut text = format!(
         "# Compatibility\n\n\
          Written by scripts/compatibility.sh from COMMAND LIST of Redis 7.0.15 and of rsredis; a test fails when it is stale.\n\
-         Of Redis's {all} commands and subcommands all are known here, {limited} of them without their use (cluster mode and modules), and\n\
+         Of Redis's {all} commands and subcommands all are known here, {limited} of them without their use (modules), and\n\
          {more} of later versions. That those of both sides have the same arity, flags, keys, ACL categories and tips is tested as\n\
          well (tests/command_info.rs), and what they answer in tests/conformance. Differences on purpose:\n\
          tests/redis-suite/differences.md.\n"

@@ -35,7 +35,7 @@ fn keys(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandErro
     let (db, now_ms) = (ctx.keys.db, ctx.keys.now_ms);
     let mark = ctx.reply.begin();
     let mut count = 0;
-    'shards: for part in (0..SHARDS).filter_map(|shard| ctx.keys.locked.shard(shard).db(db)) {
+    'shards: for part in (0..SHARDS).flat_map(|shard| ctx.keys.locked.shard(shard).parts(db)) {
         for record in part.table().iter() {
             if ctx.reply.must_stop() {
                 break 'shards;
@@ -73,7 +73,7 @@ fn randomkey(ctx: &mut KeyContext<'_>, _: Args<'_>) -> Result<KeyFlow, CommandEr
 fn random_key(ctx: &mut KeyContext<'_>) -> Option<Box<[u8]>> {
     let db = ctx.keys.db;
     let locked = &*ctx.keys.locked;
-    let parts = || (0..SHARDS).filter_map(|shard| locked.shard(shard).db(db));
+    let parts = || (0..SHARDS).flat_map(|shard| locked.shard(shard).parts(db));
     let total: usize = parts().map(Db::len).sum();
     if total == 0 {
         return None;

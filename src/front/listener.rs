@@ -121,6 +121,7 @@ pub async fn accept(
         let laddr = stream.local_addr().map(|address| address.to_string()).unwrap_or_default();
         let id = server.clients.next_id();
         let client = Arc::new(Client::new(id, peer.to_string(), laddr, stream.as_raw_fd(), clock::unix_ms()));
+        client.set(flag::TLS, transport == Transport::Tls);
         server.clients.add(Arc::clone(&client));
         pool.deal(match transport {
             Transport::Plain => Accepted::Tcp(stream, client),

@@ -94,7 +94,9 @@ fn run(pool: Arc<Pool>, index: usize, receiver: mpsc::UnboundedReceiver<Accepted
     };
     let shared = Rc::new(Shared::new(Worker::new(server), pool, index, receiver));
     busy::remember(&shared);
+    let turn = Rc::clone(&shared);
     tokio::task::LocalSet::new().block_on(&runtime, async move {
+        tokio::task::spawn_local(async move { turn.sync_turn.run().await });
         while let Some(accepted) = shared.next_arrival().await {
             connection::start(&shared, accepted);
         }

@@ -153,7 +153,7 @@ fn in_background(
         startup::end(server);
         client.unblock(match result {
             Ok(()) => Bytes::from_static(b"+OK\r\n"),
-            Err(error) => Bytes::from(format!("-{}\r\n", error.0)),
+            Err(error) => Bytes::from([b"-", error.bytes(), b"\r\n"].concat()),
         });
     });
     if let Err(error) = spawned {

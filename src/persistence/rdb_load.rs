@@ -8,7 +8,7 @@
 
 use crate::base::clock;
 use crate::commands::context;
-use crate::engine::keyspace::{Keyspace, Locked, SHARDS, ShardSet, shard_of};
+use crate::engine::keyspace::{Keyspace, Locked, SHARDS, ShardSet, place, shard_of};
 use crate::engine::limits::Limits;
 use crate::engine::record::Record;
 use crate::engine::table::Entry as _;
@@ -166,7 +166,7 @@ fn work(keyspace: &'static Keyspace, shared: &Shared, batches: &Receiver<Batch>)
             // The keys of a file come in no order that is ours: each would wait for its bucket's memory.
             for job in group {
                 let hash = Locked::hash(&batch.bytes[job.key.clone()]);
-                keyspace.glance(shard_of(hash), job.db, |db| db.table().prefetch_bucket(hash));
+                keyspace.glance(hash, job.db, |db| db.table().prefetch_bucket(hash));
             }
             for job in group {
                 shared.take(&batch, job, |hash, db, record| {
@@ -314,13 +314,13 @@ fn make_room(server: &'static Server, db: usize, keys: u64) {
     const SHORTEST: u64 = 4;
     let believable = server.save_status.loading.total_bytes.load(Ordering::Relaxed) / SHORTEST;
     let each = keys.min(believable) as usize / SHARDS;
-    if each < 1024 || db >= server.keyspace.databases() {
+    if each < 1024 || db >= server.keyspace.databases() || place::is_by_slot() {
         return;
     }
     for shard in 0..SHARDS {
         // A caller that holds all shards (DEBUG RELOAD in one piece) goes without.
         if let Some(mut locked) = server.keyspace.try_lock(shard) {
-            locked.shard_mut(shard).db_mut(db).reserve(each);
+            locked.shard_mut(shard).part_mut(db).reserve(each);
         }
     }
 }
@@ -397,7 +397,7 @@ fn load_functions(server: &'static Server, summary: &mut Summary, rule: Librarie
     for code in &summary.functions {
         let compile =
             server.save_status.compile_library.get().ok_or_else(|| fail("there is no interpreter".to_owned()))?;
-        let library = compile(server, code).map_err(|error| fail(error.0.into_owned()))?;
+        let library = compile(server, code).map_err(|error| fail(error.text().into_owned()))?;
         if let Some(twice) = libraries.insert(library.name.clone(), library)
             && rule != Libraries::Merged
         {

@@ -11,7 +11,7 @@
 
 use super::commands_base::CommandWriter;
 use crate::engine::keyspace::snapshot::{Cause, Place, SnapshotSink};
-use crate::engine::keyspace::{Keyspace, Locked, SHARDS, ShardSet};
+use crate::engine::keyspace::{Db, Keyspace, Locked, SHARDS, ShardSet, place};
 use crate::engine::memory::size_class;
 use crate::engine::record::Record;
 use crate::rdb::{self, Writer};
@@ -25,6 +25,8 @@ use std::time::Duration;
 
 /// Buckets saved under one hold of a shard's lock: some 200 keys, tens of microseconds.
 const SLICE: usize = 64;
+/// Tables that one hold may finish.
+const SLICE_TABLES: usize = 8;
 /// Sleep between two slices; the kernel makes some 50 µs of it.
 const REST: Duration = Duration::from_micros(1);
 /// Bytes that gather before they are written.
@@ -323,7 +325,7 @@ pub fn begin(server: &'static Server, locked: &mut Locked, mut serializer: Seria
         for (index, db) in locked.shard_mut(shard).dbs_mut().iter_mut().enumerate() {
             if !db.is_empty() {
                 total += db.len() as u64;
-                db.start_snapshot(index, sink.clone());
+                db.start_snapshot(place::db_of(index), sink.clone());
             }
         }
     }
@@ -334,7 +336,7 @@ pub fn begin(server: &'static Server, locked: &mut Locked, mut serializer: Seria
 /// How many keys each database holds, so that a loader can make room.
 fn announce_sizes(writer: &mut Writer, locked: &Locked) {
     for db in 0..locked.keyspace().databases() {
-        let parts = (0..SHARDS).filter_map(|shard| locked.shard(shard).db(db));
+        let parts = (0..SHARDS).flat_map(|shard| locked.shard(shard).parts(db));
         let (keys, volatile) =
             parts.fold((0, 0), |(keys, volatile), part| (keys + part.len(), volatile + part.volatile_len()));
         if keys > 0 {
@@ -375,7 +377,13 @@ fn walk(
             let slice = if delay.setting() == 0 { SLICE } else { 1 };
             let done = {
                 let mut locked = keyspace.lock(ShardSet::one(shard));
-                locked.shard_mut(shard).dbs_mut().iter_mut().all(|db| db.advance_snapshot(slice))
+                // Cluster mode has many small tables.
+                let mut left = SLICE_TABLES;
+                let advance = |db: &mut Db| {
+                    left -= 1;
+                    db.advance_snapshot(slice) && left > 0
+                };
+                locked.shard_mut(shard).dbs_mut().iter_mut().filter(|db| db.is_in_snapshot()).all(advance)
             };
             sink.gather_walked();
             let keys = sink.keys.load(Ordering::Relaxed);
@@ -446,6 +454,7 @@ pub fn run_locked(
     }
     for shard in 0..SHARDS {
         for (index, db) in locked.shard(shard).dbs().iter().enumerate() {
+            let index = place::db_of(index);
             for record in db.table().iter() {
                 let mut place = None;
                 loop {

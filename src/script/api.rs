@@ -3,6 +3,7 @@
 //! They are native functions: an error that they raise is located where the script called them.
 
 use crate::base::number::text_g17;
+use crate::commands::error;
 use crate::engine::lua::{self, Builtin, Kind, Outcome, Question, Stack};
 use crate::server::config::REDIS_VERSION;
 use crate::server::journal::Audience;
@@ -107,14 +108,14 @@ pub fn raise(stack: &mut Stack, text: &str) -> Outcome {
 }
 
 /// Raises a text with the place of the script in front, as Lua's own functions do.
-pub fn fault(stack: &mut Stack, text: &str) -> Outcome {
-    stack.push_fault(text);
+pub fn fault(stack: &mut Stack, text: impl AsRef<[u8]>) -> Outcome {
+    stack.push_fault(text.as_ref());
     Outcome::Raise
 }
 
 /// An error of a function that goes through mlua (see `engine::lua::guarded`).
 pub fn library_fault(text: &str) -> mlua::Error {
-    lua::note_fault(text);
+    lua::note_fault(text.as_bytes());
     mlua::Error::RuntimeError(text.to_owned())
 }
 
@@ -309,13 +310,14 @@ fn absent(stack: &mut Stack) -> Outcome {
         return fault(stack, "Second argument to luaProtectedTableError must be a string or number");
     }
     stack.push_text(2);
-    let name = String::from_utf8_lossy(stack.string(3).unwrap_or_default()).into_owned();
-    fault(stack, &format!("Script attempted to access nonexistent global variable '{name}'"))
+    let name = error::shown(stack.string(3).unwrap_or_default(), usize::MAX);
+    let text = [b"Script attempted to access nonexistent global variable '", name, b"'"].concat();
+    fault(stack, text)
 }
 
 pub fn bad_argument(stack: &mut Stack, index: usize, function: &str, expected: &str) -> Outcome {
     let got = if index > stack.top() { "no value" } else { kind_name(stack.kind(index)) };
-    fault(stack, &format!("bad argument #{index} to '{function}' ({expected} expected, got {got})"))
+    fault(stack, format!("bad argument #{index} to '{function}' ({expected} expected, got {got})"))
 }
 
 fn kind_name(kind: Kind) -> &'static str {
@@ -348,7 +350,7 @@ fn error_reply(stack: &mut Stack) -> Outcome {
         stack.push_error(b"wrong number or type of arguments");
         return Outcome::Return(1);
     };
-    let text = text.strip_prefix(b"-").unwrap_or(&text);
+    let text = error::shown(text.strip_prefix(b"-").unwrap_or(&text), usize::MAX);
     lua::ask_host(|host| host.note_error(&[b"-", text].concat()));
     push_error_reply(stack, text);
     Outcome::Return(1)

@@ -9,11 +9,12 @@ use crate::base::clock;
 use crate::commands::effects::EventClasses;
 use crate::commands::error::{self, CommandError};
 use crate::commands::flags::Flags;
-use crate::engine::keyspace::Locked;
+use crate::engine::keyspace::{Locked, place};
 use crate::engine::lua::{Event, Host, Outcome, Question, Stack};
 use crate::resp::Args;
 use crate::server::scripts::Run;
 use crate::server::session::Session;
+use crate::server::slots::redirect;
 use crate::server::table::Entry;
 use crate::server::{Worker, auth, dispatch, multi, plan};
 use std::cell::Cell;
@@ -43,6 +44,8 @@ pub struct Caller<'a> {
     replicates_to: i64,
     /// It has run commands that cannot be taken back.
     has_acted: bool,
+    /// In cluster mode: the slot of its keys.
+    slot: Option<u16>,
     starts_over: StartOver,
     /// When it was first looked at; scripts that are done before that need no clock.
     pub(super) started_ms: Option<i64>,
@@ -84,6 +87,7 @@ impl<'a> Caller<'a> {
             resp3: &interpreter.resp3,
             replicates_to: api::REPL_ALL,
             has_acted: false,
+            slot: program.keys.get(0).map(|key| place::slot_of(Locked::hash(key))),
             starts_over: StartOver::No,
             started_ms: None,
             debugger,
@@ -138,7 +142,7 @@ impl<'a> Caller<'a> {
             let unit = self.worker.unit.len();
             reply.buffer_mut().clear();
             reply.set_resp3(self.resp3.get());
-            if let Err(error) = dispatch::admit(self.worker, self.session, entry, args) {
+            if let Err(error) = dispatch::admit(self.worker, self.session, entry, args, None) {
                 dispatch::reject(self.worker, entry, &error, &mut reply);
             } else if self.undo.is_some() {
                 // Nobody is to hear of what will not have happened.
@@ -170,7 +174,7 @@ impl<'a> Caller<'a> {
     fn admit(&mut self, args: Args<'_>) -> Result<&'static Entry, Refusal> {
         let entry = dispatch::find_command(self.worker, args).map_err(|error| {
             // Scripts have always been told these two in other words.
-            let is_arity = error.0.starts_with("ERR wrong number");
+            let is_arity = error.bytes().starts_with(b"ERR wrong number");
             Refusal::Command(
                 None,
                 CommandError::fixed(if is_arity {
@@ -205,6 +209,12 @@ impl<'a> Caller<'a> {
             }
         }
         self.reach(entry, args)?;
+        if self.worker.settings.cluster_enabled && !self.session.is_primary_link {
+            let may_cross = self.program.compiled.flags.allow_cross_slot_keys;
+            let (worker, session, locked) = (&*self.worker, &*self.session, &*self.locked);
+            redirect::admit_in_script(worker, session, locked, entry, args, &mut self.slot, may_cross)
+                .map_err(|error| Refusal::Command(Some(entry), error))?;
+        }
         if !flags.has(Flags::READONLY) {
             self.has_acted = true;
         }
@@ -242,7 +252,7 @@ impl<'a> Caller<'a> {
         if let Some(debugger) = self.stepping() {
             match &refusal {
                 Refusal::Call(text) => debugger.note_error(text.as_bytes()),
-                Refusal::Command(_, error) => debugger.note_error(error.0.trim_start_matches("ERR ").as_bytes()),
+                Refusal::Command(_, error) => debugger.note_error(error.reason()),
                 Refusal::StartOver => {}
             }
         }
@@ -254,7 +264,7 @@ impl<'a> Caller<'a> {
                 if let Some(entry) = entry {
                     self.worker.stats.commands[entry.id].rejected.add(1);
                 }
-                convert::push_error(stack, error.0.as_bytes());
+                convert::push_error(stack, error.bytes());
             }
         }
     }

@@ -22,6 +22,7 @@ use super::table::Entry;
 use super::worker::Worker;
 use crate::base::clock;
 use crate::commands::context::{Block, KeyFlow, OnTimeout};
+use crate::commands::error::CommandError;
 use crate::commands::keyspec::KeyFlags;
 use crate::commands::spec::Group;
 use crate::engine::keyspace::waiters::Ticket;
@@ -391,6 +392,30 @@ pub fn release_all(server: &'static Server, locked: &mut Locked, how: Release) {
     for ticket in tickets {
         if let Some(waiting) = ticket.payload.downcast_ref::<Waiting>() {
             release_locked(server, locked, &ticket, waiting, how);
+        }
+    }
+}
+
+/// Ends the waits for keys of which somebody says why they are in vain: the client, its command and its first key are shown. The
+/// caller has every shard.
+pub fn release_if(
+    server: &'static Server,
+    locked: &mut Locked,
+    why: impl Fn(&Client, &Entry, &[u8]) -> Option<CommandError>,
+) {
+    let shards = ShardSet::ALL.iter();
+    let tickets: Vec<Arc<Ticket>> =
+        shards.flat_map(|shard| locked.shard(shard).waiters.all().cloned().collect::<Vec<_>>()).collect();
+    for ticket in tickets {
+        let Some(waiting) = ticket.payload.downcast_ref::<Waiting>() else { continue };
+        let key = waiting.keys.first().map_or(&b""[..], |key| key);
+        if let Some(error) = why(&waiting.client, waiting.entry, key)
+            && ticket.claim()
+        {
+            leave_queues(locked, &ticket, waiting);
+            let mut reply = Reply::new(waiting.resp3);
+            reply.error_bytes(error.bytes());
+            end(server, waiting, &reply);
         }
     }
 }

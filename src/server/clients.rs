@@ -109,6 +109,10 @@ pub mod flag {
     pub const READONLY: u32 = 1 << 14;
     pub const INTERNAL: u32 = 1 << 15;
     pub const TRACKING_NOLOOP: u32 = 1 << 16;
+    /// It has come by the TLS port.
+    pub const TLS: u32 = 1 << 17;
+    /// The server has ended subscriptions of its, which its session does not know yet.
+    pub const LOST_CHANNELS: u32 = 1 << 18;
 }
 
 /// What limits and CLIENT's TYPE filters tell apart.

@@ -9,11 +9,13 @@ use super::monitor::Source;
 use super::multi;
 use super::pause::PauseMode;
 use super::propagation;
-use super::session::{ReplyMode, Session, SessionContext, SessionFlow, SessionHandler};
+use super::session::{Asking, ReplyMode, Session, SessionContext, SessionFlow, SessionHandler};
+use super::slots::redirect;
 use super::table::{Entry, Handler};
 use super::worker::Worker;
+use crate::base::hash;
 use crate::commands::context::KeyFlow;
-use crate::commands::error::{self, CommandError};
+use crate::commands::error::{self, CommandError, SHOWN_MAX};
 use crate::commands::flags::Flags;
 use crate::commands::spec::KeyHandler;
 use crate::engine::keyspace::Locked;
@@ -31,17 +33,27 @@ pub const BATCH_MAX: usize = 32;
 pub enum BatchEnd {
     /// Every request ran.
     Done,
+    /// None ran: the first is to wait for what other workers have got.
+    Unsettled,
     /// This many ran; the others wait until the session is no longer blocked (or never run, if it is closing).
     Stopped(usize),
 }
 
-/// Runs the requests of one read, in order.
+/// Whether a batch may be put off once, until other workers have got to what was sent before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaySettle {
+    Yes,
+    No,
+}
+
+/// Runs the requests of one read, in order; with `MaySettle::Yes` none of them if the first tells of all clients.
 pub fn run_batch(
     worker: &mut Worker,
     session: &mut Session,
     batch: &Batch,
     buffer: &[u8],
     reply: &mut Reply,
+    may_settle: MaySettle,
 ) -> BatchEnd {
     worker.refresh();
     worker.stats.running.begin(worker.now_ms);
@@ -52,6 +64,13 @@ pub fn run_batch(
         let known = resolve(worker, batch.args(index, buffer));
         names_members |= known.entry.is_some_and(|entry| entry.spec.member.is_some());
         resolved.push(known);
+    }
+    if let (MaySettle::Yes, Some(first)) = (may_settle, resolved.first())
+        && tells_of_all(worker, *first, batch.args(0, buffer))
+    {
+        worker.stats.running.end();
+        worker.resolved = resolved;
+        return BatchEnd::Unsettled;
     }
     if resolved.len() >= 3 {
         look_ahead(worker, session.db, &resolved);
@@ -99,6 +118,17 @@ pub(super) fn resolve(worker: &Worker, args: Args<'_>) -> Resolved {
     Resolved { entry, hash: key.map(Locked::hash) }
 }
 
+/// Whether a request is one whose command says what other clients are doing.
+#[inline]
+fn tells_of_all(worker: &Worker, known: Resolved, args: Args<'_>) -> bool {
+    let Some(entry) = known.entry else { return false };
+    let entry = match args.get(1) {
+        Some(name) if !entry.subcommands.is_empty() => worker.server.table.find_sub(entry, name),
+        _ => Some(entry),
+    };
+    entry.is_some_and(|entry| entry.spec.flags.has(Flags::TELLS_OF_ALL))
+}
+
 /// Runs one request that comes from elsewhere than a batch (the append-only file, a primary).
 pub fn run_one(worker: &mut Worker, session: &mut Session, args: Args<'_>, reply: &mut Reply) {
     let known = resolve(worker, args);
@@ -114,10 +144,10 @@ pub(super) fn look_ahead(worker: &Worker, db: usize, resolved: &[Resolved]) {
         keyspace.prefetch(shard_of(hash));
     }
     for hash in hashes() {
-        keyspace.glance(shard_of(hash), db, |db| db.table().prefetch_bucket(hash));
+        keyspace.glance(hash, db, |db| db.table().prefetch_bucket(hash));
     }
     for hash in hashes() {
-        keyspace.glance(shard_of(hash), db, |db| db.table().prefetch_entry(hash));
+        keyspace.glance(hash, db, |db| db.table().prefetch_entry(hash));
     }
 }
 
@@ -134,9 +164,9 @@ pub(super) fn look_ahead_of_members<'a>(
             let Some((key_at, member_at)) = entry.single_key.zip(entry.spec.member) else { continue };
             let args = args(index);
             let Some((key, member)) = args.get(key_at).zip(args.get(member_at)) else { continue };
-            worker.server.keyspace.glance(shard_of(hash), db, |db| {
+            worker.server.keyspace.glance(hash, db, |db| {
                 if let Some(record) = db.find(hash, key) {
-                    record.value().prefetch_member(Locked::hash(member), step);
+                    record.value().prefetch_member(hash::bytes(member), step);
                 }
             });
         }
@@ -192,6 +222,19 @@ fn finish(worker: &mut Worker, session: &mut Session, start: usize, reply: &mut 
     if session.receives_pushes {
         finish_tracked(worker, session, reply);
     }
+    if session.asking != Asking::No {
+        finish_asking(session);
+    }
+}
+
+/// ASKING is for one command, or for one transaction.
+#[cold]
+fn finish_asking(session: &mut Session) {
+    session.asking = match session.asking {
+        Asking::Said => Asking::Yes,
+        Asking::Yes if session.transaction.is_some() => Asking::Yes,
+        Asking::Yes | Asking::No => Asking::No,
+    };
 }
 
 /// CLIENT REPLY: drops the reply behind `start`, unless it was a message rather than an answer.
@@ -324,7 +367,9 @@ fn try_run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Re
         return Ran::Done;
     }
     // Eviction takes locks of its own, so it is not for `admit`, which also runs inside EXEC.
-    if let Err(error) = admit(worker, session, entry, args).and_then(|()| evict::admit(worker, session, entry)) {
+    if let Err(error) =
+        admit(worker, session, entry, args, known.hash).and_then(|()| evict::admit(worker, session, entry))
+    {
         worker.stats.commands[entry.id].rejected.add(1);
         refuse_known(worker, session, entry, error, reply);
         return Ran::Done;
@@ -400,6 +445,13 @@ fn run_on_keys(
     if entry.writes && !call::role_allows(worker, caller.is_replay, reply) {
         return Ran::Done;
     }
+    if worker.has_open_slots
+        && !caller.is_replay
+        && let Err(error) = redirect::judge(worker, session, entry, args, Some(&locked))
+    {
+        reject(worker, entry, &error, reply);
+        return Ran::Done;
+    }
     match call::execute(worker, &mut locked, caller, entry, handler, args, reply) {
         KeyFlow::Done => {}
         KeyFlow::Block(block) if !caller.deny_blocking => {
@@ -417,7 +469,7 @@ pub fn run_session(context: &mut SessionContext<'_>, handler: SessionHandler, ar
     let result = handler(context, args);
     if let Err(error) = &result {
         context.reply.truncate(start);
-        context.reply.error(&error.0);
+        context.reply.error_bytes(error.bytes());
     }
     if !matches!(result, Ok(SessionFlow::Again)) {
         call::finish_statistics(context.worker, entry, args, context.session.client.id, result.as_ref().err());
@@ -471,29 +523,40 @@ fn is_browser(args: Args<'_>) -> bool {
 
 /// The error for a name that is no command, with the beginning of the arguments as Redis shows them.
 fn unknown_command(args: Args<'_>) -> CommandError {
-    let name: String = String::from_utf8_lossy(&args[0]).chars().take(128).collect();
-    let mut shown = String::new();
+    let name = error::shown(&args[0], SHOWN_MAX);
+    let mut beginning = Vec::new();
     for arg in args.from(1).iter() {
-        if shown.len() >= 128 {
+        if beginning.len() >= SHOWN_MAX {
             break;
         }
-        let arg: String = String::from_utf8_lossy(arg).chars().take(128 - shown.len()).collect();
-        shown.push_str(&format!("'{arg}' "));
+        let arg = error::shown(arg, SHOWN_MAX - beginning.len());
+        beginning.extend([b"'", arg, b"' "].concat());
     }
-    CommandError::new(format!("ERR unknown command '{name}', with args beginning with: {shown}"))
+    CommandError::joined(&[b"ERR unknown command '", name, b"', with args beginning with: ", &beginning])
 }
 
 /// Whether a command may run now, here, for this client.
 #[inline]
-pub fn admit(worker: &mut Worker, session: &mut Session, entry: &Entry, args: Args<'_>) -> Result<(), CommandError> {
+pub fn admit(
+    worker: &mut Worker,
+    session: &mut Session,
+    entry: &Entry,
+    args: Args<'_>,
+    hash: Option<u64>,
+) -> Result<(), CommandError> {
     let flags = entry.spec.flags;
     if !session.identity.is_free(worker.acl_generation) {
         acl::admit(worker, session, entry, args)?;
+    }
+    // A transaction is looked at as a whole; scripts are, command by command (`script::call`).
+    if worker.settings.cluster_enabled && !session.is_primary_link && !session.in_exec && !session.in_script {
+        redirect::admit(worker, session, entry, args, hash)?;
     }
     if session.transaction.is_some() && flags.has(Flags::NO_MULTI) {
         return Err(CommandError::fixed("ERR Command not allowed inside a transaction"));
     }
     if session.receives_pushes {
+        session.forget_lost_channels(worker.server);
         admit_listener(session, entry)?;
     }
     if session.client.has(flag::REPLICA) && touches_keys(entry) {
@@ -547,7 +610,7 @@ fn queue_has(session: &Session, entry: &Entry, wanted: impl Fn(&Entry, Args<'_>)
 }
 
 /// A queued command that writes, or a script whose flags say so.
-fn would_write(worker: &Worker, entry: &Entry, args: Args<'_>) -> bool {
+pub(super) fn would_write(worker: &Worker, entry: &Entry, args: Args<'_>) -> bool {
     let flags = || worker.server.scripts.flags_of(entry, args);
     entry.writes
         || (entry.spec.flags.has(Flags::MAY_REPLICATE)
@@ -649,7 +712,7 @@ pub fn check_saved(worker: &Worker, session: &Session) -> Result<(), CommandErro
 pub fn reject(worker: &Worker, entry: &Entry, error: &CommandError, reply: &mut Reply) {
     worker.stats.commands[entry.id].rejected.add(1);
     worker.stats.count_error(error.code());
-    reply.error(&error.0);
+    reply.error_bytes(error.bytes());
 }
 
 /// Refuses a request; inside MULTI this also spoils the transaction.
@@ -658,7 +721,7 @@ fn refuse(worker: &Worker, session: &mut Session, error: &CommandError, reply: &
         transaction.aborted = true;
     }
     worker.stats.count_error(error.code());
-    reply.error(&error.0);
+    reply.error_bytes(error.bytes());
 }
 
 /// The same for a command that exists; an EXEC that is refused ends its transaction, if there is one.
@@ -667,8 +730,10 @@ fn refuse_known(worker: &mut Worker, session: &mut Session, entry: &Entry, error
         return refuse(worker, session, &error, reply);
     }
     multi::end(worker, session);
-    let reason = error.0.strip_prefix("ERR ").unwrap_or(&error.0);
-    let error = CommandError::new(format!("EXECABORT Transaction discarded because of: {reason}"));
+    if redirect::is_redirection(&error) {
+        return refuse(worker, session, &error, reply);
+    }
+    let error = CommandError::joined(&[b"EXECABORT Transaction discarded because of: ", error.reason()]);
     refuse(worker, session, &error, reply);
 }
 

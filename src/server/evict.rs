@@ -24,7 +24,7 @@ use crate::base::random::Random;
 use crate::commands::context;
 use crate::commands::error::{self, CommandError};
 use crate::commands::flags::Flags;
-use crate::engine::keyspace::{Locked, SHARDS, ShardSet, shard_of};
+use crate::engine::keyspace::{Locked, SHARDS, ShardSet, place, shard_of};
 use crate::engine::memory;
 use crate::engine::record::Record;
 use crate::engine::table::Entry as _;
@@ -335,7 +335,18 @@ fn sample(worker: &mut Worker, policy: MaxmemoryPolicy, pool: &mut Pool) -> bool
     for step in 0..SHARDS {
         let shard = (first + step) % SHARDS;
         let Some(locked) = worker.server.lock(ShardSet::one(shard)) else { return false };
-        for (db, part) in locked.shard(shard).dbs().iter().enumerate() {
+        let dbs = locked.shard(shard).dbs();
+        // In cluster mode a shard has a table for each of its slots: some of them, from a random one on, are enough.
+        let (from, enough) = match place::is_by_slot() {
+            true => (worker.random.below(dbs.len().max(1) as u64) as usize, wanted),
+            false => (0, usize::MAX),
+        };
+        for index in 0..dbs.len() {
+            if seen >= enough {
+                break;
+            }
+            let index = (from + index) % dbs.len();
+            let (db, part) = (place::db_of(index), &dbs[index]);
             part.sample(&mut place, wanted, policy.is_volatile(), |record| {
                 seen += 1;
                 let score = if is_random { lot.next_u64() } else { score(worker, policy, record) };

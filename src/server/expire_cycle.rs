@@ -11,7 +11,7 @@ use super::call;
 use super::plan;
 use super::worker::Worker;
 use crate::commands::field_expiry::expire_fields;
-use crate::engine::keyspace::{Locked, SHARDS, ShardSet, shard_of};
+use crate::engine::keyspace::{Locked, SHARDS, ShardSet, place, shard_of};
 use crate::engine::table::Entry;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -107,12 +107,12 @@ pub fn run(worker: &mut Worker) {
     server.note_latency("expire-cycle", elapsed_ns / 1_000_000);
 }
 
-/// Every database of a shard; false when the time is up.
+/// Every table of a shard; false when the time is up.
 fn sweep_shard(worker: &mut Worker, shard: usize, effort: &Effort, start: u64, total: &mut Tally) -> bool {
-    let mut db = 0;
+    let mut index = 0;
     loop {
-        let Some((swept, tally)) = sweep_slice(worker, shard, db, effort.slice_keys) else { return true };
-        db = swept;
+        let Some((swept, tally)) = sweep_slice(worker, shard, index, effort.slice_keys) else { return true };
+        index = swept;
         total.sampled += tally.sampled;
         total.expired += tally.expired;
         let elapsed_ns = worker.stopwatch.ns_between(start, worker.stopwatch.raw());
@@ -120,18 +120,18 @@ fn sweep_shard(worker: &mut Worker, shard: usize, effort: &Effort, start: u64, t
             return false;
         }
         if tally.sampled == 0 || tally.expired * 100 / tally.sampled <= effort.acceptable_stale_perc {
-            db += 1;
+            index += 1;
         }
     }
 }
 
-/// One slice of one database in one shard: of the first, from a given one on, in which anything can expire. Nothing when there is
+/// One slice of one table of one shard: of the first, from a given one on, in which anything can expire. Nothing when there is
 /// none left.
 fn sweep_slice(worker: &mut Worker, shard: usize, from: usize, keys: usize) -> Option<(usize, Tally)> {
     let now_ms = worker.now_ms;
     let mut locked = worker.server.lock(ShardSet::one(shard))?;
     let mut dbs = locked.shard_mut(shard).dbs_mut().iter_mut().enumerate().skip(from);
-    let (db, part) = dbs.find(|(_, part)| part.volatile_len() + part.expiring_hashes() > 0)?;
+    let (index, part) = dbs.find(|(_, part)| part.volatile_len() + part.expiring_hashes() > 0)?;
     let mut tally = Tally::default();
     let mut stale: Vec<Box<[u8]>> = Vec::new();
     part.sweep_volatile(SLICE_BUCKETS, |record| {
@@ -145,8 +145,9 @@ fn sweep_slice(worker: &mut Worker, shard: usize, from: usize, keys: usize) -> O
     });
     tally.expired = stale.len();
     if stale.is_empty() {
-        return Some((db, tally));
+        return Some((index, tally));
     }
+    let db = place::db_of(index);
     // Whoever waits for the end of a key (XREADGROUP) may need other shards to be served.
     if !locked.shard(shard).waiters.is_empty() {
         drop(locked);
@@ -155,7 +156,7 @@ fn sweep_slice(worker: &mut Worker, shard: usize, from: usize, keys: usize) -> O
     for key in stale {
         expire(worker, &mut locked, db, &key);
     }
-    Some((db, tally))
+    Some((index, tally))
 }
 
 /// Deletes a key, or fields of a hash, if it is (still) there and expired. Each deletion is a unit of its own in the stream.

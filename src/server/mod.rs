@@ -39,6 +39,7 @@ pub mod save_status;
 pub mod script_flags;
 pub mod scripts;
 pub mod session;
+pub mod slots;
 pub mod slowlog;
 pub mod state;
 pub mod stats;

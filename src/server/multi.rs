@@ -5,6 +5,7 @@ use super::clients::flag;
 use super::plan;
 use super::propagation;
 use super::session::{AfterExec, Session, SessionCommand, SessionContext, SessionFlow, Watched};
+use super::slots::redirect;
 use super::table::{Entry, Handler};
 use super::worker::Worker;
 use crate::commands::error::CommandError;
@@ -185,6 +186,14 @@ fn exec(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, Comman
         end(ctx.worker, ctx.session);
         return Ok(SessionFlow::Done);
     }
+    let transaction = match judge_slots(ctx, transaction, &locked) {
+        Ok(transaction) => transaction,
+        Err(error) => {
+            drop(locked);
+            end(ctx.worker, ctx.session);
+            return Err(error);
+        }
+    };
     if has_changed(ctx.worker, ctx.session, &locked) {
         drop(locked);
         end(ctx.worker, ctx.session);
@@ -213,6 +222,21 @@ fn exec(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, Comman
     Ok(flow)
 }
 
+/// Under the locks: whether the keys are still here, where they may move.
+fn judge_slots(
+    ctx: &mut SessionContext<'_>,
+    transaction: Transaction,
+    locked: &Locked,
+) -> Result<Transaction, CommandError> {
+    if !ctx.worker.has_open_slots || ctx.session.is_primary_link {
+        return Ok(transaction);
+    }
+    ctx.session.transaction = Some(transaction);
+    let judged = redirect::judge(ctx.worker, ctx.session, ctx.entry, Args::new(b"exec", &[(0, 4)]), Some(locked));
+    let transaction = ctx.session.transaction.take().unwrap_or_default();
+    judged.map(|()| transaction)
+}
+
 /// What had to wait until nothing is locked: each puts its reply where it belongs.
 fn run_after_exec(ctx: &mut SessionContext<'_>) {
     let mut shift = 0;
@@ -223,7 +247,7 @@ fn run_after_exec(ctx: &mut SessionContext<'_>) {
             Ok(()) => ctx.reply.ok(),
             Err(error) => {
                 ctx.worker.stats.count_error(error.code());
-                ctx.reply.error(&error.0);
+                ctx.reply.error_bytes(error.bytes());
             }
         }
         shift = ctx.reply.len() - place;
@@ -272,7 +296,7 @@ pub fn run_queued(
     args: Args<'_>,
     reply: &mut Reply,
 ) -> SessionFlow {
-    if let Err(error) = super::dispatch::admit(worker, session, entry, args) {
+    if let Err(error) = super::dispatch::admit(worker, session, entry, args, None) {
         super::dispatch::reject(worker, entry, &error, reply);
         return SessionFlow::Done;
     }

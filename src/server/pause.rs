@@ -47,6 +47,12 @@ impl Pauses {
         strictest(&self.by_purpose.lock(), now_ms)
     }
 
+    /// Whether clients are paused for a purpose.
+    pub fn is_for(&self, purpose: Purpose, now_ms: i64) -> bool {
+        let pause = self.by_purpose.lock()[purpose as usize];
+        pause.mode != PauseMode::None && pause.until_ms > now_ms
+    }
+
     /// A postponed client, to be woken when a pause ends.
     pub fn wait(&self, client: &Arc<Client>) {
         self.waiting.lock().push(Arc::clone(client));

@@ -126,6 +126,24 @@ impl Session {
         }
     }
 
+    /// Shard channels that the server has left on behalf of this client, because their slots are served elsewhere now.
+    pub fn forget_lost_channels(&mut self, server: &Server) {
+        if !self.client.has(flag::LOST_CHANNELS) {
+            return;
+        }
+        self.client.set(flag::LOST_CHANNELS, false);
+        let id = self.client.id;
+        let registry = server.pubsub.0.read();
+        let known = &registry[Kind::ShardChannel as usize];
+        let is_known = |name: &[u8]| known.get(name).is_some_and(|listeners| listeners.contains_key(&id));
+        let names = std::mem::take(&mut self.subscriptions.0[Kind::ShardChannel as usize]);
+        let (kept, lost): (BTreeSet<_>, BTreeSet<_>) = names.into_iter().partition(|name| is_known(name));
+        drop(registry);
+        self.subscriptions.0[Kind::ShardChannel as usize] = kept;
+        lost.iter().for_each(|name| self.client.let_go(name));
+        self.note_subscriptions();
+    }
+
     /// Leaves every channel and pattern.
     pub fn unsubscribe_all(&mut self, server: &Server) {
         for kind in Kind::ALL {
@@ -168,6 +186,28 @@ impl Server {
         let registry = self.pubsub.0.read();
         let listeners = registry[Kind::ShardChannel as usize].get(channel);
         listeners.map_or(0, |listeners| self.send_all(listeners, &[b"smessage", channel, message]))
+    }
+
+    /// Ends the subscriptions of shard channels that are served elsewhere now; their listeners are told.
+    pub fn leave_shard_channels(&self, is_lost: impl Fn(&[u8]) -> bool) {
+        let mut registry = self.pubsub.0.write();
+        let names = &mut registry[Kind::ShardChannel as usize];
+        let lost: Vec<Box<[u8]>> = names.keys().filter(|name| is_lost(name)).cloned().collect();
+        for name in lost {
+            let Some(listeners) = names.remove(&name) else { continue };
+            for client in listeners.values() {
+                // Its session learns of it before its next command.
+                client.set(flag::LOST_CHANNELS, true);
+                let left = client.shard_channels.load(Ordering::Relaxed).saturating_sub(1);
+                client.shard_channels.store(left, Ordering::Relaxed);
+                let mut reply = Reply::new(client.resp.load(Ordering::Relaxed) == 3);
+                reply.push(3);
+                reply.bulk(b"sunsubscribe");
+                reply.bulk(&name);
+                reply.count(left);
+                self.deliver(client, Bytes::from(std::mem::take(reply.buffer_mut())));
+            }
+        }
     }
 
     /// Encodes a message once per protocol and shares the bytes among the listeners.

@@ -28,6 +28,16 @@ pub enum ReplyMode {
     Skip,
 }
 
+/// ASKING: the next command may find a slot that this node is importing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Asking {
+    #[default]
+    No,
+    /// This very command has said so.
+    Said,
+    Yes,
+}
+
 /// What a command of a transaction does once the locks of that are gone: files take their time. The place is that of its reply.
 pub struct AfterExec {
     pub place: usize,
@@ -51,6 +61,7 @@ pub struct Session {
     /// Whose rights count here.
     pub identity: Identity,
     pub reply_mode: ReplyMode,
+    pub asking: Asking,
     pub transaction: Option<Transaction>,
     /// Keys of WATCH with their database; `expired` if the key was not there or past its expiry: it cannot expire again.
     pub watched: Vec<Watched>,
@@ -99,6 +110,7 @@ impl Session {
             authenticated,
             identity: Identity::default(),
             reply_mode: ReplyMode::On,
+            asking: Asking::No,
             transaction: None,
             watched: Vec::new(),
             watch_flag: WatchFlag::default(),

@@ -20,13 +20,14 @@ use super::replicas::Replicas;
 use super::role::Role;
 use super::save_status::SaveStatus;
 use super::scripts::{self, Scripts};
+use super::slots::Slots;
 use super::slowlog::SlowLog;
 use super::stats::{ServerStats, WorkerStats};
 use super::table::CommandTable;
 use super::tracking::Tracking;
 use super::workers::Workers;
 use crate::commands::effects::Observers;
-use crate::engine::keyspace::{Keyspace, Locked, ShardSet};
+use crate::engine::keyspace::{Keyspace, Locked, ShardSet, place};
 use parking_lot::{Mutex, RwLock};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -80,6 +81,8 @@ pub struct Server {
     /// Those that follow this server.
     pub replicas: Replicas,
     pub migrations: Migrations,
+    /// Who serves which slot, in cluster mode.
+    pub slots: Slots,
     /// Changes since the last successful save.
     pub dirty: AtomicI64,
     /// DEBUG SET-ACTIVE-EXPIRE 0 stops the cycle.
@@ -130,7 +133,11 @@ impl Server {
         config_file: Option<std::path::PathBuf>,
         now_ms: i64,
     ) -> &'static Self {
-        let databases = config.current().databases;
+        let in_cluster = config.current().cluster_enabled;
+        if in_cluster {
+            place::live_by_slot();
+        }
+        let databases = if in_cluster { 1 } else { config.current().databases };
         let primary = config.current().replicaof.clone();
         let workers = Workers::new(config.current().io_threads);
         let acl = Acl::new(table, &config.current());
@@ -170,6 +177,7 @@ impl Server {
             tls: crate::net::tls::Contexts::default(),
             replicas: Replicas::default(),
             migrations: Migrations::default(),
+            slots: if in_cluster { Slots::of_node() } else { Slots::default() },
             dirty: AtomicI64::new(0),
             active_expire: AtomicBool::new(true),
             cron_paused: AtomicBool::new(false),

@@ -38,6 +38,8 @@ pub struct Worker {
     /// Something may make the server refuse commands (loading, a busy script, a failed save); as of the beginning of the batch or
     /// this worker's last command on the server.
     pub in_special_state: bool,
+    /// Keys of some slot move between nodes, from or to this one.
+    pub has_open_slots: bool,
     /// Generation of the users that this worker goes by.
     pub acl_generation: u64,
     config_generation: u64,
@@ -93,6 +95,7 @@ impl Worker {
             pause: Pause::default(),
             has_monitors: false,
             in_special_state: false,
+            has_open_slots: false,
             acl_generation: server.acl.generation(),
             config_generation: server.config.generation(),
             settings_generation: server.settings_generation.load(Ordering::Acquire),
@@ -180,6 +183,7 @@ impl Worker {
         self.slow_ns = slowlog_ns.min(latency_ns);
         self.reply_limit = usize::try_from(config.client_output_buffer_limit.normal.hard_bytes).unwrap_or(usize::MAX);
         self.pause = self.server.pauses.at(self.now_ms);
+        self.has_open_slots = self.config.cluster_enabled && self.server.slots.map().has_open();
         self.has_monitors = !self.server.monitors.is_empty();
         let is_replica = self.server.is_replica.load(Ordering::Acquire);
         self.settings = Settings {

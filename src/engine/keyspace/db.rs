@@ -317,6 +317,11 @@ impl Db {
         self.snapshot = Some(Box::new(Progress::new(db, self.table.buckets(), sink)));
     }
 
+    /// Whether a snapshot has still to walk through this part.
+    pub fn is_in_snapshot(&self) -> bool {
+        self.snapshot.is_some()
+    }
+
     /// Saves up to `buckets` further buckets; true when the part is done (and resizing goes on).
     pub fn advance_snapshot(&mut self, buckets: usize) -> bool {
         let Some(progress) = self.snapshot.as_deref_mut() else { return true };

@@ -13,8 +13,8 @@
 //! meanwhile, and only one may extend at a time; so there is no circle here either.
 
 use super::db::Db;
+use super::place;
 use super::shard::Shard;
-use crate::base::hash;
 use parking_lot::RawMutex;
 use parking_lot::lock_api::{RawMutex as _, RawMutexTimed as _};
 use std::cell::UnsafeCell;
@@ -245,16 +245,16 @@ impl Keyspace {
         self.lock(ShardSet::ALL)
     }
 
-    /// Shows one database's part of a shard if the shard is free right now. Looking ahead does this twice per request, so it
+    /// Shows the table where a key with this hash lives, if its shard is free right now. Looking ahead does this twice per request, so it
     /// goes without the bookkeeping of a `Locked`.
     #[inline]
-    pub fn glance(&self, shard: usize, db: usize, look: impl FnOnce(&Db)) {
-        let cell = &self.cells[shard];
+    pub fn glance(&self, hash: u64, db: usize, look: impl FnOnce(&Db)) {
+        let cell = &self.cells[shard_of(hash)];
         if cell.mutex.try_lock() {
             // A panic in `look` would leave the shard locked: it aborts the process anyway.
             // SAFETY: the mutex is held and the gate open, so nothing else refers to the shard meanwhile.
             if !self.is_shut()
-                && let Some(db) = unsafe { &*cell.shard.get() }.db(db)
+                && let Some(db) = unsafe { &*cell.shard.get() }.part(place::part_of(hash, db))
             {
                 look(db);
             }
@@ -354,17 +354,25 @@ impl Locked {
     /// The part of a database where a key with this hash lives, if anything was ever put there.
     #[inline]
     pub fn db(&self, hash: u64, db: usize) -> Option<&Db> {
-        self.shard(shard_of(hash)).db(db)
+        self.shard(shard_of(hash)).part(place::part_of(hash, db))
     }
 
     #[inline]
     pub fn db_mut(&mut self, hash: u64, db: usize) -> &mut Db {
-        self.shard_mut(shard_of(hash)).db_mut(db)
+        self.shard_mut(shard_of(hash)).part_mut(place::part_of(hash, db))
+    }
+
+    /// Brings the buckets and then the records of several keys into the cache, so that their misses overlap instead of adding up
+    /// while others wait for the shards. The keys' shards are held.
+    pub fn look_ahead(&self, db: usize, hashes: impl Iterator<Item = u64> + Clone) {
+        let tables = || hashes.clone().filter_map(|hash| Some((self.db(hash, db)?.table(), hash)));
+        tables().for_each(|(table, hash)| table.prefetch_bucket(hash));
+        tables().for_each(|(table, hash)| table.prefetch_entry(hash));
     }
 
     /// Hash of a key; here so that callers need not know which one shards use.
     pub fn hash(key: &[u8]) -> u64 {
-        hash::bytes(key)
+        place::hash_of(key)
     }
 }
 
@@ -388,6 +396,7 @@ impl Drop for Locked {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::hash;
     use crate::engine::keyspace::NewExpiry;
     use crate::engine::value::StringRef;
 
@@ -431,9 +440,9 @@ mod tests {
         let keyspace = Keyspace::leak(16);
         let mut all = keyspace.lock_all();
         std::thread::scope(|scope| {
-            let waiter = scope.spawn(|| keyspace.lock(ShardSet::one(9)).shard(9).db(0).map(Db::len));
+            let waiter = scope.spawn(|| keyspace.lock(ShardSet::one(9)).shard(9).part(0).map(Db::len));
             std::thread::sleep(Duration::from_millis(30));
-            all.shard_mut(9).db_mut(0).set_string(hash::bytes(b"k"), b"k", b"v", NewExpiry::Clear, 0);
+            all.shard_mut(9).part_mut(0).set_string(hash::bytes(b"k"), b"k", b"v", NewExpiry::Clear, 0);
             drop(all);
             assert_eq!(waiter.join().expect("no panic"), Some(1));
         });
@@ -442,13 +451,13 @@ mod tests {
     #[test]
     fn a_glance_sees_only_what_is_free() {
         let keyspace = Keyspace::leak(16);
-        let seen = |shard| {
+        let seen = |shard: u64| {
             let mut keys = None;
-            keyspace.glance(shard, 0, |db| keys = Some(db.len()));
+            keyspace.glance(shard << 58, 0, |db| keys = Some(db.len()));
             keys
         };
         let mut held = keyspace.lock(ShardSet::one(9));
-        held.shard_mut(9).db_mut(0).set_string(hash::bytes(b"k"), b"k", b"v", NewExpiry::Clear, 0);
+        held.shard_mut(9).part_mut(0).set_string(hash::bytes(b"k"), b"k", b"v", NewExpiry::Clear, 0);
         assert_eq!((seen(9), seen(8)), (None, Some(0)));
         drop(held);
         assert_eq!(seen(9), Some(1));

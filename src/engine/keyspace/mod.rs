@@ -8,6 +8,7 @@
 
 pub mod db;
 pub mod lock;
+pub mod place;
 pub mod shard;
 pub mod snapshot;
 pub mod waiters;

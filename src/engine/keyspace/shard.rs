@@ -1,12 +1,14 @@
 //! A shard: every database's part of the keys that hash to it, and who waits for or watches those keys.
 
 use super::db::Db;
+use super::place;
 use super::waiters::Waiters;
 use super::watch::Watches;
 
 #[derive(Default)]
 pub struct Shard {
-    /// At least as long as the highest database that has been written here; the rest is empty.
+    /// By database, in cluster mode by slot (see `place`). At least as long as the highest that has been written here; the rest
+    /// is empty.
     dbs: Vec<Db>,
     pub waiters: Waiters,
     pub watches: Watches,
@@ -20,21 +22,37 @@ impl Shard {
     /// A shard of a keyspace of so many databases.
     pub fn new(databases: usize) -> Self {
         let mut shard = Shard::default();
-        shard.dbs.resize_with(databases.min(DBS_FROM_START), Db::default);
+        let parts = if place::is_by_slot() { place::PARTS } else { databases.min(DBS_FROM_START) };
+        shard.dbs.resize_with(parts, Db::default);
         shard
     }
 
+    /// One table, by its place.
     #[inline]
-    pub fn db(&self, index: usize) -> Option<&Db> {
+    pub fn part(&self, index: usize) -> Option<&Db> {
         self.dbs.get(index)
     }
 
     #[inline]
-    pub fn db_mut(&mut self, index: usize) -> &mut Db {
+    pub fn part_mut(&mut self, index: usize) -> &mut Db {
         if index >= self.dbs.len() {
             self.add_dbs(index);
         }
         &mut self.dbs[index]
+    }
+
+    /// Every table of a database: one, or in cluster mode those of all slots.
+    pub fn parts(&self, db: usize) -> impl Iterator<Item = &Db> + Clone {
+        let range = if place::is_by_slot() { 0..if db == 0 { self.dbs.len() } else { 0 } } else { db..db + 1 };
+        let end = range.end.min(self.dbs.len());
+        self.dbs[range.start.min(end)..end].iter()
+    }
+
+    /// The same, to change them.
+    pub fn parts_mut(&mut self, db: usize) -> impl Iterator<Item = &mut Db> {
+        let range = if place::is_by_slot() { 0..if db == 0 { self.dbs.len() } else { 0 } } else { db..db + 1 };
+        let end = range.end.min(self.dbs.len());
+        self.dbs[range.start.min(end)..end].iter_mut()
     }
 
     #[cold]
@@ -42,7 +60,7 @@ impl Shard {
         self.dbs.resize_with(index + 1, Db::default);
     }
 
-    /// The databases that have a place here.
+    /// All tables, by place.
     pub fn dbs(&self) -> &[Db] {
         &self.dbs
     }
@@ -57,7 +75,7 @@ impl Shard {
     }
 
     pub fn swap(&mut self, first: usize, second: usize) {
-        self.db_mut(first.max(second));
+        self.part_mut(first.max(second));
         self.dbs.swap(first, second);
     }
 }

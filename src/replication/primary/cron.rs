@@ -4,6 +4,7 @@ use super::link::{Link, Stage};
 use super::{full_sync, primary};
 use crate::engine::keyspace::ShardSet;
 use crate::server::failover;
+use crate::server::pause::Purpose;
 use crate::server::replicas::FailoverStage;
 use crate::server::{Server, Worker};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -49,7 +50,10 @@ fn ping(worker: &Worker) {
     if now_ms - LAST_MS.load(Ordering::Relaxed) < period_ms || server.replicas.is_empty() {
         return;
     }
-    let is_due = server.replicas.failover_stage() == FailoverStage::None && !server.intents.is_shutting_down();
+    // While a replica takes over the stream must not grow.
+    let is_handing_over =
+        server.replicas.failover_stage() != FailoverStage::None || server.pauses.is_for(Purpose::Failover, now_ms);
+    let is_due = !is_handing_over && !server.intents.is_shutting_down();
     if !is_due || append(server, PING) {
         LAST_MS.store(now_ms, Ordering::Relaxed);
     }

@@ -11,7 +11,7 @@
 use super::handshake::{Failed, patience, plain};
 use super::wire::Wire;
 use super::{LinkState, Replica};
-use crate::engine::keyspace::{Db, Keyspace, Locked, SHARDS};
+use crate::engine::keyspace::{Db, Keyspace, Locked, SHARDS, place};
 use crate::engine::table::Table;
 use crate::persistence::rdb_load::{self, Libraries, Rules, Summary};
 use crate::persistence::storage::DISK;
@@ -91,17 +91,28 @@ impl Replica {
         let summary = match place {
             Some(_) => self.load_while_receiving(wire, extent, plan).await?,
             None => {
-                let file = receive_file(server, wire, extent).await?;
+                let file = match receive_file(server, wire, extent).await {
+                    Ok(file) => file,
+                    Err(Loss::Link) => return Err(Failed),
+                    Err(Loss::Disk) => return Err(self.fail_by_ourselves()),
+                };
                 plan.bytes = file.metadata().map_or(0, |metadata| metadata.len());
                 let summary = self.load_file(wire, file, plan).await;
                 remove_if_unwanted(server);
-                summary?
+                summary.map_err(|Failed| self.fail_by_ourselves())?
             }
         };
+        self.own_failures = 0;
         self.put_in_place(summary, place.unwrap_or(Place::Instead), replid, offset);
         tracing::info!("MASTER <-> REPLICA sync: Finished with success");
         restart_aof(server);
         Ok(())
+    }
+
+    /// The snapshot would have come whole: the next one will fail, too, unless something changes here.
+    fn fail_by_ourselves(&mut self) -> Failed {
+        self.own_failures = self.own_failures.saturating_add(1);
+        Failed
     }
 
     /// Feeds the loader with what comes.
@@ -117,7 +128,7 @@ impl Replica {
         // Runs on while others of the branches below have something to do: each newline would otherwise begin the wait anew.
         let mut silence = std::pin::pin!(tokio::time::sleep(patience(server)));
         let mut piece = end.take(wire);
-        let mut failed = false;
+        let (mut failed, mut is_cut_off) = (false, false);
         loop {
             if end.is_reached && piece.is_none() || failed {
                 // The loader sees the end.
@@ -138,7 +149,8 @@ impl Replica {
                             tracing::warn!("Replication stream EOF marker is broken");
                             Err(Failed)
                         }
-                        Ok(Err(Failed)) | Err(_) => Err(Failed),
+                        Ok(Err(Failed)) | Err(_) if is_cut_off => Err(Failed),
+                        Ok(Err(Failed)) | Err(_) => Err(self.fail_by_ourselves()),
                     };
                 }
                 permit = permit => match (permit, piece.take()) {
@@ -154,12 +166,12 @@ impl Replica {
                     Ok(_) => piece = end.take(wire),
                     Err(error) => {
                         cut_off(&error);
-                        failed = true;
+                        (failed, is_cut_off) = (true, true);
                     }
                 },
                 () = &mut silence, if piece.is_none() && !end.is_reached && !failed => {
                     timed_out();
-                    failed = true;
+                    (failed, is_cut_off) = (true, true);
                 }
                 _ = tick.tick() => {
                     // A link that is gone shows when it is read.
@@ -339,14 +351,27 @@ impl Drop for Receiving {
     }
 }
 
+/// Why no file was received.
+enum Loss {
+    Link,
+    Disk,
+}
+
+impl From<Failed> for Loss {
+    /// Everything else that fails is the link.
+    fn from(_: Failed) -> Self {
+        Loss::Link
+    }
+}
+
 /// Receives the snapshot into the RDB file; returns it open for reading.
-async fn receive_file(server: &'static Server, wire: &mut Wire, extent: Extent) -> Result<File, Failed> {
+async fn receive_file(server: &'static Server, wire: &mut Wire, extent: Extent) -> Result<File, Loss> {
     use std::io::Write;
     let name = format!("temp-{}.{}.rdb", crate::base::clock::unix_ms() / 1000, std::process::id());
     let path = std::env::current_dir().unwrap_or_default().join(name);
     let fail = |what: &str, error: &io::Error| {
         tracing::warn!("{what} MASTER <-> REPLICA synchronization: {}", plain(error));
-        Failed
+        Loss::Disk
     };
     let mut file = File::create(&path).map_err(|error| fail("Opening the temp file needed for", &error))?;
     let mut receiving = Receiving { path, kept: false };
@@ -525,8 +550,8 @@ fn flush(server: &'static Server, epoch: u64) {
 /// Keys that somebody watches change if they are there.
 fn touch_watched(locked: &Locked) {
     for shard in (0..SHARDS).map(|shard| locked.shard(shard)) {
-        for (index, db) in shard.dbs().iter().enumerate() {
-            shard.watches.touch_where(index, |key| db.find(Locked::hash(key), key).is_some());
+        for (index, db) in shard.dbs().iter().enumerate().filter(|(_, db)| !db.is_empty()) {
+            shard.watches.touch_where(place::db_of(index), |key| db.find(Locked::hash(key), key).is_some());
         }
     }
 }

@@ -46,7 +46,7 @@ pub fn kind_named(name: &[u8]) -> Result<Kind, CommandError> {
         b"slave" | b"replica" => Ok(Kind::Replica),
         b"pubsub" => Ok(Kind::PubSub),
         b"master" => Ok(Kind::Primary),
-        _ => Err(CommandError::new(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(name)))),
+        _ => Err(CommandError::joined(&[b"ERR Unknown client type '", name, b"'"])),
     }
 }
 

@@ -103,7 +103,7 @@ fn mix_value(digest: &mut Digest, value: ValueRef<'_>) {
 pub fn of_keyspace(locked: &Locked, databases: usize) -> Digest {
     let mut all = Digest::default();
     for db in 0..databases {
-        let parts = || (0..SHARDS).filter_map(|shard| locked.shard(shard).db(db));
+        let parts = || (0..SHARDS).flat_map(|shard| locked.shard(shard).parts(db));
         if parts().all(|part| part.is_empty()) {
             continue;
         }

@@ -4,7 +4,7 @@ use crate::commands::args;
 use crate::commands::error::{self, CommandError, CommandResult};
 use crate::commands::flags::Flags;
 use crate::commands::spec::Group;
-use crate::engine::keyspace::{Locked, SHARDS};
+use crate::engine::keyspace::{Db, Locked, SHARDS, place};
 use crate::resp::Args;
 use crate::server::lazyfree::LazyFree;
 use crate::server::session::{SessionCommand, SessionContext, SessionFlow};
@@ -120,13 +120,21 @@ pub fn empty(locked: &mut Locked, db: usize, lazyfree: Option<&LazyFree>) -> usi
     let mut removed = 0;
     for shard in 0..SHARDS {
         let shard = locked.shard_mut(shard);
-        let Some(part) = shard.db(db).filter(|part| !part.is_empty()) else { continue };
-        removed += part.len();
-        shard.watches.touch_where(db, |key| part.find(Locked::hash(key), key).is_some());
-        let table = shard.db_mut(db).clear();
-        match lazyfree {
-            Some(lazyfree) => lazyfree.drop_table(table),
-            None => drop(table),
+        let found: usize = shard.parts(db).map(Db::len).sum();
+        if found == 0 {
+            continue;
+        }
+        removed += found;
+        shard.watches.touch_where(db, |key| {
+            let hash = Locked::hash(key);
+            shard.part(place::part_of(hash, db)).is_some_and(|part| part.find(hash, key).is_some())
+        });
+        for part in shard.parts_mut(db).filter(|part| !part.is_empty()) {
+            let table = part.clear();
+            match lazyfree {
+                Some(lazyfree) => lazyfree.drop_table(table),
+                None => drop(table),
+            }
         }
     }
     removed
@@ -135,7 +143,7 @@ pub fn empty(locked: &mut Locked, db: usize, lazyfree: Option<&LazyFree>) -> usi
 fn dbsize(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, CommandError> {
     let db = ctx.session.db;
     let locked = all(&mut ctx.locked)?;
-    let keys = (0..SHARDS).filter_map(|shard| locked.shard(shard).db(db)).map(|part| part.len()).sum();
+    let keys = (0..SHARDS).flat_map(|shard| locked.shard(shard).parts(db)).map(Db::len).sum();
     ctx.reply.count(keys);
     Ok(SessionFlow::Done)
 }
@@ -177,7 +185,7 @@ fn database(text: &[u8], error: &'static str) -> CommandResult<i64> {
 /// A watched key changes by the swap if either database has it, and it has not expired.
 fn touch_swapped(shard: &crate::engine::keyspace::Shard, first: usize, second: usize, now_ms: i64) {
     let has = |db: usize, key: &[u8]| {
-        let found = shard.db(db).and_then(|part| part.find(Locked::hash(key), key));
+        let found = shard.part(db).and_then(|part| part.find(Locked::hash(key), key));
         found.is_some_and(|record| record.expiry().is_none_or(|at| at > now_ms))
     };
     for db in [first, second] {

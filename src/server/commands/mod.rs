@@ -15,7 +15,7 @@ pub mod debug;
 mod digest;
 pub mod help;
 mod info;
-mod keyspace;
+pub mod keyspace;
 mod latency;
 mod lolwut;
 mod memory;

@@ -5,6 +5,7 @@ use crate::commands::error::CommandError;
 use crate::commands::flags::Flags;
 use crate::commands::keyspec::KeySpec;
 use crate::commands::spec::{Channels, Group};
+use crate::engine::keyspace::{Locked, place};
 use crate::resp::{Args, OwnedArgs, Reply};
 use crate::server::pubsub::Kind;
 use crate::server::session::{ReplyMode, SessionCommand, SessionContext, SessionFlow, SessionHandler};
@@ -142,7 +143,14 @@ fn ssubscribe(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Outcome {
     if ctx.deny_blocking {
         return Err(CommandError::fixed("ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client"));
     }
-    listen(ctx, args, Kind::ShardChannel, "ssubscribe")
+    let flow = listen(ctx, args, Kind::ShardChannel, "ssubscribe")?;
+    if ctx.worker.config.cluster_enabled && ctx.worker.is_outdated() {
+        // The slot may have been lost since this was admitted; whoever took it away did not see this listener yet.
+        let map = ctx.worker.server.slots.map();
+        let is_lost = |channel: &[u8]| !map.may_hold(place::slot_of(Locked::hash(channel)));
+        ctx.worker.server.leave_shard_channels(is_lost);
+    }
+    Ok(flow)
 }
 
 fn listen(ctx: &mut SessionContext<'_>, args: Args<'_>, kind: Kind, verb: &str) -> Outcome {
@@ -205,17 +213,22 @@ fn confirm(reply: &mut Reply, verb: &str, name: Option<&[u8]>, count: usize) {
 
 fn publish(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Outcome {
     let receivers = ctx.worker.server.publish(&args[1], &args[2]);
-    finish_publish(ctx, args, receivers)
+    finish_publish(ctx, args, receivers, false)
 }
 
 fn spublish(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Outcome {
     let receivers = ctx.worker.server.publish_shard(&args[1], &args[2]);
-    finish_publish(ctx, args, receivers)
+    finish_publish(ctx, args, receivers, true)
 }
 
-/// The clients of replicas hear the message as well: it goes down the stream.
-fn finish_publish(ctx: &mut SessionContext<'_>, args: Args<'_>, receivers: usize) -> Outcome {
-    if ctx.worker.server.journal.is_active() && !ctx.session.is_primary_link {
+/// The clients of replicas hear the message as well: it goes down the stream. In a cluster all nodes do, or those of the shard: it
+/// goes over the bus.
+fn finish_publish(ctx: &mut SessionContext<'_>, args: Args<'_>, receivers: usize, is_sharded: bool) -> Outcome {
+    if ctx.worker.config.cluster_enabled {
+        if !ctx.session.is_primary_link {
+            ctx.worker.server.slots.publish(&args[1], &args[2], is_sharded);
+        }
+    } else if ctx.worker.server.journal.is_active() && !ctx.session.is_primary_link {
         ctx.worker.unit.push((ctx.session.db, OwnedArgs::new(args.iter())));
     }
     ctx.reply.count(receivers);

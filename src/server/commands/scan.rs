@@ -3,6 +3,9 @@
 //! ```text
 //!   cursor  63 ………………… 6 5 ……… 0
 //!           | table cursor | shard |        0 starts, and 0 is the end
+//!
+//!   cluster 63 ……………… 14 13 … 6 5 ……… 0
+//!           | table cursor | part | shard |  one table of a shard after the other
 //! ```
 //! The table cursor keeps its promise whatever the table does in between (see `engine::table`), and a key never changes
 //! its shard: so a key that is there all the time is returned at least once.
@@ -11,6 +14,7 @@ use crate::commands::error::CommandError;
 use crate::commands::flags::Flags;
 use crate::commands::scan::{ScanOptions, ScanTarget, parse_cursor};
 use crate::commands::spec::Group;
+use crate::engine::keyspace::place::{self, PARTS};
 use crate::engine::keyspace::{Locked, OnExpired, SHARDS, ShardSet};
 use crate::engine::table::Entry;
 use crate::resp::{Args, Reply};
@@ -30,6 +34,7 @@ pub const COMMANDS: &[SessionCommand] = &[SessionCommand::new("scan", -2, scan)
     .complexity("O(1) for every call. O(N) for a complete iteration")];
 
 const SHARD_BITS: u32 = SHARDS.trailing_zeros();
+const PART_BITS: u32 = PARTS.trailing_zeros();
 
 /// A scan on its way.
 struct Scan<'a> {
@@ -39,6 +44,8 @@ struct Scan<'a> {
     /// Where to go on: a cursor of the table of this shard.
     table_cursor: u64,
     shard: usize,
+    /// In cluster mode: the table in the shard.
+    part: usize,
     /// Keys still to look at, and buckets, for a table may be nearly empty.
     keys_left: usize,
     buckets_left: usize,
@@ -77,12 +84,17 @@ fn scan(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, Com
 
 impl<'a> Scan<'a> {
     fn new(cursor: u64, options: ScanOptions<'a>, db: usize, now_ms: i64, resp3: bool) -> Self {
+        let (table_cursor, part) = match place::is_by_slot() {
+            true => (cursor >> (SHARD_BITS + PART_BITS), (cursor >> SHARD_BITS) as usize % PARTS),
+            false => (cursor >> SHARD_BITS, db),
+        };
         Scan {
             options,
             db,
             now_ms,
-            table_cursor: cursor >> SHARD_BITS,
+            table_cursor,
             shard: cursor as usize % SHARDS,
+            part,
             keys_left: options.count,
             buckets_left: options.count.saturating_mul(10),
             found: Reply::new(resp3),
@@ -97,18 +109,46 @@ impl<'a> Scan<'a> {
 
     /// The table cursor is back at 0 when a shard is done.
     fn next_shard(&mut self) {
-        if self.table_cursor == 0 {
+        if self.table_cursor != 0 {
+            return;
+        }
+        if !place::is_by_slot() {
+            self.shard += 1;
+        } else if self.part == 0 {
+            // `visit_shard` has come round.
             self.shard += 1;
         }
     }
 
     fn cursor(&self) -> u64 {
-        if self.shard == SHARDS { 0 } else { self.table_cursor << SHARD_BITS | self.shard as u64 }
+        if self.shard == SHARDS {
+            return 0;
+        }
+        match place::is_by_slot() {
+            true => (self.table_cursor << PART_BITS | self.part as u64) << SHARD_BITS | self.shard as u64,
+            false => self.table_cursor << SHARD_BITS | self.shard as u64,
+        }
     }
 
     /// Goes on in one shard, to its end (`table_cursor` 0) or until enough was looked at.
     fn visit_shard(&mut self, locked: &Locked) {
-        let Some(part) = locked.shard(self.shard).db(self.db) else {
+        if !place::is_by_slot() {
+            return self.visit_table(locked);
+        }
+        while self.db == 0 && self.keys_left > 0 && self.buckets_left > 0 {
+            self.visit_table(locked);
+            if self.table_cursor == 0 {
+                self.part = (self.part + 1) % PARTS;
+                if self.part == 0 {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The same in one table. One that is empty is no work.
+    fn visit_table(&mut self, locked: &Locked) {
+        let Some(part) = locked.shard(self.shard).part(self.part).filter(|part| !part.is_empty()) else {
             self.table_cursor = 0;
             return;
         };

@@ -171,11 +171,6 @@ impl<'a> Loader<'a> {
             let reason = "replicaof directive not allowed in cluster mode".into();
             self.loaded.problems.push(Problem { place: None, reason });
         }
-        if config.cluster_enabled {
-            // Better none than one that others take for a node.
-            let reason = "cluster-enabled yes: cluster mode is not built into rsredis yet".into();
-            self.loaded.problems.push(Problem { place: None, reason });
-        }
         self.loaded
     }
 
@@ -366,7 +361,6 @@ mod tests {
             ("oom-score-adj-values 1 2 3000", "Invalid oom-score-adj-values, elements must be between -2000 and 2000."),
             ("notify-keyspace-events KEq", "Invalid event class character. Use 'Ag$lshzxeKEtmdn'."),
             ("cluster-enabled yes\nreplicaof h 1", "replicaof directive not allowed in cluster mode"),
-            ("cluster-enabled yes", "cluster-enabled yes: cluster mode is not built into rsredis yet"),
         ] {
             assert_eq!(reason(line), expected, "{line}");
         }

@@ -1,12 +1,12 @@
 //! INFO clients.
 
 use super::Field;
-use super::view::load;
+use super::view::{load, load_u64};
 use crate::engine::keyspace::SHARDS;
 
 pub const FIELDS: &[Field] = &[
     Field::new("connected_clients", |view| view.clients().normal.into()),
-    Field::new("cluster_connections", |_| 0u64.into()),
+    Field::new("cluster_connections", |view| load_u64(&view.server.slots.connections).into()),
     Field::new("maxclients", |view| view.config.maxclients.into()),
     Field::new("client_recent_max_input_buffer", |view| view.clients().max_input.into()),
     Field::new("client_recent_max_output_buffer", |view| view.clients().max_output.into()),

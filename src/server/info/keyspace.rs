@@ -22,7 +22,7 @@ fn average_ttl_ms(view: &View<'_>, db: usize) -> i64 {
     let mut random = Random::from_entropy();
     let now_ms = view.now_us / 1000;
     let (mut sum, mut count) = (0i64, 0i64);
-    for part in (0..SHARDS).filter_map(|shard| view.locked.shard(shard).db(db)) {
+    for part in (0..SHARDS).flat_map(|shard| view.locked.shard(shard).parts(db)) {
         part.sample(&mut random, TTL_SAMPLES, true, |record| {
             if let Some(at) = record.expiry() {
                 sum = sum.saturating_add((at - now_ms).max(0));

@@ -53,7 +53,7 @@ pub const FIELDS: &[Field] = &[
     Field::new("mem_total_replication_buffers", |view| view.memory().replication_buffers.into()),
     Field::new("mem_clients_slaves", |view| view.replica_bytes().into()),
     Field::new("mem_clients_normal", |view| view.clients().normal_bytes.into()),
-    Field::new("mem_cluster_links", |_| 0u64.into()),
+    Field::new("mem_cluster_links", |view| load_u64(&view.server.slots.link_bytes).into()),
     Field::new("mem_aof_buffer", |view| aof_memory(view).into()),
     Field::new("mem_allocator", |_| "jemalloc-5.3.0".into()),
     Field::new("mem_overhead_db_hashtable_rehashing", |_| 0u64.into()),

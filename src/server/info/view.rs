@@ -134,7 +134,7 @@ impl<'a> View<'a> {
             let mut view = MemoryView { replication_buffers, backlog, ..MemoryView::default() };
             for db in 0..self.server.keyspace.databases() {
                 let mut part = DbMemory { db, keys: 0, volatile: 0, bytes: 0 };
-                for shard in (0..SHARDS).filter_map(|shard| self.locked.shard(shard).db(db)) {
+                for shard in (0..SHARDS).flat_map(|shard| self.locked.shard(shard).parts(db)) {
                     part.keys += shard.len();
                     part.volatile += shard.volatile_len();
                     part.bytes += shard.table().memory();

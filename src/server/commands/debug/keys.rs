@@ -162,7 +162,7 @@ fn htstats(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, 
     let locked = keyspace::all(&mut ctx.locked)?;
     let mut text = String::from("[Dictionary HT]\n");
     let (mut lengths, mut volatile) = (Vec::new(), 0);
-    for part in (0..SHARDS).filter_map(|shard| locked.shard(shard).db(db)) {
+    for part in (0..SHARDS).flat_map(|shard| locked.shard(shard).parts(db)) {
         volatile += part.volatile_len();
         add_lengths(&mut lengths, &part.table().chain_lengths());
     }

@@ -2,7 +2,7 @@
 
 group! { $ cluster_params {
     cluster_enabled: bool = false, "cluster-enabled", Kind::Bool, [IMMUTABLE],
-        "Be a node of a cluster: not built yet, `yes` stops the start. What follows here belongs to it.";
+        "Be a node of a cluster. What follows here belongs to it.";
     cluster_config_file: String = "nodes.conf".into(), "cluster-config-file", Kind::Text, [IMMUTABLE],
         "File in dir in which the node keeps its view of the cluster.";
     cluster_node_timeout: u64 = 15000, "cluster-node-timeout", Kind::integer(0, i64::MAX), [],

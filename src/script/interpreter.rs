@@ -30,6 +30,10 @@ const REPORT_EVERY: u32 = 64;
 const COLLECT_AT_PERCENT: u32 = 170;
 /// Compiled scripts that an interpreter keeps before it looks which of them are still cached.
 const COMPILED_MAX: usize = 1000;
+/// Length of the longest text that is compiled. Lua 5.1 counts lines and the `=` of long brackets in 32 bits, and reads beyond its
+/// buffers once that overflows; below this nothing can.
+const CHUNK_MOST: usize = 1 << 30;
+const TOO_LONG: &str = "chunk is too long";
 
 /// What an interpreter is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +148,8 @@ impl Interpreter {
         for (name, builtin) in api::BASE {
             host.raw_set(*name, lua::function(&lua, *builtin)?)?;
         }
+        host.raw_set("chunk_most", CHUNK_MOST)?;
+        host.raw_set("too_long", TOO_LONG)?;
         copy_builtins(&lua, &real, server.config.current().lua_enable_deprecated_api)?;
         real.raw_set("pcall", host.raw_get::<Value>("pcall")?)?;
         real.raw_set("unpack", host.raw_get::<Value>("unpack")?)?;
@@ -239,6 +245,9 @@ impl Interpreter {
 
     /// The error is the text of it.
     pub fn load(&self, text: &[u8], name: &CStr) -> Result<Function, Vec<u8>> {
+        if text.len() > CHUNK_MOST {
+            return Err(TOO_LONG.into());
+        }
         let chunk = self.lua.load(text).set_name(name.to_string_lossy()).set_mode(mlua::chunk::ChunkMode::Text);
         chunk.into_function().map_err(|error| match error {
             mlua::Error::SyntaxError { message, .. } => self.fault_of(text, name).unwrap_or(message.into_bytes()),

@@ -78,6 +78,9 @@ local function load_text(text, name)
   if byte(text, 1) == 27 then
     return nil, "attempt to load binary code"
   end
+  if #text > host.chunk_most then
+    return nil, host.too_long
+  end
   return loadstring(text, name)
 end
 function real.loadstring(text, name)

@@ -3,6 +3,7 @@
 use crate::base::{clock, processors};
 use crate::cli::{self, Invocation};
 use crate::cluster::{self, Bus};
+use crate::engine::memory;
 use crate::front::pool::Pool;
 use crate::front::ports::Ports;
 use crate::front::{busy, crash, cron, gathering, listener, log, process, signals, title, tls, watchdog};
@@ -111,6 +112,7 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     let _ = server.clients.hang_up.set(direct::hang_up);
     let _ = server.clients.has_hung_up.set(direct::has_hung_up);
     follow_oom_score(server);
+    follow_allocator(server);
     process::follow_maxclients(server);
     process::follow_processors(server);
     process::write_pidfile(&server.config.current());
@@ -144,6 +146,13 @@ fn follow_oom_score(server: &'static Server) {
     let _ = server.role_hook.set(renew);
     let names = &["oom-score-adj", "oom-score-adj-values"];
     server.config.on_apply(names, Box::new(move |_, new| set_oom_score(server, new)));
+}
+
+/// What was freed goes back to the system even while nobody asks for anything.
+fn follow_allocator(server: &'static Server) {
+    memory::set_background_thread(server.config.current().jemalloc_bg_thread);
+    let follow = |new: &Config| memory::set_background_thread(new.jemalloc_bg_thread);
+    server.config.on_changed(&["jemalloc-bg-thread"], Box::new(move |_, new| follow(new)));
 }
 
 fn set_oom_score(server: &Server, config: &Config) -> Result<(), String> {

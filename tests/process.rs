@@ -193,6 +193,22 @@ fn connected(client: &mut Client) -> u64 {
 }
 
 #[test]
+fn the_allocator_gives_memory_back_in_a_thread_of_its_own() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    let has_thread = || {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", server.pid())).expect("threads");
+        let mut names = threads.flatten().filter_map(|thread| std::fs::read_to_string(thread.path().join("comm")).ok());
+        names.any(|name| name.trim() == "jemalloc_bg_thd")
+    };
+    wait_until("the thread runs", has_thread);
+    assert_eq!(set(&mut client, "jemalloc-bg-thread", "no"), "OK");
+    wait_until("the thread has ended", || !has_thread());
+    assert_eq!(set(&mut client, "jemalloc-bg-thread", "yes"), "OK");
+    wait_until("the thread runs again", has_thread);
+}
+
+#[test]
 fn ten_thousand_idle_connections_cost_little() {
     const CONNECTIONS: u64 = 10_000;
     allow_sockets(CONNECTIONS + 200);

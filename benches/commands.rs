@@ -6,8 +6,9 @@ use rsredis::base::clock;
 use rsredis::resp::{Batch, Limits, Reply, RequestParser};
 use rsredis::server::clients::Client;
 use rsredis::server::config::ConfigStore;
+use rsredis::server::dispatch::{self, MaySettle};
 use rsredis::server::table::CommandTable;
-use rsredis::server::{Server, Session, Worker, commands as session_commands, config, dispatch};
+use rsredis::server::{Server, Session, Worker, commands as session_commands, config};
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -38,7 +39,8 @@ impl Bench {
         batch.clear();
         RequestParser::default().parse(buffer, 0, BATCH, limits, batch).expect("well-formed");
         self.reply.truncate(0);
-        black_box(dispatch::run_batch(&mut self.worker, &mut self.session, batch, buffer, &mut self.reply));
+        let (worker, session, reply) = (&mut self.worker, &mut self.session, &mut self.reply);
+        black_box(dispatch::run_batch(worker, session, batch, buffer, reply, MaySettle::Yes));
         self.reply.len()
     }
 }

@@ -6,8 +6,8 @@ usage: scripts/clients.py --server BINARY [--stock BINARY] [NAME…]          (s
 A program of tests/clients/ does its checks and prints a line for each, `check<TAB>result`. It runs twice at once, each time
 on a site of its own, and both must succeed with the same lines:
 
-    redis-sentinel ──► primary ──► replica        all three stock, or primary and replica ours
-                       (TCP and TLS)
+    sentinel ──► primary ──► replica        all three stock, or all three ours
+                 (TCP and TLS)
 
 The programs learn the site from the environment: PORT, TLS_PORT, CA, CERT, KEY, REPLICA_PORT, SENTINEL_PORT (the name is `main`).
 """
@@ -70,7 +70,7 @@ class Site:
         with open(os.path.join(self.dir, "sentinel.conf"), "w") as f:
             f.write(f"port {self.ports['SENTINEL_PORT']}\nsentinel monitor main 127.0.0.1 {port} 1\n"
                     "sentinel down-after-milliseconds main 3000\nsentinel failover-timeout main 10000\n")
-        self.start("redis-sentinel", "sentinel.conf", name="sentinel")
+        self.start(self.server, "sentinel.conf", "--sentinel", name="sentinel")
         sentinel = self.ports["SENTINEL_PORT"]
         wait("the sentinel sees both", lambda: "status=ok" in (text := ask(sentinel, "INFO sentinel")) and "slaves=1" in text)
 

@@ -3,7 +3,8 @@
 #
 # The archive's binary is static: musl's where that target is installed (rustup target add …-musl, apt install musl-tools),
 # else glibc's, which resolves names by files and DNS only. RSREDIS_SERVER=BINARY packs that binary into both as it is.
-# Ends with a trial of both (scripts/package_check.py).
+# Ends with a trial of both (scripts/package_check.py). scripts/package_drill.py then installs, upgrades and removes the package on a
+# Debian made for it, beside redis-server. The archive needs nothing of the system but /dev/random and /dev/urandom.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 die() { echo "package: $*" >&2; exit 1; }
@@ -45,6 +46,8 @@ settings() {
 root=$out/root
 place_binary "$deb_binary" "$root/usr/bin/rsredis-server"
 place scripts/package/rsredis-server.service "$root/usr/lib/systemd/system/rsredis-server.service" 644
+ln -s rsredis-server "$root/usr/bin/rsredis-sentinel"
+place config/sentinel.conf "$root/usr/share/doc/rsredis/sentinel.conf" 644
 place README.md "$root/usr/share/doc/rsredis/README.md" 644
 place COMPATIBILITY.md "$root/usr/share/doc/rsredis/COMPATIBILITY.md" 644
 place LICENSE "$root/usr/share/doc/rsredis/copyright" 644
@@ -61,7 +64,6 @@ Maintainer: The rsredis project <rsredis@localhost>
 Installed-Size: $(du -sk --exclude=DEBIAN "$root" | cut -f1)
 Depends: libc6 (>= ${glibc:-2.36}), libgcc-s1, adduser
 Recommends: redis-tools
-Suggests: redis-sentinel
 Section: database
 Priority: optional
 Description: drop-in replacement for redis-server that uses several cores
@@ -76,6 +78,7 @@ rm -rf "$root"
 name=rsredis-$version-$machine-linux-$libc
 place_binary "$archive_binary" "$out/$name/rsredis-server"
 settings ./ > "$out/$name/redis.conf"
+place config/sentinel.conf "$out/$name/sentinel.conf" 644
 for file in README.md COMPATIBILITY.md LICENSE scripts/package/rsredis-server.service; do place $file "$out/$name/$(basename $file)" 644; done
 tar -C "$out" --owner=0 --group=0 --sort=name -czf "$out/$name.tar.gz" "$name"
 rm -rf "${out:?}/$name"

@@ -2,7 +2,8 @@
 """Unpacks what scripts/package.sh has built and starts the server from it as the unit does: scripts/package_check.py DIRECTORY
 
 The unit's own ExecStart runs with NOTIFY_SOCKET, as systemd would run it: READY=1 must come, the shipped redis.conf must
-load, data must be there again after a stop and a start, and STOPPING=1 must come.
+load, data must be there again after a stop and a start, and STOPPING=1 must come. A static archive also runs in a directory with
+nothing else in it, where this may be tried (by root). What dpkg makes of the package, scripts/package_drill.py finds out.
 """
 import glob
 import os
@@ -12,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 
 
 def check(where, binary, config, unit):
@@ -51,13 +53,60 @@ def told(inbox, state, where):
         sys.exit(f"package_check: no {state}\n" + open(os.path.join(where, "log"), errors="replace").read())
 
 
+def check_control(package, where):
+    """What dpkg will act on: the scripts are shell, the settings are the user's, and no file is redis-server's as well."""
+    subprocess.run(["dpkg-deb", "-e", package, where + "/control"], check=True)
+    for script in ("postinst", "prerm", "postrm"):
+        subprocess.run(["sh", "-n", f"{where}/control/{script}"], check=True)
+    with open(where + "/control/conffiles") as f:
+        assert f.read() == "/etc/rsredis/redis.conf\n", "conffiles"
+    listed = subprocess.run(["dpkg-deb", "-c", package], check=True, capture_output=True, text=True).stdout.splitlines()
+    names = [line.split()[5] for line in listed if not line.startswith("d")]
+    theirs = [name for name in names if re.search(r"/(redis|redis-[a-z]+(\.service)?)(/|$)", name)]
+    assert not theirs, f"redis-server has these, too: {theirs}"
+
+
+def check_bare(archive, where):
+    """The archive where there is nothing at all: no libraries, no users, no names."""
+    subprocess.run(["tar", "-C", where, "--strip-components=1", "-xzf", archive], check=True)
+    os.makedirs(where + "/dev")
+    for name, minor in (("null", 3), ("random", 8), ("urandom", 9)):
+        os.mknod(f"{where}/dev/{name}", 0o20666, os.makedev(1, minor))
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    for command, expected in (("SET k v", "+OK"), ("GET k", "$1\r\nv")):
+        words = ["chroot", where, "/rsredis-server", "/redis.conf", "--port", str(port), "--appendonly", "yes", "--logfile", "/log"]
+        server = subprocess.Popen(words)
+        try:
+            reply = asked(port, command)
+            assert reply == expected, f"{command}: {reply}"
+        finally:
+            server.terminate()
+            server.wait(20)
+        assert server.returncode == 0, f"exit status {server.returncode}"
+
+
+def asked(port, command):
+    deadline = time.time() + 20
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as s:
+                s.sendall(command.encode() + b"\r\n")
+                return s.recv(100).decode().strip()
+        except ConnectionRefusedError:
+            assert time.time() < deadline, "no server"
+            time.sleep(0.05)
+
+
 def main():
     built = os.path.abspath(sys.argv[1])
     package, archive = glob.glob(built + "/*.deb")[0], glob.glob(built + "/*.tar.gz")[0]
     where = tempfile.mkdtemp(prefix="rs-package.")
     try:
-        for part in ("deb", "archive"):
+        for part in ("deb", "archive", "bare"):
             os.makedirs(os.path.join(where, part))
+        check_control(package, where)
         subprocess.run(["dpkg-deb", "-x", package, where + "/deb"], check=True)
         root = where + "/deb"
         unit = root + "/usr/lib/systemd/system/rsredis-server.service"
@@ -72,7 +121,11 @@ def main():
         root = where + "/archive"
         check(root, root + "/rsredis-server", root + "/redis.conf", root + "/rsredis-server.service")
         dynamic = subprocess.run(["ldd", root + "/rsredis-server"], capture_output=True, text=True).stdout
-        print(f"package_check: {os.path.basename(archive)} starts; it is {'dynamically' if '=>' in dynamic else 'statically'} linked")
+        is_static = "=>" not in dynamic
+        print(f"package_check: {os.path.basename(archive)} starts; it is {'statically' if is_static else 'dynamically'} linked")
+        if is_static and os.geteuid() == 0:
+            check_bare(archive, where + "/bare")
+            print("package_check: it runs in a directory with nothing else in it")
     finally:
         shutil.rmtree(where)
 

@@ -1,6 +1,6 @@
 //! Wiring: reads the configuration, puts the rooms together, starts threads and tasks, waits for the end.
 
-use crate::base::clock;
+use crate::base::{clock, processors};
 use crate::cli::{self, Invocation};
 use crate::cluster::{self, Bus};
 use crate::front::pool::Pool;
@@ -12,7 +12,8 @@ use crate::replication;
 use crate::replication::primary;
 use crate::replication::primary::shutdown::{Waited, await_replicas};
 use crate::script;
-use crate::server::config::{Arguments, Checks, Config, ConfigStore, Extra, REDIS_VERSION};
+use crate::sentinel;
+use crate::server::config::{Arguments, Checks, Config, ConfigStore, Extra, Loaded, REDIS_VERSION};
 use crate::server::intents::ShutdownWish;
 use crate::server::table::CommandTable;
 use crate::server::{Server, acl, commands};
@@ -38,20 +39,21 @@ pub fn main() -> ExitCode {
 
 fn serve(arguments: &Arguments) -> Result<(), String> {
     let config_path = config_file::config_path(arguments);
-    let mut table = CommandTable::new(
-        crate::commands::FAMILIES,
+    let sessions = [
+        commands::FAMILIES,
+        script::commands::FAMILIES,
         &[
-            commands::FAMILIES,
-            script::commands::FAMILIES,
-            &[
-                persistence::commands::COMMANDS,
-                primary::commands::COMMANDS,
-                cluster::commands::COMMANDS,
-                cluster::migrate::COMMANDS,
-            ],
-        ]
-        .concat(),
-    );
+            persistence::commands::COMMANDS,
+            primary::commands::COMMANDS,
+            cluster::commands::COMMANDS,
+            cluster::migrate::COMMANDS,
+        ],
+    ]
+    .concat();
+    let mut table = match arguments.is_sentinel {
+        true => CommandTable::for_sentinel(&sessions, sentinel::commands::COMMANDS),
+        false => CommandTable::new(crate::commands::FAMILIES, &sessions),
+    };
     let checks = Checks {
         command_exists: &|name| table.find(name).is_some(),
         user: &|words| acl::rules::check_declaration(&table, words),
@@ -61,9 +63,17 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
         return Err(problem.fatal_text());
     }
     config_file::enter_dir(&mut loaded.config)?;
+    let watch = match arguments.is_sentinel {
+        true => Some(read_watch(&loaded)?),
+        false => None,
+    };
     process::daemonize(&loaded.config)?;
     crash::block_signals();
     log::start(&loaded.config);
+    if let Some(Err(reason)) = watch.as_ref().map(|_| sentinel::service::check_file(config_path.as_deref())) {
+        tracing::warn!("{reason}");
+        std::process::exit(1);
+    }
     for declared in &loaded.renamed_commands {
         if let [old, new] = declared.words.as_slice() {
             table.rename(old, new);
@@ -99,8 +109,10 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     crash::watch(server).map_err(|error| error.to_string())?;
     let _ = server.busy_hook.set(busy::serve_others);
     let _ = server.clients.hang_up.set(direct::hang_up);
+    let _ = server.clients.has_hung_up.set(direct::has_hung_up);
     follow_oom_score(server);
     process::follow_maxclients(server);
+    process::follow_processors(server);
     process::write_pidfile(&server.config.current());
     announce(server);
     if let Err(reason) = persistence::acl_file::start(server, &loaded.users) {
@@ -109,11 +121,19 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     }
     std::thread::Builder::new()
         .name("lazyfree".into())
-        .spawn(|| server.lazyfree.run())
+        .spawn(|| {
+            let _member = processors::join(processors::Kind::Background);
+            server.lazyfree.run()
+        })
         .map_err(|error| error.to_string())?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
-    runtime.block_on(run(server))
+    runtime.block_on(run(server, watch))
+}
+
+/// What a Sentinel is told to watch. A fault is told with its line, like any other of the file.
+fn read_watch(loaded: &Loaded) -> Result<sentinel::service::Watch, String> {
+    sentinel::service::read(&loaded.config, &loaded.sentinel).map_err(|problem| problem.fatal_text())
 }
 
 /// The kernel's view of the process follows the settings.
@@ -144,21 +164,20 @@ fn announce(server: &Server) {
 }
 
 /// Binds, serves, and shuts down when it is asked to.
-async fn run(server: &'static Server) -> Result<(), String> {
+async fn run(server: &'static Server, watch: Option<sentinel::service::Watch>) -> Result<(), String> {
     let config = server.config.current();
     tls::start(server)?;
     let pool = Pool::start(server).map_err(|error| error.to_string())?;
-    // Before the first client: nobody may see or change a data set that is not there yet.
-    server.loading.store(true, Ordering::Release);
+    // Before the first client: nobody may see or change a data set that is not there yet. A Sentinel has none.
+    server.loading.store(watch.is_none(), Ordering::Release);
     let ports = Ports::open(server, Arc::clone(&pool))?;
     let cluster = open_cluster(server)?;
     title::follow(server);
     watchdog::follow(server);
-    let mode = if config.cluster_enabled { "cluster" } else { "standalone" };
+    let mode = config.mode();
     tracing::warn!("Running mode={mode}, port={}. PID: {}", config.port, std::process::id());
     tracing::warn!("Server initialized");
     tokio::spawn(tls::follow_files(server));
-    tokio::spawn(cluster::migrate::run(server));
     if let Some(path) = &config.unixsocket {
         let listener = bind_unix(path, config.unixsocketperm)?;
         tokio::spawn(listener::accept_unix(server, Arc::clone(&pool), listener, path.clone()));
@@ -166,12 +185,18 @@ async fn run(server: &'static Server) -> Result<(), String> {
     tokio::spawn(signals::listen(server));
     tokio::spawn(cron::run(server));
     tokio::spawn(gathering::run(server));
-    load(server).await;
-    if let Some((bus, listeners)) = cluster {
-        bus.start(listeners)?;
+    match watch {
+        Some(watch) => sentinel::service::start(server, watch),
+        None => {
+            tokio::spawn(cluster::migrate::run(server));
+            load(server).await;
+            if let Some((bus, listeners)) = cluster {
+                bus.start(listeners)?;
+            }
+            replication::replica::start(server).map_err(|error| error.to_string())?;
+            tracing::info!("Ready to accept connections");
+        }
     }
-    replication::replica::start(server).map_err(|error| error.to_string())?;
-    tracing::info!("Ready to accept connections");
     process::notify_supervisor(&config, "READY=1\nSTATUS=Ready to accept connections");
     loop {
         let wish: ShutdownWish = std::future::poll_fn(|context| match server.intents.poll_shutdown(context.waker()) {
@@ -186,7 +211,10 @@ async fn run(server: &'static Server) -> Result<(), String> {
         if !server.intents.is_shutting_down() {
             continue;
         }
-        let Waited::Done(wish) = await_replicas(server, wish).await else { continue };
+        let Waited::Done(mut wish) = await_replicas(server, wish).await else { continue };
+        if config.is_sentinel {
+            wish.save = Some(false);
+        }
         // On another thread: a second SIGINT must be heard meanwhile. The process ends there, too: the locks that are never given
         // back may hold up this one for good.
         let ports = Arc::clone(&ports);

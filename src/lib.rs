@@ -30,4 +30,5 @@ pub mod rdb;
 pub mod replication;
 pub mod resp;
 pub mod script;
+pub mod sentinel;
 pub mod server;

@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -209,4 +210,34 @@ fn the_file_holds_a_write_when_its_reply_is_there() {
         client.line("SET key written:after:rewrite");
         assert!(is_in_file(&server, "written:after:rewrite"));
     }
+}
+
+/// A power cut takes what the kernel had not written to the file yet: here its end is cut off, and a page becomes zeros.
+#[test]
+fn what_a_power_cut_takes_from_the_file_comes_back_from_the_redo_log() {
+    let mut server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let part = |name: &str| server.dir().join(format!("appendonlydir/appendonly.aof.{name}"));
+    let (incr, redo) = (part("1.incr.aof"), part("redo"));
+    let len = || std::fs::metadata(&incr).expect("the file").len();
+    let mut logs: Vec<Log> = (0..WRITERS).map(|_| Log::default()).collect();
+    for round in 0..6 {
+        support::wait_until("the redo log", || redo.exists());
+        // From here on nothing depends on the file alone.
+        server.client().line("SET before now");
+        server.client().line("SET before again");
+        let sound = len();
+        crash(&mut server, &mut logs, Duration::from_millis(100), false);
+        let whole = len();
+        let file = std::fs::OpenOptions::new().write(true).open(&incr).expect("the file");
+        let middle = sound + (whole - sound) / (round + 2);
+        file.write_all_at(&vec![0; ((whole - middle) / 2) as usize], middle).expect("room");
+        file.set_len(whole - (whole - middle) / 3).expect("room");
+        server.restart();
+        assert!(len() >= whole, "round {round}");
+        check(&server, &mut logs);
+        assert!(server.log().contains("brought back from the redo log"), "{}", server.log());
+    }
+    assert!(logs.iter().all(|log| log.sent > 30), "there was hardly any load");
+    assert!(server.terminate().success());
+    assert!(!redo.exists(), "a clean shutdown needs no redo log");
 }

@@ -134,6 +134,50 @@ fn the_watchdog_tells_of_a_long_command_while_it_runs() {
     assert_eq!(client.reply().expect("an end").text(), "OK");
 }
 
+/// What the kernel says of threads whose names begin so.
+fn processors(server: &Server, name: &str) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).expect("its threads");
+    let mut lists: Vec<String> = tasks
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("status")).ok())
+        .filter(|status| status.starts_with(&format!("Name:\t{name}")))
+        .filter_map(|status| {
+            Some(status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?.trim().to_owned())
+        })
+        .collect();
+    lists.sort();
+    lists.dedup();
+    lists
+}
+
+#[test]
+fn threads_run_on_the_processors_of_their_kind() {
+    let all = processors(&Server::start(&[]), "worker").remove(0);
+    let first = all.split([',', '-']).next().expect("a number").to_owned();
+    let server = Server::start(&["--server_cpulist", &first]);
+    let mut client = server.client();
+    assert_eq!(processors(&server, "worker"), [first.as_str()]);
+    assert_eq!(processors(&server, "lazyfree"), [all.as_str()], "another kind");
+    assert_eq!(get(&mut client, "server-cpulist"), first);
+    if is_stock() {
+        return;
+    }
+    // At run time, unlike in Redis.
+    assert_eq!(set(&mut client, "bio-cpulist", &first), "OK");
+    assert_eq!(processors(&server, "lazyfree"), [first.as_str()]);
+    assert_eq!(set(&mut client, "server_cpulist", ""), "OK");
+    assert_eq!(processors(&server, "worker"), [all.as_str()]);
+    assert_eq!(
+        set(&mut client, "server-cpulist", "0-"),
+        "ERR CONFIG SET failed (possibly related to argument 'server-cpulist') - '0-' is not a list of processors such as 0-7:2 or 1,3"
+    );
+    assert_eq!(
+        set(&mut client, "server-cpulist", "1023"),
+        "ERR CONFIG SET failed (possibly related to argument 'server-cpulist') - none of these processors can be used"
+    );
+    assert_eq!(processors(&server, "worker"), [all.as_str()]);
+    assert_eq!(get(&mut client, "server-cpulist"), "");
+}
+
 /// Room for so many sockets in this process, too.
 fn allow_sockets(count: u64) {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");

@@ -398,3 +398,27 @@ fn a_disk_that_refuses_the_snapshot_costs_nothing() {
     assert_same_data(&primary, &replica);
     assert_eq!(temporary_files(&replica), 0);
 }
+
+#[test]
+fn a_snapshot_that_cannot_be_kept_is_asked_for_ever_more_rarely() {
+    let primary = Server::start(&["--repl-diskless-sync-delay", "0"]);
+    primary.client().line("SET k v");
+    let replica = Server::start(&[]);
+    // The name of the file is taken by something that no file can replace.
+    let obstacle = replica.dir().join("dump.rdb");
+    fs::create_dir(&obstacle).expect("an empty directory");
+    replicaof(&replica, primary.port());
+    let failures = || replica.log().matches("Failed trying to rename the temp DB").count();
+    let begun = Instant::now();
+    wait_until("it has failed three times", || failures() >= 3);
+    assert!(begun.elapsed() > Duration::from_secs(2), "a pause of one second, then one of two");
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(failures(), 3, "the next pause is one of four");
+    fs::remove_dir(&obstacle).expect("it is empty");
+    assert_same_data(&primary, &replica);
+    // What went well is forgotten: a link that is lost comes back at once.
+    let begun = Instant::now();
+    primary.client().line("CLIENT KILL TYPE replica");
+    assert_same_data(&primary, &replica);
+    assert!(begun.elapsed() < Duration::from_secs(3));
+}

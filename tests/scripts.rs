@@ -7,6 +7,7 @@ mod support;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+use support::replication::{replicaof, wait_for_link};
 use support::{Client, Reply, Server, server, wait_until};
 
 /// Releases a lock only if it is still the caller's (redis.io, "Distributed locks").
@@ -617,4 +618,51 @@ fn a_queued_script_that_may_write_is_refused_on_a_replica() {
     server.client().line("REPLICAOF 127.0.0.1 1");
     assert!(flagged.line("EXEC").is_error("EXECABORT Transaction discarded because of: READONLY "));
     assert!(plain.line("EXEC").items()[0].is_error("READONLY You can't write against a read only replica. script: "));
+}
+
+/// redis.set_repl: the append-only file and replicas each get what is theirs, whole units and single writes alike.
+#[test]
+fn a_script_chooses_who_gets_its_writes() {
+    const SCRIPT: &str = "
+        redis.call('set', 'a', '1')
+        redis.set_repl(redis.REPL_NONE)
+        redis.call('set', 'b', '2')
+        redis.set_repl(redis.REPL_AOF)
+        redis.call('select', 3)
+        redis.call('set', 'c', '3')
+        redis.call('select', 0)
+        redis.set_repl(redis.REPL_REPLICA)
+        redis.call('set', 'd', '4')
+        redis.set_repl(redis.REPL_ALL)
+        redis.call('set', 'e', '5')";
+    const ONE: &str = "redis.set_repl(tonumber(ARGV[1])) return redis.call('set', KEYS[1], 'x')";
+    let mut primary = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let replica = Server::start(&[]);
+    replicaof(&replica, primary.port());
+    wait_for_link(&replica);
+    let mut client = primary.client();
+    eval(&mut client, SCRIPT, &[], &[]);
+    for (key, bits) in [("file", "1"), ("replicas", "2"), ("file2", "1"), ("both", "3")] {
+        assert!(eval(&mut client, ONE, &[key], &[bits]).is_ok());
+    }
+    client.line("SET last 1");
+    assert_eq!(client.line("WAIT 1 5000").integer(), 1);
+    let keys = |server: &Server, db: &str| {
+        let mut client = server.client();
+        assert!(client.call(&["SELECT", db]).is_ok());
+        let mut keys = texts(&client.line("KEYS *"));
+        keys.sort();
+        keys.join(" ")
+    };
+    assert_eq!(keys(&replica, "0"), "a both d e last replicas");
+    assert_eq!(keys(&replica, "3"), "");
+    assert_eq!(keys(&primary, "0"), "a b both d e file file2 last replicas");
+    // Offsets are bytes of the stream: both count the same.
+    wait_until("the replica has the whole stream", || {
+        primary.info("master_repl_offset") == replica.info("slave_repl_offset")
+    });
+    primary.kill();
+    primary.restart();
+    assert_eq!(keys(&primary, "0"), "a both e file file2 last");
+    assert_eq!(keys(&primary, "3"), "c");
 }

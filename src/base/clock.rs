@@ -41,6 +41,12 @@ pub fn local_time() -> String {
     chrono::Local::now().format("%d %b %Y %H:%M:%S%.3f").to_string()
 }
 
+/// A moment as C's ctime prints it: `Sat Nov 21 08:05:12 2026`.
+pub fn calendar_time(unix_ms: i64) -> String {
+    let moment = chrono::DateTime::from_timestamp_millis(unix_ms).unwrap_or_default();
+    moment.with_timezone(&chrono::Local).format("%a %b %e %H:%M:%S %Y").to_string()
+}
+
 /// A cheap monotonic stopwatch: cycle counter where the machine has a stable one.
 #[derive(Clone)]
 pub struct Stopwatch {

@@ -8,5 +8,6 @@ pub mod hash;
 pub mod long_double;
 pub mod lzf;
 pub mod number;
+pub mod processors;
 pub mod quoting;
 pub mod random;

@@ -144,7 +144,7 @@ impl Failure {
             Failure::Lost { what, .. } => format!("IOERR error or timeout {what} target instance"),
             Failure::Refused(text) => format!("ERR Target instance replied with error: {text}"),
             Failure::Restless => "IOERR keys change faster than they can be moved".to_owned(),
-            Failure::NotPrimary => error::READ_ONLY_REPLICA.0.to_string(),
+            Failure::NotPrimary => error::READ_ONLY_REPLICA.text().into_owned(),
         }
     }
 }
@@ -399,7 +399,7 @@ mod tests {
         let many = request("MIGRATE host 7000 '' 0 50 KEYS a COPY").expect("good");
         // Behind KEYS everything is a key.
         assert_eq!((many.keys.len(), many.copy, many.timeout_ms), (2, false, 50));
-        assert!(request("MIGRATE host 7000 key 0 50 KEYS a").is_err_and(|error| error.0.contains("empty string")));
+        assert!(request("MIGRATE host 7000 key 0 50 KEYS a").is_err_and(|error| error.text().contains("empty string")));
         assert!(request("MIGRATE host 7000 key 0 50 AUTH").is_err());
         assert!(request("MIGRATE host 7000 key x 50").is_err());
     }

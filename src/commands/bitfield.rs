@@ -39,11 +39,19 @@ pub const COMMANDS: &[KeyCommand] = &[
         .complexity("O(1) for each subcommand specified"),
 ];
 
-/// With nothing but GETs it only reads.
+/// With nothing but GETs, and OVERFLOWs that are about nothing, it only reads. What cannot be read may be anything.
 fn flags_of(args: Args<'_>, _: usize, _: KeyFlags) -> KeyFlags {
-    let steps = args.len() - 2;
-    let only_gets = steps.is_multiple_of(3) && (2..args.len()).step_by(3).all(|index| args.is(index, "GET"));
-    if only_gets { KeyFlags::READS } else { KeyFlags::READS_AND_CHANGES }
+    let mut index = 2;
+    while index < args.len() {
+        index += if args.is(index, "GET") {
+            3
+        } else if args.is(index, "OVERFLOW") {
+            2
+        } else {
+            return KeyFlags::READS_AND_CHANGES;
+        };
+    }
+    if index == args.len() { KeyFlags::READS } else { KeyFlags::READS_AND_CHANGES }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -21,6 +21,7 @@ use crate::engine::table::Entry;
 use crate::engine::value::{StringRef, Value, ValueMut, ValueRef};
 use crate::engine::zset::ZSet;
 use crate::resp::{Args, OwnedArgs, Reply};
+use std::cell::Cell;
 
 pub struct KeyContext<'a> {
     pub keys: Keys<'a>,
@@ -88,8 +89,49 @@ pub struct Keys<'a> {
     pub observers: Observers,
     /// CLIENT NO-TOUCH and commands that only look.
     pub no_touch: bool,
-    /// Hashes that the plan has computed: (address of the key, hash), in order of the arguments.
-    pub planned: &'a [(usize, u64)],
+    pub planned: Planned<'a>,
+}
+
+/// Hashes that the plan has computed: (address of the key, hash), in order of the arguments.
+pub struct Planned<'a> {
+    hashes: &'a [(usize, u64)],
+    /// The one that was asked for last: most often it is asked for again, or the next.
+    last: Cell<usize>,
+}
+
+/// So many are searched when neither the last nor the next is meant; to hash a key again costs no more than looking at the others.
+const SEARCHED: usize = 8;
+
+impl<'a> Planned<'a> {
+    pub fn new(hashes: &'a [(usize, u64)]) -> Self {
+        Planned { hashes, last: Cell::new(0) }
+    }
+
+    #[inline]
+    fn hash(&self, key: &[u8]) -> u64 {
+        let address = key.as_ptr() as usize;
+        let last = self.last.get();
+        for index in [last, last + 1] {
+            if let Some((planned, hash)) = self.hashes.get(index)
+                && *planned == address
+            {
+                self.last.set(index);
+                return *hash;
+            }
+        }
+        self.search(key)
+    }
+
+    fn search(&self, key: &[u8]) -> u64 {
+        let address = key.as_ptr() as usize;
+        match self.hashes.iter().take(SEARCHED).position(|(planned, _)| *planned == address) {
+            Some(index) => {
+                self.last.set(index);
+                self.hashes[index].1
+            }
+            None => Locked::hash(key),
+        }
+    }
 }
 
 /// Access to one kind of collection: to read, to change, and to change or create. WRONGTYPE if the key holds another kind.
@@ -131,11 +173,7 @@ macro_rules! collection {
 impl<'a> Keys<'a> {
     #[inline]
     pub fn hash(&self, key: &[u8]) -> u64 {
-        let address = key.as_ptr() as usize;
-        match self.planned.iter().find(|(planned, _)| *planned == address) {
-            Some((_, hash)) => *hash,
-            None => Locked::hash(key),
-        }
+        self.planned.hash(key)
     }
 
     /// A key to read: counts as hit or miss and as an access.
@@ -536,4 +574,25 @@ fn lfu_incremented(counter: u32, log_factor: u32, noise: i64) -> u32 {
 /// A record's key, for those who hold only the record.
 pub fn key_of(record: &Record) -> &[u8] {
     record.key()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn planned_hashes_are_found_in_any_order() {
+        let text = [b'k'; 40];
+        let keys: Vec<&[u8]> = (0..20).map(|at| &text[2 * at..2 * at + 1]).collect();
+        // Numbers that are no hash of these keys, so that whatever was computed anew shows.
+        let hashes: Vec<_> = keys.iter().zip(0..).map(|(key, hash)| (key.as_ptr() as usize, hash)).collect();
+        let planned = Planned::new(&hashes);
+        for (key, hash) in keys.iter().zip(0..) {
+            assert_eq!([planned.hash(key), planned.hash(key)], [hash; 2], "in order, each twice");
+        }
+        assert_eq!((planned.hash(keys[3]), planned.hash(keys[0]), planned.hash(keys[1])), (3, 0, 1));
+        assert_eq!(planned.hash(keys[15]), Locked::hash(b"k"), "far from the last one it is hashed again");
+        assert_eq!(planned.hash(b"k"), Locked::hash(b"k"));
+        assert_eq!(Planned::new(&[]).hash(b"k"), Locked::hash(b"k"));
+    }
 }

@@ -1,26 +1,56 @@
 //! Every error text that a command can answer, in one place. Clients match these to the letter.
 
 use std::borrow::Cow;
+use std::fmt;
 
-/// A reply that begins with `-`; the connection lives on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CommandError(pub Cow<'static, str>);
+/// A reply that begins with `-`; the connection lives on. Its text may quote what a client has sent, so it is bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CommandError(Cow<'static, [u8]>);
 
 pub type CommandResult<T> = Result<T, CommandError>;
 
+/// Bytes of a word that errors show where they cut it.
+pub const SHOWN_MAX: usize = 128;
+
 impl CommandError {
     pub const fn fixed(text: &'static str) -> Self {
-        CommandError(Cow::Borrowed(text))
+        CommandError(Cow::Borrowed(text.as_bytes()))
     }
 
     /// An error with text of its own, prefix included (`ERR …`).
-    pub fn new(text: impl Into<String>) -> Self {
+    pub fn new(text: impl Into<Vec<u8>>) -> Self {
         CommandError(Cow::Owned(text.into()))
+    }
+
+    /// The same put together from pieces, some of which clients have sent: each is shown up to a NUL, where texts of Redis end, and the
+    /// whole without line ends behind it.
+    pub fn joined(pieces: &[&[u8]]) -> Self {
+        let mut text = pieces.iter().flat_map(|piece| shown(piece, usize::MAX)).copied().collect::<Vec<u8>>();
+        while let Some(b'\r' | b'\n') = text.last() {
+            text.pop();
+        }
+        CommandError(Cow::Owned(text))
+    }
+
+    /// As it is sent, but for line ends.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// For the log, and for texts that quote no client.
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.0)
+    }
+
+    /// What follows an `ERR `.
+    pub fn reason(&self) -> &[u8] {
+        self.0.strip_prefix(b"ERR ").unwrap_or(&self.0)
     }
 
     /// The prefix, by which errorstats counts.
     pub fn code(&self) -> &str {
-        self.0.split(' ').next().unwrap_or("ERR")
+        let code = self.0.split(|byte| *byte == b' ').next();
+        code.and_then(|code| std::str::from_utf8(code).ok()).unwrap_or("ERR")
     }
 
     pub fn wrong_arity(full_name: &str) -> Self {
@@ -33,16 +63,26 @@ impl CommandError {
 
     /// A subcommand that exists, with a number of arguments that it does not take.
     pub fn unknown_subcommand_arity(name: &[u8], sub: &[u8]) -> Self {
-        let name = String::from_utf8_lossy(name).to_uppercase();
-        let sub = String::from_utf8_lossy(sub);
-        Self::new(format!("ERR unknown subcommand or wrong number of arguments for '{sub}'. Try {name} HELP."))
+        let (name, sub) = (name.to_ascii_uppercase(), shown(sub, SHOWN_MAX));
+        Self::joined(&[b"ERR unknown subcommand or wrong number of arguments for '", sub, b"'. Try ", &name, b" HELP."])
     }
 
     pub fn unknown_subcommand(name: &[u8], sub: &[u8]) -> Self {
-        let name = String::from_utf8_lossy(name).to_uppercase();
-        let sub = String::from_utf8_lossy(sub).chars().take(128).collect::<String>();
-        Self::new(format!("ERR unknown subcommand '{sub}'. Try {name} HELP."))
+        let (name, sub) = (name.to_ascii_uppercase(), shown(sub, SHOWN_MAX));
+        Self::joined(&[b"ERR unknown subcommand '", sub, b"'. Try ", &name, b" HELP."])
     }
+}
+
+impl fmt::Debug for CommandError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{:?}", self.text())
+    }
+}
+
+/// A client's word as errors show it: up to a NUL, and no more than so many bytes.
+pub fn shown(word: &[u8], most: usize) -> &[u8] {
+    let end = word.iter().position(|byte| *byte == 0).unwrap_or(word.len());
+    &word[..end.min(most)]
 }
 
 pub const OUT_OF_MEMORY: CommandError = CommandError::fixed("OOM command not allowed when used memory > 'maxmemory'.");

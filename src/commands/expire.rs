@@ -99,8 +99,7 @@ impl Conditions {
                 b"GT" => conditions.gt = true,
                 b"LT" => conditions.lt = true,
                 _ => {
-                    let option = String::from_utf8_lossy(option);
-                    return Err(CommandError::new(format!("ERR Unsupported option {option}")));
+                    return Err(CommandError::joined(&[b"ERR Unsupported option ", option]));
                 }
             }
         }

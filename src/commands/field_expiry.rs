@@ -117,7 +117,7 @@ pub fn expire_fields(keys: &mut Keys<'_>, key: &[u8], limit: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::context::KeyStats;
+    use crate::commands::context::{KeyStats, Planned};
     use crate::commands::effects::{Effects, Observers};
     use crate::commands::settings::Settings;
     use crate::engine::keyspace::Keyspace;
@@ -137,7 +137,7 @@ mod tests {
             now_ms: 200,
             observers: Observers { journal: true, tracking: false, notify },
             no_touch: false,
-            planned: &[],
+            planned: Planned::new(&[]),
         };
         let mut hash = Hash::new();
         for n in 0..count {

@@ -35,6 +35,8 @@ impl Flags {
     pub const ALL_SHARDS: Flags = Flags(1 << 23);
     /// Ours: goes through the shards one at a time by itself; inside a transaction or script it needs all.
     pub const SHARD_BY_SHARD: Flags = Flags(1 << 24);
+    /// Ours: tells what other clients are doing, so it waits until everybody has got to what was sent before it.
+    pub const TELLS_OF_ALL: Flags = Flags(1 << 25);
 
     /// Names in the order of Redis's COMMAND INFO.
     pub const NAMES: &'static [(Flags, &'static str)] = &[

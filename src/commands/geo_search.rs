@@ -390,7 +390,6 @@ impl<'a> Query<'a> {
     }
 
     fn check(&self, args: Args<'_>, dialect: Dialect) -> CommandResult<()> {
-        let name = || String::from_utf8_lossy(&args[0]).into_owned();
         if self.store.is_some() && (self.with_distance || self.with_hash || self.with_position) {
             let who = if dialect == Dialect::SearchStore { "GEOSEARCHSTORE" } else { "STORE option in GEORADIUS" };
             return Err(CommandError::new(format!(
@@ -400,16 +399,12 @@ impl<'a> Query<'a> {
         if dialect.is_search() {
             let has_centre = self.from_member || self.from_position;
             if has_centre == matches!(self.extent, Some(Extent::Polygon { .. })) {
-                return Err(CommandError::new(format!(
-                    "ERR exactly one of FROMMEMBER or FROMLONLAT can be specified for {}",
-                    name()
-                )));
+                let text = b"ERR exactly one of FROMMEMBER or FROMLONLAT can be specified for ";
+                return Err(CommandError::joined(&[text, &args[0]]));
             }
             if self.extent.is_none() {
-                return Err(CommandError::new(format!(
-                    "ERR exactly one of BYRADIUS and BYBOX can be specified for {}",
-                    name()
-                )));
+                let text = b"ERR exactly one of BYRADIUS and BYBOX can be specified for ";
+                return Err(CommandError::joined(&[text, &args[0]]));
             }
         }
         if self.any && self.count == 0 {

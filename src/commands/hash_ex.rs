@@ -193,7 +193,7 @@ fn set_options<'a>(args: Args<'a>, now_ms: i64) -> CommandResult<SetOptions<'a>>
             let absent = args.is(index, "FNX");
             condition = if absent { FieldCondition::AllAbsent } else { FieldCondition::AllPresent };
         } else {
-            return Err(CommandError::new(format!("ERR unknown argument: {}", String::from_utf8_lossy(&args[index]))));
+            return Err(CommandError::joined(&[b"ERR unknown argument: ", &args[index]]));
         }
         index += 1;
     }

@@ -185,8 +185,7 @@ fn pfdebug(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandE
         let converted = make_dense(ctx, key)?;
         ctx.reply.integer(i64::from(converted));
     } else {
-        let name = String::from_utf8_lossy(&args[1]);
-        return Err(CommandError::new(format!("ERR Unknown PFDEBUG subcommand '{name}'")));
+        return Err(CommandError::joined(&[b"ERR Unknown PFDEBUG subcommand '", &args[1], b"'"]));
     }
     Ok(KeyFlow::Done)
 }

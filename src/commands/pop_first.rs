@@ -111,8 +111,8 @@ pub fn many_or_wait<W: Copy>(
     side: impl Fn(Args<'_>, usize) -> CommandResult<W>,
     take: impl Fn(&mut KeyContext<'_>, &[u8], W, usize) -> CommandResult<bool>,
 ) -> Result<KeyFlow, CommandError> {
-    let timeout_ms = args::timeout_ms(&args[1])?;
     let wish = ManyPop::parse(args, 2, side)?;
+    let timeout_ms = args::timeout_ms(&args[1])?;
     if wish.run(ctx, args, take)? {
         return Ok(KeyFlow::Done);
     }

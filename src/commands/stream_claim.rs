@@ -164,8 +164,7 @@ impl ClaimWish {
                 }
                 Some(value) if args.is(index, "LASTID") => wish.last_id = stream_id::strict(value, 0)?,
                 _ => {
-                    let option = String::from_utf8_lossy(&args[index]);
-                    return Err(CommandError::new(format!("ERR Unrecognized XCLAIM option '{option}'")));
+                    return Err(CommandError::joined(&[b"ERR Unrecognized XCLAIM option '", &args[index], b"'"]));
                 }
             }
             index += if args.is(index, "FORCE") || args.is(index, "JUSTID") { 1 } else { 2 };

@@ -77,13 +77,11 @@ const fn subcommand(name: &'static str, arity: i32, handler: KeyHandler, keys: &
 }
 
 pub fn no_group_of_key(key: &[u8], group: &[u8]) -> CommandError {
-    let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group));
-    CommandError::new(format!("NOGROUP No such consumer group '{group}' for key name '{key}'"))
+    CommandError::joined(&[b"NOGROUP No such consumer group '", group, b"' for key name '", key, b"'"])
 }
 
 pub fn no_key_or_group(key: &[u8], group: &[u8]) -> CommandError {
-    let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group));
-    CommandError::new(format!("NOGROUP No such key '{key}' or consumer group '{group}'"))
+    CommandError::joined(&[b"NOGROUP No such key '", key, b"' or consumer group '", group, b"'"])
 }
 
 const KEY_REQUIRED: CommandError = CommandError::fixed(
@@ -99,9 +97,8 @@ struct CreateOptions {
 }
 
 impl CreateOptions {
-    /// `count` arguments in all are too many, as is MKSTREAM where no stream is made.
-    fn parse(args: Args<'_>, allows_new_stream: bool, counts: &[usize]) -> CommandResult<Self> {
-        let wrong = || CommandError::unknown_subcommand_arity(&args[0], &args[1]);
+    /// MKSTREAM is wrong where no stream is made.
+    fn parse(args: Args<'_>, allows_new_stream: bool) -> CommandResult<Self> {
         let mut options = CreateOptions::default();
         let mut index = 5;
         while index < args.len() {
@@ -118,20 +115,26 @@ impl CreateOptions {
                 };
                 index += 2;
             } else {
-                return Err(wrong());
+                return Err(CommandError::unknown_subcommand_arity(&args[0], &args[1]));
             }
         }
-        if counts.contains(&args.len()) { Ok(options) } else { Err(wrong()) }
+        Ok(options)
     }
+}
+
+/// More than so many arguments are options that come twice: noticed only where there is a key to work on.
+fn refuse_repeated(args: Args<'_>, most: usize) -> CommandResult<()> {
+    if args.len() > most { Err(CommandError::unknown_subcommand_arity(&args[0], &args[1])) } else { Ok(()) }
 }
 
 fn xgroup_create(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandError> {
     let (key, name) = (&args[2], &args[3]);
-    let options = CreateOptions::parse(args, true, &[5, 6, 7, 8])?;
+    let options = CreateOptions::parse(args, true)?;
     let stream = ctx.keys.write_stream(key)?;
     if stream.is_none() && !options.make_stream {
         return Err(KEY_REQUIRED);
     }
+    refuse_repeated(args, 8)?;
     let last_id = match (&args[4], &stream) {
         (b"$", Some(stream)) => stream.last_id(),
         (b"$", None) => StreamId::MIN,
@@ -166,8 +169,9 @@ fn done(ctx: &mut KeyContext<'_>, key: &[u8], event: &'static str) -> Result<Key
 }
 
 fn xgroup_setid(ctx: &mut KeyContext<'_>, args: Args<'_>) -> Result<KeyFlow, CommandError> {
-    let options = CreateOptions::parse(args, false, &[5, 7])?;
+    let options = CreateOptions::parse(args, false)?;
     let (last_id, group) = group_mut(ctx, args)?;
+    refuse_repeated(args, 7)?;
     group.last_id = if &args[4] == b"$" { last_id } else { stream_id::any(&args[4], 0)? };
     group.entries_read = options.entries_read;
     ctx.reply.ok();

@@ -17,7 +17,7 @@ use super::spec::{Group as CommandGroup, KeyCommand};
 use super::stream::{reply_entries, reply_entry};
 use super::stream_id::{self, reply_id};
 use super::stream_pending::{self, GroupPlace, Moved};
-use crate::engine::stream::{Entries, Entry, Group, StreamId};
+use crate::engine::stream::{Entry, StreamId};
 use crate::resp::{Args, OwnedArgs, Reply};
 use std::ops::Range;
 
@@ -186,10 +186,8 @@ impl<'a> Wish<'a> {
             let more = args.len().saturating_sub(index + 1);
             if args.is(index, "BLOCK") && more > 0 {
                 if ctx.in_script {
-                    let name = String::from_utf8_lossy(&args[0]);
-                    return Err(CommandError::new(format!(
-                        "ERR {name} command is not allowed with BLOCK option from scripts"
-                    )));
+                    let end = b" command is not allowed with BLOCK option from scripts";
+                    return Err(CommandError::joined(&[b"ERR ", &args[0], end]));
                 }
                 block = Some(block_ms(&args[index + 1], ctx.keys.now_ms)?);
                 index += 2;
@@ -254,10 +252,8 @@ impl<'a> Wish<'a> {
                     "NOGROUP the consumer group this client was blocked on no longer exists",
                 ));
             }
-            let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group.name));
-            return Err(CommandError::new(format!(
-                "NOGROUP No such key '{key}' or consumer group '{group}' in XREADGROUP with GROUP option"
-            )));
+            let (begin, end) = (b"NOGROUP No such key '", b"' in XREADGROUP with GROUP option");
+            return Err(CommandError::joined(&[begin, key, b"' or consumer group '", group.name, end]));
         }
         let last_id = stream.map_or(StreamId::MIN, |stream| stream.last_id());
         match (id, self.group) {
@@ -313,12 +309,11 @@ impl<'a> Wish<'a> {
         let mut some = false;
         for (key_at, _) in asks_group {
             some = true;
-            let stream = ctx.keys.read_stream(&args[key_at]).ok().flatten();
-            let pending = stream.and_then(|stream| stream.group(group.name)).into_iter();
+            let stream = ctx.keys.write_stream(&args[key_at]).ok().flatten();
+            let Some((_, group)) = stream.and_then(|stream| stream.split_mut(group.name)) else { continue };
             // What is idle for long enough and was not served is an entry that exists no more.
-            let idle_at =
-                pending.flat_map(|group| group.pending(..)).map(|(_, it)| it.delivered_ms.saturating_add(idle_ms));
-            next_ms = next_ms.min(idle_at.filter(|at| *at > now_ms).min().unwrap_or(i64::MAX));
+            let next = group.next_delivery_after(now_ms.saturating_sub(idle_ms));
+            next_ms = next_ms.min(next.map_or(i64::MAX, |at| at.saturating_add(idle_ms)));
         }
         Some(next_ms).filter(|_| some)
     }
@@ -329,7 +324,10 @@ impl<'a> Wish<'a> {
         let Some((entries, group)) = ctx.keys.write_stream(key)?.and_then(|stream| stream.split_mut(wish.name)) else {
             return Ok(false);
         };
-        let claimed = wish.claim_idle_ms.map_or(Vec::new(), |idle_ms| idlest(entries, group, idle_ms, now_ms, left));
+        // Those that were released come before all others.
+        let claimed = wish.claim_idle_ms.map_or(Vec::new(), |idle_ms| {
+            group.longest_pending(now_ms.saturating_sub(idle_ms), left, |id| entries.contains(id))
+        });
         left -= claimed.len();
         let has_new = left > 0 && entries.top_id().is_some_and(|top| top > group.last_id);
         if claimed.is_empty() && !has_new {
@@ -418,17 +416,6 @@ impl<'a> Wish<'a> {
         ctx.keys.group_changed(1);
         Ok(true)
     }
-}
-
-/// Entries that have been pending for at least so long, the longest first; those that were released come before all others.
-fn idlest(entries: &Entries, group: &Group, idle_ms: i64, now_ms: i64, count: usize) -> Vec<StreamId> {
-    let mut found: Vec<(i64, StreamId)> = group
-        .pending(..)
-        .filter(|(_, pending)| now_ms.saturating_sub(pending.delivered_ms) >= idle_ms)
-        .map(|(id, pending)| (pending.delivered_ms, id))
-        .collect();
-    found.sort_unstable();
-    found.into_iter().map(|(_, id)| id).filter(|id| entries.contains(*id)).take(count).collect()
 }
 
 /// The entry with the time since its last delivery and the number of deliveries before this one.

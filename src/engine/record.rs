@@ -14,6 +14,11 @@
 //! The sizes of allocations are always rounded to the allocator's class, so a value may be overwritten in place whenever
 //! the class stays the same.
 
+mod block;
+#[cfg(test)]
+mod tests;
+
+use self::block::{FIELDS_EXPIRE, Form, HAS_EXPIRY, HEADER, word_of, word_of_integer};
 use super::hash::Hash;
 use super::list::List;
 use super::memory::size_class;
@@ -23,27 +28,12 @@ use super::string::StringBlock;
 use super::table::Entry;
 use super::value::{Kind, StringRef, Value, ValueMut, ValueRef};
 use super::zset::ZSet;
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
-const HEADER: usize = 8;
-const HAS_EXPIRY: u8 = 1;
-const LONG_KEY: u8 = 2;
-const FIELDS_EXPIRE: u8 = 4;
 /// Strings up to this length stay in the record.
 pub const INLINE_MAX: usize = 255;
 /// The expiry field of a key without one.
 const NO_EXPIRY: i64 = -1;
-
-/// How the value is held.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum Form {
-    Inline = 0,
-    Integer = 1,
-    Block = 2,
-    Collection = 3,
-}
 
 #[repr(transparent)]
 pub struct Record(NonNull<u8>);
@@ -60,31 +50,6 @@ unsafe impl Entry for Record {
         let shape = self.shape();
         // SAFETY: the record holds `key_len` initialised bytes at that offset.
         unsafe { std::slice::from_raw_parts(self.at(shape.key_at()), self.key_len()) }
-    }
-}
-
-/// Where the fields of a record stand.
-#[derive(Clone, Copy)]
-struct Shape {
-    expiry: bool,
-    word: bool,
-    long_key: bool,
-}
-
-impl Shape {
-    #[inline]
-    fn word_at(self) -> usize {
-        HEADER + 8 * usize::from(self.expiry)
-    }
-
-    #[inline]
-    fn key_len_at(self) -> usize {
-        self.word_at() + 8 * usize::from(self.word)
-    }
-
-    #[inline]
-    fn key_at(self) -> usize {
-        self.key_len_at() + 8 * usize::from(self.long_key)
     }
 }
 
@@ -132,35 +97,6 @@ impl Record {
     fn with_word(key: &[u8], kind: Kind, form: Form, word: *mut u8, expiry: Option<i64>) -> Self {
         let mut record = Self::allocate(key, kind, form, expiry, 0);
         record.set_word(word);
-        record
-    }
-
-    /// A record with everything written but the value.
-    #[inline]
-    fn allocate(key: &[u8], kind: Kind, form: Form, expiry: Option<i64>, inline_len: usize) -> Self {
-        let shape =
-            Shape { expiry: expiry.is_some(), word: form != Form::Inline, long_key: key.len() > usize::from(u16::MAX) };
-        let layout = layout(shape.key_at() + key.len() + inline_len);
-        // SAFETY: not an empty layout.
-        let block = NonNull::new(unsafe { alloc(layout) }).unwrap_or_else(|| handle_alloc_error(layout));
-        let record = Record(block);
-        let flags = if shape.expiry { HAS_EXPIRY } else { 0 } | if shape.long_key { LONG_KEY } else { 0 };
-        let short_key_len = if shape.long_key { 0 } else { key.len() as u64 };
-        let header = (kind as u64 | (form as u64) << 4)
-            | u64::from(flags) << 8
-            | short_key_len << 40
-            | (inline_len as u64) << 56;
-        // SAFETY: all offsets lie inside the layout computed from the same shape.
-        unsafe {
-            block.cast::<u64>().write(header);
-            if let Some(at) = expiry {
-                record.at(HEADER).cast::<i64>().write(at);
-            }
-            if shape.long_key {
-                record.at(shape.key_len_at()).cast::<usize>().write(key.len());
-            }
-            record.at(shape.key_at()).copy_from_nonoverlapping(key.as_ptr(), key.len());
-        }
         record
     }
 
@@ -454,99 +390,6 @@ impl Record {
     pub fn address(&self) -> usize {
         self.0.as_ptr() as usize
     }
-
-    #[inline]
-    fn header(&self) -> u64 {
-        // SAFETY: the header is always there.
-        unsafe { self.0.cast::<u64>().read() }
-    }
-
-    #[inline]
-    fn flags(&self) -> u8 {
-        (self.header() >> 8) as u8
-    }
-
-    #[inline]
-    fn form(&self) -> Form {
-        match (self.header() >> 4) & 0x0f {
-            0 => Form::Inline,
-            1 => Form::Integer,
-            2 => Form::Block,
-            3 => Form::Collection,
-            other => unreachable!("form {other} is never written"),
-        }
-    }
-
-    #[inline]
-    fn shape(&self) -> Shape {
-        let header = self.header();
-        let flags = (header >> 8) as u8;
-        Shape { expiry: flags & HAS_EXPIRY != 0, word: header & 0xf0 != 0, long_key: flags & LONG_KEY != 0 }
-    }
-
-    #[inline]
-    fn key_len(&self) -> usize {
-        let header = self.header();
-        if header & u64::from(LONG_KEY) << 8 != 0 {
-            // SAFETY: the field is there when the flag says so.
-            return unsafe { self.at(self.shape().key_len_at()).cast::<usize>().read() };
-        }
-        usize::from((header >> 40) as u16)
-    }
-
-    #[inline]
-    fn inline_len(&self) -> usize {
-        (self.header() >> 56) as usize
-    }
-
-    #[inline]
-    fn word(&self) -> *mut u8 {
-        // SAFETY: called for forms with a word only. An integer is read as a pointer that is never followed.
-        unsafe { self.at(self.shape().word_at()).cast::<*mut u8>().read() }
-    }
-
-    fn set_word(&mut self, word: *mut u8) {
-        // SAFETY: called for forms with a word only.
-        unsafe { self.at(self.shape().word_at()).cast::<*mut u8>().write(word) };
-    }
-
-    /// # Safety
-    /// The word owns a `T`, which is transparent over one pointer.
-    #[inline]
-    unsafe fn word_as<T>(&self) -> &T {
-        // SAFETY: the caller's promise.
-        unsafe { &*self.at(self.shape().word_at()).cast::<T>() }
-    }
-
-    /// # Safety
-    /// As for `word_as`.
-    #[inline]
-    unsafe fn word_as_mut<T>(&mut self) -> &mut T {
-        // SAFETY: the caller's promise.
-        unsafe { &mut *self.at(self.shape().word_at()).cast::<T>() }
-    }
-
-    /// # Safety
-    /// As for `word_as`; the word must not be used again.
-    unsafe fn word_read<T>(&self) -> T {
-        // SAFETY: the caller's promise.
-        unsafe { self.at(self.shape().word_at()).cast::<T>().read() }
-    }
-
-    #[inline]
-    fn at(&self, offset: usize) -> *mut u8 {
-        // SAFETY: every offset used lies within the allocation of this record's shape.
-        unsafe { self.0.as_ptr().add(offset) }
-    }
-
-    fn layout(&self) -> Layout {
-        layout(self.shape().key_at() + self.key_len() + self.inline_len())
-    }
-
-    fn free_block(&self) {
-        // SAFETY: allocated with this layout (overwriting in place keeps the size class); callers forget the record.
-        unsafe { dealloc(self.0.as_ptr(), self.layout()) };
-    }
 }
 
 impl Drop for Record {
@@ -577,87 +420,4 @@ fn parse_integer(text: &[u8]) -> Option<i64> {
         return None;
     }
     crate::base::number::parse_i64(text)
-}
-
-/// Turns a one-word handle into that word; the record owns it from now on.
-fn word_of<T>(handle: T) -> *mut u8 {
-    const { assert!(size_of::<T>() == size_of::<*mut u8>()) };
-    let handle = std::mem::ManuallyDrop::new(handle);
-    // SAFETY: all handles are transparent over one non-null pointer.
-    unsafe { std::mem::transmute_copy::<T, *mut u8>(&handle) }
-}
-
-fn word_of_integer(value: i64) -> *mut u8 {
-    std::ptr::without_provenance_mut(value as usize)
-}
-
-fn layout(bytes: usize) -> Layout {
-    Layout::from_size_align(size_class(bytes.max(16)), 8).expect("keys are limited far below isize::MAX")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn text(record: &Record) -> Vec<u8> {
-        match record.string_ref() {
-            Some(StringRef::Int(value)) => value.to_string().into_bytes(),
-            Some(StringRef::Bytes(bytes)) => bytes.to_vec(),
-            None => panic!("a string was expected"),
-        }
-    }
-
-    #[test]
-    fn sizes_that_the_memory_aims_rest_on() {
-        let key = [b'k'; 16];
-        assert_eq!(Record::string(&key, &[b'v'; 64], None).own_memory(), 96);
-        assert_eq!(Record::string(&key, &[b'v'; 64], Some(1)).own_memory(), 96);
-        assert_eq!(Record::string(&key, b"123456", None).own_memory(), 32);
-    }
-
-    #[test]
-    fn every_form_keeps_key_value_and_expiry() {
-        let long_key = vec![b'K'; 70_000];
-        for key in [b"k".as_slice(), b"", &long_key] {
-            for value in [
-                b"".as_slice(),
-                b"abc",
-                b"12",
-                b"-9223372036854775808",
-                b"012",
-                &[b'x'; 255],
-                &[b'y'; 256],
-                &[b'z'; 5000],
-            ] {
-                let mut record = Record::string(key, value, None);
-                assert_eq!((record.key(), text(&record), record.expiry()), (key, value.to_vec(), None));
-                record.set_access(0x00ab_cdef);
-                record.set_expiry(Some(77));
-                assert_eq!((record.key(), text(&record), record.expiry()), (key, value.to_vec(), Some(77)));
-                record.set_expiry(None);
-                assert_eq!(record.expiry(), None);
-                assert_eq!(record.access(), 0x00ab_cdef);
-                record.block_mut().expect("a string").append(b"!");
-                assert_eq!((record.encoding(), text(&record).last()), ("raw", Some(&b'!')));
-                assert_eq!(record.key(), key);
-                assert!(record.memory(0) > key.len() + value.len().min(20));
-                let copy = Record::with_value(b"copy", record.copy_value(), None);
-                let moved = Record::with_value(b"moved", record.into_value(), Some(5));
-                assert_eq!(text(&copy), text(&moved));
-            }
-        }
-    }
-
-    #[test]
-    fn overwrites_in_place_only_within_the_size_class() {
-        let mut record = Record::string(b"0123456789abcdef", &[b'v'; 64], Some(9));
-        assert!(record.overwrite_string(&[b'w'; 60]));
-        assert_eq!((text(&record), record.expiry()), (vec![b'w'; 60], Some(9)));
-        assert!(!record.overwrite_string(&[b'w'; 100]));
-        assert!(!record.overwrite_string(b"12"));
-        let mut number = Record::string(b"n", b"1", None);
-        assert!(number.overwrite_string(b"-5") && number.overwrite_integer(7));
-        assert_eq!(text(&number), b"7");
-        assert!(!number.overwrite_string(b"x"));
-    }
 }

@@ -141,6 +141,14 @@ static PRODUCERS_SEEN: AtomicBool = AtomicBool::new(false);
 
 /// Consumer groups.
 impl Stream {
+    /// Sets what is told of entries past and present. Where the last id is lowered, ids that were deleted may come again.
+    pub fn set_totals(&mut self, totals: Totals) {
+        if totals.last_id < self.0.entries.totals().last_id {
+            self.0.groups.values_mut().for_each(Group::forget_times);
+        }
+        self.0.entries.set_totals(totals);
+    }
+
     pub fn groups_len(&self) -> usize {
         self.0.groups.len()
     }

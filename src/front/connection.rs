@@ -11,8 +11,10 @@
 //! client that writes a million commands before it reads must not wait for itself.
 
 mod hold;
+mod input;
 mod life;
 mod limits;
+mod output;
 mod settle;
 
 pub use life::start;
@@ -20,17 +22,15 @@ pub use settle::Turns;
 
 use self::hold::Hold;
 use super::handshake::Handshakes;
-use super::parking;
 use super::pool::{Accepted, Pool};
+use super::sync_turn::SyncTurn;
 use crate::base::clock;
-use crate::net::console;
 use crate::net::stream::Stream;
 use crate::replication::primary::feed::{Feed, Next};
-use crate::resp::{Batch, Limits, Reply, RequestParser};
+use crate::resp::{Batch, Reply, RequestParser};
 use crate::server::blocking::{self, Release};
-use crate::server::clients::{OUTPUT_CHUNK, flag};
-use crate::server::commands::client_list;
-use crate::server::dispatch::{self, BATCH_MAX, BatchEnd};
+use crate::server::clients::flag;
+use crate::server::dispatch;
 use crate::server::{Server, Session, Worker};
 use std::cell::{RefCell, RefMut};
 use std::collections::HashMap;
@@ -39,21 +39,14 @@ use std::io;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 /// Size of the worker's read buffer: what one connection may run before others get their turn.
 const READ_BUFFER: usize = 64 * 1024;
-/// What one read of a very long argument may bring.
-const READ_MOST: usize = 4 << 20;
 /// Room for replies that a worker has from the start. Untouched it costs nothing, and its growth is not taken for that of data.
 const REPLY_BUFFER: usize = 64 * 1024;
-/// Room that is set aside for an argument once its length is known. The client is charged for it, as it is by Redis.
-const ROOM_MOST: usize = 4 << 20;
-/// Replies are written in between once so many bytes have gathered.
-const REPLY_FLUSH: usize = 256 * 1024;
 /// A postponed command looks at least so often whether the pause is over.
 const PAUSE_LOOK_MS: i64 = 1000;
 /// How often what a busy script prevents is tried again.
@@ -73,6 +66,7 @@ pub struct Shared {
     arrivals: RefCell<UnboundedReceiver<Accepted>>,
     connections: RefCell<HashMap<u64, Weak<RefCell<Connection>>>>,
     handshakes: Handshakes,
+    pub(super) sync_turn: SyncTurn,
 }
 
 struct Lent {
@@ -92,7 +86,7 @@ impl Lent {
     /// A buffer that a connection has had for its replies.
     fn take_back(&mut self, mut buffer: Vec<u8>) {
         let own = self.reply.buffer_mut();
-        if own.is_empty() && own.capacity() < buffer.capacity() && buffer.capacity() <= REPLY_FLUSH * 2 {
+        if own.is_empty() && own.capacity() < buffer.capacity() && buffer.capacity() <= input::REPLY_FLUSH * 2 {
             buffer.clear();
             std::mem::swap(own, &mut buffer);
         }
@@ -110,6 +104,7 @@ impl Shared {
             arrivals: RefCell::new(arrivals),
             connections: RefCell::default(),
             handshakes: Handshakes::default(),
+            sync_turn: SyncTurn::default(),
         }
     }
 
@@ -263,200 +258,6 @@ impl Connection {
         Poll::Pending
     }
 
-    /// Fills the empty output of a replica's connection.
-    fn feed_output(&mut self, context: &mut Context<'_>) -> Next {
-        if self.feed.is_none() {
-            self.feed = Feed::attach(self.server, self.session.client.id);
-            let nodelay = !self.server.config.current().repl_disable_tcp_nodelay;
-            // A socket that refuses is slower or faster, no more.
-            let _ = self.stream.set_nodelay(nodelay);
-        }
-        match &mut self.feed {
-            Some(feed) => feed.fill(&mut self.output, context.waker()),
-            None => Next::Close,
-        }
-    }
-
-    /// A replica takes its reply for a part of the stream: whoever makes us reply is no replica.
-    fn refuse_reply(&mut self, lent: &mut Lent) {
-        let client = &self.session.client;
-        let table = lent.worker.server.table;
-        let command = match client.last_command.load(Ordering::Relaxed) {
-            0 => "NULL",
-            id => &table.entry(id - 1).full_name,
-        };
-        let reply = lent.reply.as_bytes();
-        if reply.first() == Some(&b'-') {
-            let text = String::from_utf8_lossy(&reply[1..]);
-            tracing::warn!(
-                "== CRITICAL == This master is sending an error to its replica: '-{}' after processing the command \
-                 '{command}'",
-                text.trim_end()
-            );
-        }
-        let mut line = String::new();
-        client_list::describe(client, table, lent.worker.now_ms, &mut line);
-        tracing::warn!("Replica generated a reply to command '{command}', disconnecting it: {line}");
-        lent.reply.truncate(0);
-        lent.worker.server.clients.kill(client);
-    }
-
-    /// Reads once and runs what came.
-    fn read(&mut self, context: &mut Context<'_>) -> io::Result<Poll<usize>> {
-        let shared = Rc::clone(&self.shared);
-        let lent = &mut *shared.lend();
-        if !self.input.is_empty() {
-            return self.read_more(context, lent);
-        }
-        let mut buffer = std::mem::take(&mut lent.buffer);
-        let result = self.stream.poll_read(context, &mut buffer);
-        let result = match result {
-            Poll::Pending => Ok(Poll::Pending),
-            Poll::Ready(Err(error)) => Err(error),
-            Poll::Ready(Ok(len)) => {
-                if self.is_local {
-                    parking::note_local_read();
-                }
-                lent.worker.stats.input_bytes.add(len as u64);
-                lent.worker.stats.reads_processed.add(1);
-                self.report_query(len, READ_BUFFER);
-                let rest = self.run(lent, &mut buffer[..len]);
-                if rest < len {
-                    let wanted = self.parser.wanted().max(len - rest);
-                    self.input.reserve_exact(wanted.min(ROOM_MOST));
-                    self.input.extend_from_slice(&buffer[rest..len]);
-                }
-                self.check_query(lent);
-                Ok(Poll::Ready(len))
-            }
-        };
-        lent.buffer = buffer;
-        result
-    }
-
-    /// Reads on behind an unfinished request: by way of the worker's buffer, or straight to its place if much of one argument is
-    /// missing. Room is taken for what is known to come and no more, since the client is charged for it.
-    fn read_more(&mut self, context: &mut Context<'_>, lent: &mut Lent) -> io::Result<Poll<usize>> {
-        let old = self.input.len();
-        let missing = self.parser.wanted().saturating_sub(old);
-        let result = if missing <= READ_BUFFER {
-            let result = self.stream.poll_read(context, &mut lent.buffer);
-            if let Poll::Ready(Ok(len)) = &result {
-                self.input.extend_from_slice(&lent.buffer[..*len]);
-            }
-            result
-        } else {
-            // Announced is not sent: nothing is touched, and beyond a moderate size not even set aside, before it is needed.
-            let next = missing.min(old.clamp(READ_BUFFER, READ_MOST));
-            self.input.reserve_exact(next.max(missing.min(ROOM_MOST)));
-            self.input.resize(old + next, 0);
-            let result = self.stream.poll_read(context, &mut self.input[old..]);
-            self.input.truncate(old + if let Poll::Ready(Ok(len)) = &result { *len } else { 0 });
-            result
-        };
-        match result {
-            Poll::Pending => Ok(Poll::Pending),
-            Poll::Ready(Err(error)) => Err(error),
-            Poll::Ready(Ok(len)) => {
-                lent.worker.stats.input_bytes.add(len as u64);
-                lent.worker.stats.reads_processed.add(1);
-                if !self.waits() {
-                    self.run_own(lent);
-                }
-                self.check_query(lent);
-                Ok(Poll::Ready(len))
-            }
-        }
-    }
-
-    /// Runs what waited behind a blocked command.
-    fn run_input(&mut self) {
-        let shared = Rc::clone(&self.shared);
-        self.run_own(&mut shared.lend());
-    }
-
-    fn run_own(&mut self, lent: &mut Lent) {
-        let mut input = std::mem::take(&mut self.input);
-        self.report_query(input.len(), input.capacity());
-        let rest = self.run(lent, &mut input);
-        if rest < input.len() {
-            input.drain(..rest);
-            self.input = input;
-        }
-    }
-
-    /// Parses and runs requests until the buffer is used up; returns where the unfinished rest begins.
-    fn run(&mut self, lent: &mut Lent, buffer: &mut [u8]) -> usize {
-        let mut start = 0;
-        self.journal_before = self.server.journal.end();
-        if let Some(feed) = &self.feed {
-            feed.heard();
-        }
-        lent.worker.renew_if_changed();
-        while start < buffer.len() && !self.waits() && !self.session.closing {
-            let limits =
-                Limits { bulk_len_max: lent.worker.settings.bulk_len_max, authenticated: self.session.authenticated };
-            lent.batch.clear();
-            let parsed = self.parser.parse(buffer, start, BATCH_MAX, limits, &mut lent.batch);
-            let (rest, error) = match parsed {
-                Ok(rest) => (rest, None),
-                Err((rest, error)) => (rest, Some(error)),
-            };
-            if !std::mem::take(&mut self.is_settled) && self.must_settle(&lent.batch, buffer, start) {
-                self.parser.reset();
-                break;
-            }
-            self.lend_console();
-            let end = dispatch::run_batch(&mut lent.worker, &mut self.session, &lent.batch, buffer, &mut lent.reply);
-            self.take_console_back();
-            if let BatchEnd::Stopped(executed) = end {
-                self.parser.reset();
-                start = lent.batch.end(executed - 1);
-                break;
-            }
-            if let Some(error) = error {
-                lent.reply.error(&format!("ERR {}", error.0));
-                lent.worker.stats.count_error("ERR");
-                self.session.closing = true;
-                start = buffer.len();
-                break;
-            }
-            start = rest;
-            if lent.batch.is_empty() {
-                break;
-            }
-            if lent.reply.len() >= REPLY_FLUSH {
-                self.take_replies(lent);
-                self.check_output(lent);
-                if self.session.client.is_killed() {
-                    return buffer.len();
-                }
-            }
-        }
-        self.take_replies(lent);
-        if self.output.len() > OUTPUT_CHUNK {
-            self.check_output(lent);
-        }
-        start
-    }
-
-    /// Before a batch: who debugs scripts talks with the debugger through this very socket.
-    #[inline]
-    fn lend_console(&mut self) {
-        if self.session.script_debug.is_some() {
-            console::lend(std::mem::replace(&mut self.stream, Stream::Lent));
-        }
-    }
-
-    #[inline]
-    fn take_console_back(&mut self) {
-        if let Stream::Lent = self.stream
-            && let Some(stream) = console::take_back()
-        {
-            self.stream = stream;
-        }
-    }
-
     /// Runs the command that CLIENT PAUSE held back, if it no longer does; otherwise sees to it that somebody wakes the task.
     fn resume(&mut self, context: &mut Context<'_>) {
         if self.session.postponed.is_none() {
@@ -478,105 +279,6 @@ impl Connection {
             context.waker().wake_by_ref();
         }
         self.deadline = Some(deadline);
-    }
-
-    /// Moves the replies from the worker's buffer to the connection's, to be written by `flush`.
-    fn take_replies(&mut self, lent: &mut Lent) {
-        if self.feed.is_some() && !lent.reply.is_empty() {
-            return self.refuse_reply(lent);
-        }
-        let replies = lent.reply.buffer_mut();
-        if replies.is_empty() {
-            return;
-        }
-        if self.output.is_empty() {
-            // The buffers change places: nothing is copied.
-            std::mem::swap(&mut self.output, replies);
-        } else {
-            // Doubled, what a slow reader leaves waiting would cost twice what it is.
-            if self.output.capacity() - self.output.len() < replies.len() {
-                self.output.reserve_exact(replies.len().max(self.output.len() / 4));
-            }
-            self.output.extend_from_slice(replies);
-        }
-        replies.clear();
-        self.hold_replies();
-    }
-
-    /// Writes what the socket takes.
-    fn flush(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        self.write_output(context)?;
-        if self.unflushed && self.stream.poll_flush(context)?.is_ready() {
-            self.unflushed = false;
-        }
-        Ok(())
-    }
-
-    fn write_output(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        while self.written < self.output.len() {
-            match self.stream.poll_write(context, &self.output[self.written..]) {
-                Poll::Pending => {
-                    // What is written goes once it is most of the buffer: a slow reader must not keep it for ever.
-                    if self.written > OUTPUT_CHUNK && self.written > self.output.len() / 2 {
-                        self.output.drain(..self.written);
-                        self.written = 0;
-                    }
-                    // Nor must a few bytes that wait keep the worker's buffer.
-                    if self.output.len() < self.output.capacity().min(REPLY_BUFFER) / 4 {
-                        let buffer = std::mem::take(&mut self.output);
-                        self.output = buffer.clone();
-                        self.shared.lend().take_back(buffer);
-                    }
-                    return Ok(());
-                }
-                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(len)) => self.written += len,
-                Poll::Ready(Err(error)) => return Err(error),
-            }
-        }
-        if self.written > 0 {
-            self.unflushed = self.stream.is_buffered();
-            let mut lent = self.shared.lend();
-            lent.worker.stats.output_bytes.add(self.written as u64);
-            lent.worker.stats.writes_processed.add(1);
-            let used = std::mem::take(&mut self.written);
-            self.output.clear();
-            // The buffer goes back to the worker; one that a big reply has blown up goes back to the allocator, at the latest
-            // when replies are small again.
-            let buffer = match std::mem::take(&mut self.output) {
-                grown if grown.capacity() > REPLY_BUFFER && used < grown.capacity() / 8 => {
-                    Vec::with_capacity(REPLY_BUFFER)
-                }
-                buffer => buffer,
-            };
-            if self.feed.is_some() {
-                // A replica's connection keeps its own: memory that comes and goes would look like a reason to evict keys.
-                let is_fit = buffer.capacity() == REPLY_BUFFER;
-                self.output = if is_fit { buffer } else { Vec::with_capacity(REPLY_BUFFER) };
-            } else {
-                lent.take_back(buffer);
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes what others have sent to this client; a blocked command that was answered ends here. While the socket is
-    /// behind, messages stay where all listeners share their bytes.
-    fn take_outbox(&mut self) {
-        if !self.session.client.has_mail() {
-            return;
-        }
-        if self.output.len() - self.written > OUTPUT_CHUNK && !self.session.client.is_unblocked() {
-            return;
-        }
-        if self.session.client.take_outbox(&mut self.output) {
-            self.session.blocked = None;
-            self.session.closing |= self.session.client.has(flag::CLOSE_AFTER_REPLY);
-            self.deadline = None;
-            // Somebody's write has served it.
-            self.journal_before = u64::MAX;
-            self.hold_replies();
-        }
     }
 
     /// Ends a blocked command whose time is up, or looks again after one that time can serve; the answer comes through the outbox

@@ -11,10 +11,12 @@
 //!        └── half as many would do for half a second, ◄─────┘
 //!            and wake-ups are what the time goes into
 //! ```
-//! Where a command keeps its worker for long, others would have to wait behind it: then all workers stay in use. A server with little
-//! to do is left alone, too: there is nothing to save.
+//! Where a command keeps its worker for long, others would have to wait behind it: then all workers stay in use, for a second if that
+//! happens once (the kernel may only have run something else), for ever longer if it happens again and again. A server with little to do is
+//! left alone, too: there is nothing to save.
 
 use crate::base::clock::Stopwatch;
+use crate::persistence::aof::{self, Aof};
 use crate::server::Server;
 use crate::server::workers::LoadNow;
 use std::time::Duration;
@@ -24,6 +26,9 @@ const PERIOD: Duration = Duration::from_millis(100);
 const BUSY: f64 = 0.75;
 /// After gathering, workers would be awake for no more than this share.
 const SPARE: f64 = 0.6;
+/// The same where workers sync: each sync that another one makes as well is lost.
+const BUSY_SHARING: f64 = 0.95;
+const SPARE_SHARING: f64 = 0.85;
 /// Periods in a row in which fewer workers would have done.
 const PATIENCE: u32 = 5;
 /// Wake-ups a second that are worth saving, and reads for each at which there is not much left to save.
@@ -31,8 +36,11 @@ const WAKEUPS_MIN: f64 = 5_000.0;
 const READS_PER_WAKEUP_MAX: f64 = 12.0;
 /// So long at work without a break: something took long, which the clients of this worker waited for.
 const LONG_NS: u64 = 10_000_000;
-/// Periods for which all workers stay in use after that.
-const AFTER_LONG: u32 = 100;
+/// Periods for which all workers stay in use after that, the first time and at most.
+const AFTER_LONG: u32 = 10;
+const AFTER_LONG_MAX: u32 = 200;
+/// So many periods after the last time it is the first time again.
+const FORGOTTEN_AFTER: u32 = 600;
 
 /// What happened in one period.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,12 +51,14 @@ struct Period {
     wakeups_per_second: f64,
     reads_per_wakeup: f64,
     longest_awake_ns: u64,
+    /// Replies wait for syncs that one worker alone needs fewer of (`persistence::aof_durable`). Waiting for these is no work.
+    shares_syncs: bool,
 }
 
 impl Period {
-    fn between(before: &[LoadNow], after: &[LoadNow], elapsed: Duration) -> Period {
+    fn between(before: &[LoadNow], after: &[LoadNow], elapsed: Duration, shares_syncs: bool) -> Period {
         let elapsed_ns = elapsed.as_nanos().max(1) as f64;
-        let mut period = Period::default();
+        let mut period = Period { shares_syncs, ..Period::default() };
         let (mut wakeups, mut reads) = (0, 0);
         for (before, after) in before.iter().zip(after) {
             let slept = after.slept_ns.saturating_sub(before.slept_ns) as f64;
@@ -70,31 +80,35 @@ struct Policy {
     active: usize,
     /// Periods in a row in which fewer would have done.
     spare: u32,
-    /// Periods for which all stay in use.
+    /// Periods for which all stay in use, and for how many they were to when something last took long.
     hold: u32,
+    last_hold: u32,
+    /// Periods since then.
+    since_long: u32,
 }
 
 impl Policy {
     fn new(workers: usize) -> Self {
-        Policy { workers, active: workers, spare: 0, hold: 0 }
+        Policy { workers, active: workers, spare: 0, hold: 0, last_hold: 0, since_long: FORGOTTEN_AFTER }
     }
 
     /// How many are to be active after such a period.
     fn after(&mut self, period: &Period) -> usize {
+        self.since_long = self.since_long.saturating_add(1);
         if period.longest_awake_ns >= LONG_NS {
-            self.hold = AFTER_LONG;
+            self.hold_after_long();
         }
         if self.hold > 0 {
             self.hold -= 1;
             self.spare = 0;
             self.active = self.workers;
-        } else if period.busiest > BUSY {
+        } else if period.busiest > if period.shares_syncs { BUSY_SHARING } else { BUSY } {
             self.spare = 0;
             self.active = (self.active * 2).min(self.workers);
         } else if self.active > 1
-            && period.awake <= SPARE * self.fewer() as f64
+            && period.awake <= if period.shares_syncs { SPARE_SHARING } else { SPARE } * self.fewer() as f64
             && period.wakeups_per_second >= WAKEUPS_MIN
-            && period.reads_per_wakeup < READS_PER_WAKEUP_MAX
+            && (period.reads_per_wakeup < READS_PER_WAKEUP_MAX || period.shares_syncs)
         {
             self.spare += 1;
             if self.spare >= PATIENCE {
@@ -105,6 +119,18 @@ impl Policy {
             self.spare = 0;
         }
         self.active
+    }
+
+    /// Something took long. During a hold that is no news, only a reason to begin it anew.
+    fn hold_after_long(&mut self) {
+        let is_first = self.since_long >= FORGOTTEN_AFTER;
+        if is_first {
+            self.last_hold = AFTER_LONG;
+        } else if self.hold == 0 {
+            self.last_hold = (self.last_hold * 2).min(AFTER_LONG_MAX);
+        }
+        self.hold = self.last_hold;
+        self.since_long = 0;
     }
 
     fn fewer(&self) -> usize {
@@ -128,7 +154,12 @@ pub async fn run(server: &'static Server) {
         let after = look();
         let now = stopwatch.raw();
         let elapsed = Duration::from_nanos(stopwatch.ns_between(begun, now));
-        workers.activate(policy.after(&Period::between(&before, &after, elapsed)));
+        workers.activate(policy.after(&Period::between(
+            &before,
+            &after,
+            elapsed,
+            aof::get().is_some_and(Aof::likes_one_worker),
+        )));
         (before, begun) = (after, now);
     }
 }
@@ -144,6 +175,7 @@ mod tests {
         wakeups_per_second: 50_000.0,
         reads_per_wakeup: 1.5,
         longest_awake_ns: 50_000,
+        shares_syncs: false,
     };
 
     fn after(policy: &mut Policy, period: Period, periods: u32) -> usize {
@@ -162,6 +194,15 @@ mod tests {
     }
 
     #[test]
+    fn who_shares_syncs_is_gathered_while_one_worker_can_do_the_work() {
+        let sharing = Period { awake: 0.8, busiest: 0.45, reads_per_wakeup: 20.0, shares_syncs: true, ..LIGHT };
+        let mut policy = Policy::new(2);
+        assert_eq!(after(&mut policy, sharing, PATIENCE), 1);
+        assert_eq!(after(&mut policy, Period { awake: 0.9, busiest: 0.9, ..sharing }, 100), 1);
+        assert_eq!(after(&mut policy, Period { awake: 0.98, busiest: 0.98, ..sharing }, 1), 2);
+    }
+
+    #[test]
     fn what_one_worker_could_not_do_or_need_not_save_stays_spread() {
         for period in [
             Period { awake: 0.9, busiest: 0.5, ..LIGHT },
@@ -176,10 +217,17 @@ mod tests {
     #[test]
     fn after_something_that_took_long_everybody_works_for_a_while() {
         let mut policy = Policy::new(2);
+        let long = Period { longest_awake_ns: 20_000_000, ..LIGHT };
         assert_eq!(after(&mut policy, LIGHT, PATIENCE), 1);
-        assert_eq!(after(&mut policy, Period { longest_awake_ns: 20_000_000, ..LIGHT }, 1), 2);
-        assert_eq!(after(&mut policy, LIGHT, AFTER_LONG), 2);
-        assert_eq!(after(&mut policy, LIGHT, PATIENCE), 1);
+        for hold in [1, 2, 4, 8, 16, 20, 20].map(|times| times * AFTER_LONG) {
+            assert_eq!(after(&mut policy, long, 1), 2);
+            assert_eq!(after(&mut policy, LIGHT, hold - 1 + PATIENCE - 1), 2, "{hold}");
+            assert_eq!(after(&mut policy, LIGHT, 1), 1, "{hold}");
+        }
+        // Long ago is forgotten.
+        after(&mut policy, LIGHT, FORGOTTEN_AFTER);
+        assert_eq!(after(&mut policy, long, 1), 2);
+        assert_eq!(after(&mut policy, LIGHT, AFTER_LONG - 1 + PATIENCE), 1);
     }
 
     #[test]
@@ -189,7 +237,7 @@ mod tests {
         after[0] = LoadNow { sleeps: 110, reads: 160, slept_ns: 75_000_000, longest_awake_ns: 4 };
         after[1].slept_ns = 100_000_000;
         after[1].longest_awake_ns = 0;
-        let period = Period::between(&before, &after, Duration::from_millis(100));
+        let period = Period::between(&before, &after, Duration::from_millis(100), false);
         assert!((period.awake - 0.25).abs() < 1e-9 && (period.busiest - 0.25).abs() < 1e-9, "{period:?}");
         assert!((period.wakeups_per_second - 1000.0).abs() < 1e-6 && (period.reads_per_wakeup - 1.5).abs() < 1e-9);
         assert_eq!(period.longest_awake_ns, 4);

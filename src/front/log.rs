@@ -41,8 +41,11 @@ where
             Level::DEBUG => '-',
             Level::TRACE => '.',
         };
-        let is_replica = SERVER.get().is_some_and(|server| server.is_replica.load(Ordering::Relaxed));
-        let role = if is_replica { 'S' } else { 'M' };
+        let role = match SERVER.get() {
+            Some(server) if server.config.current().is_sentinel => 'X',
+            Some(server) if server.is_replica.load(Ordering::Relaxed) => 'S',
+            _ => 'M',
+        };
         let now = crate::base::clock::local_time();
         write!(writer, "{}:{role} {now} {mark} ", std::process::id())?;
         context.format_fields(writer.by_ref(), event)?;

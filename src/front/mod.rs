@@ -13,6 +13,7 @@ pub mod pool;
 pub mod ports;
 pub mod process;
 pub mod signals;
+mod sync_turn;
 pub mod title;
 pub mod tls;
 pub mod watchdog;

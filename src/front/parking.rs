@@ -64,6 +64,17 @@ pub fn excused<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
+/// Runs what the disk keeps waiting: that is no work.
+pub fn asleep<T>(work: impl FnOnce() -> T) -> T {
+    let change = |to: fn(&Load, &Stopwatch)| {
+        PARKING.with(|parking| parking.load.get().inspect(|load| to(load, &parking.stopwatch)));
+    };
+    change(|load, stopwatch| load.sleeps(0, stopwatch));
+    let result = work();
+    change(Load::wakes);
+    result
+}
+
 /// To be called before a worker's thread sleeps.
 pub fn before_sleep() {
     PARKING.with(|parking| {

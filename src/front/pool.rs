@@ -4,6 +4,7 @@
 use super::busy;
 use super::connection::{self, Shared, Turns};
 use super::parking;
+use crate::base::processors;
 use crate::net::tls;
 use crate::server::clients::Client;
 use crate::server::workers::Workers;
@@ -79,6 +80,7 @@ impl Pool {
 
 fn run(pool: Arc<Pool>, index: usize, receiver: mpsc::UnboundedReceiver<Accepted>) {
     let server = pool.server;
+    let _member = processors::join(processors::Kind::Worker);
     parking::begin(server, index);
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_all().event_interval(61);
@@ -92,7 +94,9 @@ fn run(pool: Arc<Pool>, index: usize, receiver: mpsc::UnboundedReceiver<Accepted
     };
     let shared = Rc::new(Shared::new(Worker::new(server), pool, index, receiver));
     busy::remember(&shared);
+    let turn = Rc::clone(&shared);
     tokio::task::LocalSet::new().block_on(&runtime, async move {
+        tokio::task::spawn_local(async move { turn.sync_turn.run().await });
         while let Some(accepted) = shared.next_arrival().await {
             connection::start(&shared, accepted);
         }

@@ -1,7 +1,7 @@
 //! The process as the operating system sees it: facts for INFO; going to the background, the pid file, the service manager, the
 //! score by which the kernel picks a victim.
 
-use crate::base::clock;
+use crate::base::{clock, processors};
 use crate::engine::memory;
 use crate::server::Server;
 use crate::server::config::{Config, OomScoreAdj, Supervised};
@@ -176,6 +176,26 @@ fn allow_clients(clients: u32) -> Result<(), u32> {
         return Ok(());
     }
     Err(u32::try_from(granted.saturating_sub(OTHER_DESCRIPTORS)).unwrap_or(u32::MAX).max(1))
+}
+
+type ListOf = fn(&Config) -> &Option<String>;
+
+/// Threads run on the processors that the settings name for their kind. Redis fixes these lists at its start; here a change moves
+/// the threads that run.
+pub fn follow_processors(server: &'static Server) {
+    let lists: [(&'static [&'static str], processors::Kind, ListOf); 4] = [
+        (&["server-cpulist"], processors::Kind::Worker, |config| &config.server_cpulist),
+        (&["bio-cpulist"], processors::Kind::Background, |config| &config.bio_cpulist),
+        (&["aof-rewrite-cpulist"], processors::Kind::Rewrite, |config| &config.aof_rewrite_cpulist),
+        (&["bgsave-cpulist"], processors::Kind::Snapshot, |config| &config.bgsave_cpulist),
+    ];
+    for (names, kind, list) in lists {
+        let assign = move |config: &Config| processors::assign(kind, list(config).as_deref().unwrap_or(""));
+        if let Err(reason) = assign(&server.config.current()) {
+            tracing::warn!("{} is passed over: {reason}", names[0]);
+        }
+        server.config.on_apply(names, Box::new(move |_, new| assign(new)));
+    }
 }
 
 const OOM_FILE: &str = "/proc/self/oom_score_adj";

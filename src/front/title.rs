@@ -43,6 +43,7 @@ fn title(config: &Config, program: &str, file: &str) -> Option<String> {
             "title" => program.to_owned(),
             "listen-addr" => listening_at(config),
             "server-mode" if config.cluster_enabled => "[cluster]".into(),
+            "server-mode" if config.is_sentinel => "[sentinel]".into(),
             "server-mode" => String::new(),
             "config-file" => file.to_owned(),
             "port" => config.port.to_string(),

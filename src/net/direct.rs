@@ -5,6 +5,7 @@
 //! does no harm.
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, recv};
 use socket2::SockRef;
 use std::cell::Cell;
 use std::io::{self, Read, Write};
@@ -30,6 +31,11 @@ pub fn directly<T>(work: impl FnOnce() -> T) -> T {
 pub fn hang_up(socket: i32) {
     // A peer that is gone already needs no goodbye.
     let _ = nix::sys::socket::shutdown(socket, nix::sys::socket::Shutdown::Both);
+}
+
+/// Whether the other end of somebody else's socket is gone and nothing that it sent is left to read.
+pub fn has_hung_up(socket: i32) -> bool {
+    matches!(recv(socket, &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT), Ok(0))
 }
 
 /// A second handle of somebody else's socket, to ask the kernel whether the other end is still there: its owner hears of it only when

@@ -15,6 +15,7 @@ use super::aof_writer::Writer;
 use super::files::TempFile;
 use super::storage::{DISK, Output, Storage};
 use crate::base::clock::Timer;
+use crate::base::processors;
 use crate::engine::keyspace::Locked;
 use crate::server::Server;
 use crate::server::journal::JournalReader;
@@ -22,7 +23,7 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -52,6 +53,18 @@ pub struct Aof {
     pub postponed: AtomicBool,
     /// Somebody writes beside the running sync.
     pub helped: AtomicBool,
+    /// The last sync failed: what the kernel forgot meanwhile only a new base brings back, or what is written once more.
+    pub sync_failed: AtomicBool,
+    /// What a sync under `always` takes, on average.
+    pub sync_us: AtomicU64,
+    /// The redo log is there, or is not to be.
+    pub redo_ready: AtomicBool,
+    /// It has gone on to its other half: the file is to be synced.
+    pub redo_turned: AtomicBool,
+    /// The writer's thread leaves it to a worker to sync, and looks only now and then.
+    pub dozes: AtomicBool,
+    /// A worker has left a sync to the thread.
+    pub is_asked: AtomicBool,
     pub settling: Mutex<()>,
     /// The writer's thread.
     pub thread: OnceLock<std::thread::Thread>,
@@ -126,9 +139,10 @@ pub fn start(server: &'static Server, manifest: Manifest) -> Result<(), String> 
         aof.open_at_start()?;
     }
     server.config.on_changed(
-        &["appendonly", "appendfsync"],
+        &["appendonly", "appendfsync", "aof-redo-log"],
         Box::new(move |_, new| {
             let status = &server.save_status.aof;
+            aof.redo_ready.store(false, Ordering::Release);
             aof.settle_promise();
             let wanted = new.appendonly && !SUSPENDED.load(Ordering::Acquire);
             if aof.wanted.swap(wanted, Ordering::AcqRel) != wanted {
@@ -155,7 +169,10 @@ pub fn start(server: &'static Server, manifest: Manifest) -> Result<(), String> 
             }
         }),
     );
-    let run = || Writer::new(aof).run();
+    let run = || {
+        let _member = processors::join(processors::Kind::Background);
+        Writer::new(aof).run()
+    };
     std::thread::Builder::new().name("aof".into()).spawn(run).map(drop).map_err(|error| error.to_string())
 }
 
@@ -177,6 +194,12 @@ impl Aof {
             sync_hangs: AtomicBool::new(false),
             postponed: AtomicBool::new(false),
             helped: AtomicBool::new(false),
+            sync_failed: AtomicBool::new(false),
+            sync_us: AtomicU64::new(0),
+            redo_ready: AtomicBool::new(false),
+            redo_turned: AtomicBool::new(false),
+            dozes: AtomicBool::new(false),
+            is_asked: AtomicBool::new(false),
             settling: Mutex::default(),
             thread: OnceLock::new(),
         }
@@ -219,11 +242,11 @@ impl Aof {
         }
         if let Some(part) = files.manifest.incr.last().cloned() {
             tracing::info!("Opening AOF incr file {} on server start", part.name);
-            self.take(&part.name, |path| self.storage.append(path)).map_err(|error| fail(&part.name, &error))?;
+            self.take(&part, |path| self.storage.append(path)).map_err(|error| fail(&part.name, &error))?;
         } else {
             let part = files.manifest.next_incr(&self.stem);
             tracing::info!("Creating AOF incr file {} on server start", part.name);
-            self.take(&part.name, |path| self.storage.create(path)).map_err(|error| fail(&part.name, &error))?;
+            self.take(&part, |path| self.storage.create(path)).map_err(|error| fail(&part.name, &error))?;
             files.manifest.incr.push(part);
         }
         self.persist(&mut files.manifest, self.auto_gc()).map_err(|error| fail("manifest", &error))?;
@@ -306,6 +329,14 @@ impl Aof {
         self.rotations.lock().is_empty()
     }
 
+    /// For replies that wait for a sync which no worker does. While the thread does not doze it notices by itself.
+    pub fn ask_thread(&self) {
+        self.is_asked.store(true, Ordering::SeqCst);
+        if self.dozes.load(Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
     pub fn wake(&self) {
         if let Some(thread) = self.thread.get() {
             thread.unpark();
@@ -337,18 +368,18 @@ impl Aof {
             files.manifest = manifest;
         }
         let mut pen = self.pen.lock();
-        pen.take(file)?;
+        pen.take(&part, file)?;
         pen.unsynced = true;
         self.rotated_to.store(part.seq, Ordering::Release);
         self.rotations.lock().pop_front();
         Ok(())
     }
 
-    fn take(&self, name: &str, open: impl FnOnce(&Path) -> io::Result<Arc<dyn Output>>) -> io::Result<()> {
-        let path = self.path(name);
+    fn take(&self, part: &Part, open: impl FnOnce(&Path) -> io::Result<Arc<dyn Output>>) -> io::Result<()> {
+        let path = self.path(&part.name);
         let file = open(&path)?;
         self.storage.sync_dir_of(&path)?;
-        self.pen.lock().take(file)
+        self.pen.lock().take(part, file)
     }
 
     /// Registers as a reader and begins a new file at this offset. To be called with every shard locked.
@@ -373,6 +404,9 @@ impl Aof {
         self.settle_promise();
         let mut files = self.files.lock();
         files.unlisted = None;
+        // Unless the last sync failed, nobody needs the log any more.
+        let _ = self.retire_redo();
+        self.redo_ready.store(false, Ordering::Release);
         *self.pen.lock() = Pen::default();
         status.aof.buffer_bytes.store(0, Ordering::Relaxed);
         self.rotations.lock().clear();

@@ -11,6 +11,8 @@
 
 use super::aof::Aof;
 use super::aof_load::plain;
+use super::aof_manifest::Part;
+use super::aof_redo::{Logged, RedoLog};
 use super::storage::Output;
 use crate::base::clock;
 use crate::server::config::Appendfsync;
@@ -31,6 +33,9 @@ pub struct Pen {
     /// Offset in the journal up to which everything is in the file.
     pub position: u64,
     file: Option<Arc<dyn Output>>,
+    /// Name and number of it.
+    pub name: String,
+    pub seq: i64,
     /// Length of the file that is known to be sound.
     len: u64,
     /// There is something behind that length, which must go before anything else is written.
@@ -42,6 +47,11 @@ pub struct Pen {
     stamped_s: i64,
     /// There are bytes that no sync has covered.
     pub unsynced: bool,
+    /// There are such bytes that the redo log does not have.
+    pub unlogged: bool,
+    pub redo: Option<RedoLog>,
+    /// A sync of the file has failed: the kernel may have dropped what the redo log has.
+    pub is_unsound: bool,
 }
 
 /// What was moved at once.
@@ -63,14 +73,26 @@ impl Pen {
     }
 
     /// Goes on with a file at its end.
-    pub fn take(&mut self, file: Arc<dyn Output>) -> io::Result<()> {
+    pub fn take(&mut self, part: &Part, file: Arc<dyn Output>) -> io::Result<()> {
         self.len = file.size()?;
-        (self.torn, self.file) = (false, Some(file));
+        (self.torn, self.file, self.unlogged) = (false, Some(file), true);
+        (self.name, self.seq) = (part.name.clone(), part.seq);
         Ok(())
     }
 
     pub fn file(&self) -> Option<Arc<dyn Output>> {
         self.file.clone()
+    }
+
+    /// Makes what was written last durable by means of the redo log, if there is one.
+    pub fn log(&mut self) -> io::Result<Logged> {
+        let begin = self.len - self.buffer.len() as u64;
+        self.redo.as_mut().map_or(Ok(Logged::No), |redo| redo.append(self.seq, begin, &self.buffer))
+    }
+
+    /// Whether that will most likely do.
+    pub fn may_log(&self) -> bool {
+        !self.unlogged && self.redo.as_ref().is_none_or(RedoLog::has_room)
     }
 
     /// Writes one piece, as far as the current file goes.
@@ -114,6 +136,7 @@ impl Pen {
         self.len -= piece.written;
         self.torn |= piece.written > 0;
         (self.position, self.at_boundary, self.stamped_s) = (piece.from, piece.was_at_boundary, 0);
+        self.unlogged = true;
         // If it fails it is tried again before the next write.
         let _ = self.mend();
     }
@@ -151,11 +174,11 @@ impl Pen {
                 return Err(error);
             }
             self.len += written;
-            self.unsynced = true;
+            (self.unsynced, self.unlogged) = (true, true);
             status.current_size.fetch_add(written, Ordering::Relaxed);
         }
         // A burst must not keep its room for ever.
-        if self.buffer.capacity() > PIECE / 4 {
+        if self.buffer.len() > PIECE / 8 {
             self.buffer = Vec::new();
         }
         status.buffer_bytes.store(self.buffer.capacity() as u64, Ordering::Relaxed);

@@ -11,7 +11,7 @@ use super::commands_base::CommandWriter;
 use super::files::TempFile;
 use super::rdb_save::{self, Purpose};
 use super::snapshot::{self, Serializer, Sink, Stopped};
-use crate::base::clock;
+use crate::base::{clock, processors};
 use crate::engine::keyspace::Locked;
 use crate::server::Server;
 use crate::server::save_status::Activity;
@@ -101,6 +101,7 @@ fn in_background(aof: &'static Aof, cut: Cut) -> bool {
 
 /// Writes the base and makes it the current one.
 pub fn run(aof: &'static Aof, cut: &Cut) {
+    let _member = processors::join(processors::Kind::Rewrite);
     let server = aof.server;
     let status = &server.save_status;
     let result = rewrite(aof, cut);

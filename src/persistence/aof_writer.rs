@@ -48,8 +48,6 @@ impl Wake for Unpark {
 pub struct Writer<'a> {
     aof: &'a Aof,
     last_sync: Timer,
-    /// The last sync failed: what the kernel forgot meanwhile only a new base brings back.
-    sync_failed: bool,
     /// How far the file was when the thread last looked.
     seen: u64,
 }
@@ -62,30 +60,33 @@ struct Sync {
 
 impl<'a> Writer<'a> {
     pub fn new(aof: &'a Aof) -> Self {
-        Writer { aof, last_sync: Timer::start(), sync_failed: false, seen: 0 }
+        Writer { aof, last_sync: Timer::start(), seen: 0 }
     }
 
     /// Writes one piece and syncs if it is time; false if there was nothing to write.
     pub fn step(&mut self) -> io::Result<bool> {
         let aof = self.aof;
         let always = aof.server.config.current().appendfsync == Appendfsync::Always;
-        let mut pen = aof.pen.lock();
-        let piece = pen.write_piece(aof)?;
-        if piece.len > 0 && !self.sync_failed {
-            aof.note_success();
-        }
-        // What is in a file that is not the last must all be there.
-        let sync = self.begin_sync(&mut pen, piece.is_last_of_file);
+        aof.is_asked.store(false, Ordering::SeqCst);
         if always {
-            // The pen stays in this hand: nobody writes behind what may have to be taken back.
-            if let Err(error) = self.end_sync(sync) {
-                pen.take_back(&piece);
-                pen.unsynced = true;
-                return Err(error);
-            }
+            aof.look_after_redo()?;
+        } else if aof.pen.lock().redo.is_some() {
+            aof.retire_redo()?;
+        }
+        let mut pen = aof.pen.lock();
+        let piece;
+        if always {
+            let result = aof.write_durably(&mut pen);
             pen.announce(aof);
             drop(pen);
+            piece = result?;
         } else {
+            piece = pen.write_piece(aof)?;
+            if piece.len > 0 && !aof.sync_failed.load(Ordering::Relaxed) {
+                aof.note_success();
+            }
+            // What is in a file that is not the last must all be there.
+            let sync = self.begin_sync(&mut pen, piece.is_last_of_file);
             pen.announce(aof);
             drop(pen);
             aof.server.journal.marks.wake();
@@ -138,7 +139,7 @@ impl<'a> Writer<'a> {
             aof.settle_promise();
         }
         if let Err(error) = result {
-            self.sync_failed = true;
+            aof.sync_failed.store(true, Ordering::Relaxed);
             return Err(error);
         }
         aof.sync_now.store(false, Ordering::Release);
@@ -147,19 +148,16 @@ impl<'a> Writer<'a> {
         if aof.sync_hangs.swap(false, Ordering::AcqRel) {
             aof.settle_promise();
         }
-        if std::mem::take(&mut self.sync_failed) {
+        if aof.sync_failed.swap(false, Ordering::Relaxed) {
             aof.note_success();
-            if aof.server.config.current().appendfsync != Appendfsync::Always {
-                // The pages of the sync that failed may be lost although the next one went well.
-                aof.server.save_status.aof.rewrite_scheduled.store(true, Ordering::Release);
-            }
+            // The pages of the sync that failed may be lost although the next one went well.
+            aof.server.save_status.aof.rewrite_scheduled.store(true, Ordering::Release);
         }
         Ok(())
     }
 
     pub(super) fn report(&self, error: &io::Error) {
-        let what = if self.sync_failed { "Can't persist AOF for fsync error" } else { "Error writing to the AOF file" };
-        self.aof.report(error, what);
+        self.aof.report(error, self.aof.what_failed());
     }
 }
 
@@ -178,6 +176,9 @@ impl Writer<'static> {
                 std::thread::park_timeout(RETRY);
                 continue;
             }
+            if self.leaves_it_to_a_worker() {
+                continue;
+            }
             match self.step() {
                 Ok(true) if aof.server.journal.marks.promise() == Promise::Durable => {}
                 Ok(_) => self.rest(),
@@ -187,6 +188,33 @@ impl Writer<'static> {
                 }
             }
         }
+    }
+
+    /// Where a worker syncs the thread looks only now and then whether there is something that no reply waits for.
+    fn leaves_it_to_a_worker(&mut self) -> bool {
+        let (aof, journal) = (self.aof, &self.aof.server.journal);
+        let is_wanted = || {
+            aof.sync_now.load(Ordering::Acquire)
+                || aof.is_asked.load(Ordering::SeqCst)
+                || aof.redo_turned.load(Ordering::Acquire)
+                || !aof.has_rotated()
+        };
+        if !aof.syncs_on_worker() || is_wanted() {
+            return false;
+        }
+        let durable = journal.marks.durable();
+        let stands_still = std::mem::replace(&mut self.seen, durable) == durable;
+        if stands_still && durable < journal.end() {
+            return false;
+        }
+        journal.stays_awake(&aof.reader);
+        aof.dozes.store(true, Ordering::SeqCst);
+        // Who wants something now either sees that, or is seen.
+        if aof.syncs_on_worker() && !is_wanted() {
+            std::thread::park_timeout(GATHER);
+        }
+        aof.dozes.store(false, Ordering::Release);
+        true
     }
 
     /// Sleeps until there may be something to do.

@@ -52,7 +52,9 @@ impl Life {
         let server = new_server(appendfsync, rdb_preamble);
         let (dir, stem) = (Path::new(DIR), server.config.current().appendfilename.clone());
         let manifest = startup::read_manifest(disk, dir, &stem).expect("a sound manifest");
-        aof_load::load_all(server, Place { storage: disk, dir }, &manifest).expect("files that can be loaded");
+        let place = Place { storage: disk, dir };
+        startup::redo(place, &stem, &manifest).expect("a disk with room");
+        aof_load::load_all(server, place, &manifest).expect("files that can be loaded");
         let aof: &'static Aof = Box::leak(Box::new(Aof::new(server, disk, dir.to_owned(), manifest)));
         aof.open_at_start().expect("room on the disk");
         let worker = Worker::new(server);

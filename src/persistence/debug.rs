@@ -3,8 +3,9 @@
 //! The worker sets `loading` while it still holds every shard, so that from then on all others are answered -LOADING; the
 //! work is done by a thread of its own, and the client is answered when that is through.
 
-use super::aof;
+use super::aof::{self, Aof};
 use super::aof_load::{self, Place};
+use super::aof_manifest::Manifest;
 use super::rdb_load::{self, Libraries, Rules};
 use super::{rdb_save, startup};
 use crate::commands::args;
@@ -106,12 +107,14 @@ fn do_load_aof(server: &'static Server) -> Result<(), CommandError> {
     let Some(aof) = aof::get() else { return Err(CommandError::fixed("ERR the server has not started yet")) };
     aof.flush(Duration::from_secs(10));
     rdb_load::empty_all(&mut server.keyspace.lock_all());
-    let manifest = aof.files.lock().manifest.clone();
-    let place = Place { storage: aof.storage, dir: &aof.path("") };
-    let loaded = aof_load::total_len(place, &manifest).map_err(|what| tracing::warn!("{what}")).and_then(|total| {
+    let dir = aof.path("");
+    let place = Place { storage: aof.storage, dir: &dir };
+    let loaded = take_up_manifest(aof).and_then(|manifest| {
+        let total = aof_load::total_len(place, &manifest)?;
         startup::begin(server, total);
-        aof_load::load_all(server, place, &manifest).map_err(|_| ())
+        aof_load::load_all(server, place, &manifest).map_err(|_| String::new())
     });
+    let loaded = loaded.inspect_err(|what| what.lines().for_each(|line| tracing::warn!("{line}")));
     if loaded.is_err() {
         // As at a start: a data set that is only half there must not serve.
         std::process::exit(1);
@@ -119,6 +122,16 @@ fn do_load_aof(server: &'static Server) -> Result<(), CommandError> {
     server.dirty.store(0, Ordering::Release);
     tracing::info!("Append Only File loaded by DEBUG LOADAOF");
     Ok(())
+}
+
+/// The manifest as it is on disk, with which numbering goes on as after a start. While a first base is being made there is more to
+/// know than the disk tells.
+fn take_up_manifest(aof: &Aof) -> Result<Manifest, String> {
+    let mut files = aof.files.lock();
+    if files.unlisted.is_none() {
+        files.manifest = startup::read_manifest(aof.storage, &aof.path(""), &aof.stem)?;
+    }
+    Ok(files.manifest.clone())
 }
 
 /// Answers the client when the work is done, on a thread of its own; until then others are told that the server loads.
@@ -140,7 +153,7 @@ fn in_background(
         startup::end(server);
         client.unblock(match result {
             Ok(()) => Bytes::from_static(b"+OK\r\n"),
-            Err(error) => Bytes::from(format!("-{}\r\n", error.0)),
+            Err(error) => Bytes::from([b"-", error.bytes(), b"\r\n"].concat()),
         });
     });
     if let Err(error) = spawned {

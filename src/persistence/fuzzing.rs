@@ -179,6 +179,14 @@ impl Storage for Disk {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    fn create_in_place(&self, _: &Path) -> io::Result<Arc<dyn Output>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn open_in_place(&self, _: &Path) -> io::Result<Arc<dyn Output>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
         Ok(Box::new(Cursor::new(self.find(path)?.to_vec())))
     }

@@ -8,9 +8,11 @@
 
 pub mod acl_file;
 pub mod aof;
+pub mod aof_durable;
 pub mod aof_load;
 pub mod aof_manifest;
 pub mod aof_pen;
+pub mod aof_redo;
 pub mod aof_rewrite;
 pub mod aof_writer;
 pub mod commands;
@@ -20,6 +22,7 @@ pub mod cron;
 pub mod debug;
 pub mod files;
 pub mod fuzzing;
+pub mod rdb_damage;
 pub mod rdb_load;
 pub mod rdb_save;
 pub mod shutdown;

@@ -397,7 +397,7 @@ fn load_functions(server: &'static Server, summary: &mut Summary, rule: Librarie
     for code in &summary.functions {
         let compile =
             server.save_status.compile_library.get().ok_or_else(|| fail("there is no interpreter".to_owned()))?;
-        let library = compile(server, code).map_err(|error| fail(error.0.into_owned()))?;
+        let library = compile(server, code).map_err(|error| fail(error.text().into_owned()))?;
         if let Some(twice) = libraries.insert(library.name.clone(), library)
             && rule != Libraries::Merged
         {

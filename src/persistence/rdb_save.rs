@@ -3,7 +3,7 @@
 use super::files::TempFile;
 use super::snapshot::{self, Serializer, Sink, Stopped};
 use super::storage::DISK;
-use crate::base::clock;
+use crate::base::{clock, processors};
 use crate::engine::hash::Hash;
 use crate::engine::keyspace::Locked;
 use crate::engine::memory;
@@ -160,6 +160,7 @@ pub fn start(server: &'static Server, locked: Option<&mut Locked>) -> bool {
 }
 
 fn background(server: &'static Server, sink: &Arc<Sink>, dirty: i64) {
+    let _member = processors::join(processors::Kind::Snapshot);
     let status = &server.save_status;
     let result = background_file(server, sink);
     let seconds = clock::unix_ms() / 1000 - status.activity_started_s.load(Ordering::Relaxed);

@@ -40,6 +40,8 @@ fn save(server: &'static Server, wish: ShutdownWish) -> bool {
             }
         }
     }
+    // If that fails the next start makes up for it.
+    let _ = aof::get().map(Aof::retire_redo);
     if let Some(locked) = locked.as_ref().filter(|_| wanted) {
         tracing::info!("Saving the final RDB snapshot before exiting.");
         if rdb_save::save(server, locked).is_err() {

@@ -3,7 +3,9 @@
 use super::aof;
 use super::aof_load::{self, Place, Refused};
 use super::aof_manifest::{Manifest, Part};
+use super::aof_redo;
 use super::files::TempFile;
+use super::rdb_damage;
 use super::rdb_load::{self, Rules, Summary};
 use super::storage::{DISK, Storage};
 use crate::base::clock::{self, Timer};
@@ -89,6 +91,7 @@ fn load_aof(server: &'static Server, mut manifest: Manifest) -> Result<Manifest,
     adopt_old_file(server, &mut manifest)?;
     let config = server.config.current();
     let place = Place { storage: DISK, dir: Path::new(&config.appenddirname) };
+    redo(place, &config.appendfilename, &manifest)?;
     let total = aof_load::total_len(place, &manifest)?;
     if total > 0 {
         begin(server, total);
@@ -96,6 +99,18 @@ fn load_aof(server: &'static Server, mut manifest: Manifest) -> Result<Manifest,
         aof_load::load_all(server, place, &manifest).map_err(|Refused| String::new())?;
     }
     Ok(manifest)
+}
+
+/// After a power cut: brings the last file up to what the redo log says that it held.
+pub fn redo(place: Place<'_>, stem: &str, manifest: &Manifest) -> Result<(), String> {
+    let Some(part) = manifest.incr.last() else { return Ok(()) };
+    let log = place.dir.join(aof_redo::name(stem));
+    let count = aof_redo::recover(place.storage, &log, &place.dir.join(&part.name), part.seq)
+        .map_err(|error| format!("Can't bring {} up to its redo log {}: {error}", part.name, log.display()))?;
+    if count > 0 {
+        tracing::warn!("{count} bytes of {} were not on disk: they are brought back from the redo log.", part.name);
+    }
+    Ok(())
 }
 
 fn load_rdb(server: &'static Server) -> Result<(), String> {
@@ -122,7 +137,16 @@ fn load_rdb(server: &'static Server) -> Result<(), String> {
             server.dirty.store(0, Ordering::Release);
             Ok(())
         }
-        Err(error) => Err(fatal(path, &error)),
+        Err(error) => {
+            let last_words = fatal(path, &error);
+            if let Ok(mut file) = File::open(path) {
+                // What an operator wants to know before he decides between the file, a backup and a replica.
+                tracing::warn!("--- RDB ERROR DETECTED --- Reading all of {} again", path.display());
+                let findings = rdb_damage::examine(&mut file, &config.limits);
+                findings.lines().iter().for_each(|line| tracing::warn!("{line}"));
+            }
+            Err(last_words)
+        }
     }
 }
 

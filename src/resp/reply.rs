@@ -101,13 +101,22 @@ impl Reply {
         self.line(b'+', text.as_bytes());
     }
 
+    /// A line of user data, with spaces for line ends.
+    pub fn simple_bytes(&mut self, text: &[u8]) {
+        self.safe_line(b'+', text);
+    }
+
     /// An error with its prefix (`ERR …`). Line ends, which user data may carry, become spaces.
     pub fn error(&mut self, text: &str) {
         self.error_bytes(text.as_bytes());
     }
 
     pub fn error_bytes(&mut self, text: &[u8]) {
-        self.buffer.push(b'-');
+        self.safe_line(b'-', text);
+    }
+
+    fn safe_line(&mut self, kind: u8, text: &[u8]) {
+        self.buffer.push(kind);
         self.buffer.extend(text.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }));
         self.raw(b"\r\n");
     }

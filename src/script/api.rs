@@ -3,8 +3,10 @@
 //! They are native functions: an error that they raise is located where the script called them.
 
 use crate::base::number::text_g17;
+use crate::commands::error;
 use crate::engine::lua::{self, Builtin, Kind, Outcome, Question, Stack};
 use crate::server::config::REDIS_VERSION;
+use crate::server::journal::Audience;
 use mlua::{Lua, Result, Table};
 use sha1::{Digest, Sha1};
 
@@ -13,6 +15,17 @@ const LOG_WARNING: i64 = 3;
 pub const READONLY: &str = "Attempt to modify a readonly table";
 /// Bits of redis.set_repl.
 pub const REPL_ALL: i64 = 3;
+const REPL_AOF: i64 = 1;
+const REPL_REPLICA: i64 = 2;
+
+/// Who alone gets what a script writes, by the bits of redis.set_repl.
+pub fn audience(bits: i64) -> Option<Audience> {
+    match bits {
+        REPL_AOF => Some(Audience::File),
+        REPL_REPLICA => Some(Audience::Replicas),
+        _ => None,
+    }
+}
 
 /// What scripts and functions may ask of the server.
 const RUNNING: &[(&str, Builtin)] = &[
@@ -41,8 +54,13 @@ const EVAL_ONLY: &[(&str, Builtin)] = &[
     ("debug", |stack| lua::ask_host(|host| host.ask(Question::Debug, stack)).unwrap_or(Outcome::Return(0))),
 ];
 
-const CONSTANTS: &[(&str, i64)] =
-    &[("REPL_NONE", 0), ("REPL_AOF", 1), ("REPL_SLAVE", 2), ("REPL_REPLICA", 2), ("REPL_ALL", REPL_ALL)];
+const CONSTANTS: &[(&str, i64)] = &[
+    ("REPL_NONE", 0),
+    ("REPL_AOF", REPL_AOF),
+    ("REPL_SLAVE", REPL_REPLICA),
+    ("REPL_REPLICA", REPL_REPLICA),
+    ("REPL_ALL", REPL_ALL),
+];
 
 /// The table `redis` of running scripts.
 pub fn table(lua: &Lua, is_eval: bool) -> Result<Table> {
@@ -90,14 +108,14 @@ pub fn raise(stack: &mut Stack, text: &str) -> Outcome {
 }
 
 /// Raises a text with the place of the script in front, as Lua's own functions do.
-pub fn fault(stack: &mut Stack, text: &str) -> Outcome {
-    stack.push_fault(text);
+pub fn fault(stack: &mut Stack, text: impl AsRef<[u8]>) -> Outcome {
+    stack.push_fault(text.as_ref());
     Outcome::Raise
 }
 
 /// An error of a function that goes through mlua (see `engine::lua::guarded`).
 pub fn library_fault(text: &str) -> mlua::Error {
-    lua::note_fault(text);
+    lua::note_fault(text.as_bytes());
     mlua::Error::RuntimeError(text.to_owned())
 }
 
@@ -292,13 +310,14 @@ fn absent(stack: &mut Stack) -> Outcome {
         return fault(stack, "Second argument to luaProtectedTableError must be a string or number");
     }
     stack.push_text(2);
-    let name = String::from_utf8_lossy(stack.string(3).unwrap_or_default()).into_owned();
-    fault(stack, &format!("Script attempted to access nonexistent global variable '{name}'"))
+    let name = error::shown(stack.string(3).unwrap_or_default(), usize::MAX);
+    let text = [b"Script attempted to access nonexistent global variable '", name, b"'"].concat();
+    fault(stack, text)
 }
 
 pub fn bad_argument(stack: &mut Stack, index: usize, function: &str, expected: &str) -> Outcome {
     let got = if index > stack.top() { "no value" } else { kind_name(stack.kind(index)) };
-    fault(stack, &format!("bad argument #{index} to '{function}' ({expected} expected, got {got})"))
+    fault(stack, format!("bad argument #{index} to '{function}' ({expected} expected, got {got})"))
 }
 
 fn kind_name(kind: Kind) -> &'static str {
@@ -331,7 +350,7 @@ fn error_reply(stack: &mut Stack) -> Outcome {
         stack.push_error(b"wrong number or type of arguments");
         return Outcome::Return(1);
     };
-    let text = text.strip_prefix(b"-").unwrap_or(&text);
+    let text = error::shown(text.strip_prefix(b"-").unwrap_or(&text), usize::MAX);
     lua::ask_host(|host| host.note_error(&[b"-", text].concat()));
     push_error_reply(stack, text);
     Outcome::Return(1)

@@ -158,6 +158,10 @@ impl<'a> Caller<'a> {
             if self.replicates_to == 0 || (self.undo.is_some() && entry.writes) {
                 self.worker.unit.truncate(unit);
             }
+            if let Some(audience) = api::audience(self.replicates_to) {
+                let places = unit..self.worker.unit.len();
+                self.worker.narrow.extend(places.map(|place| (place, audience)));
+            }
             if let Some(debugger) = self.stepping() {
                 debugger.note_reply(reply.as_bytes());
             }
@@ -170,7 +174,7 @@ impl<'a> Caller<'a> {
     fn admit(&mut self, args: Args<'_>) -> Result<&'static Entry, Refusal> {
         let entry = dispatch::find_command(self.worker, args).map_err(|error| {
             // Scripts have always been told these two in other words.
-            let is_arity = error.0.starts_with("ERR wrong number");
+            let is_arity = error.bytes().starts_with(b"ERR wrong number");
             Refusal::Command(
                 None,
                 CommandError::fixed(if is_arity {
@@ -248,7 +252,7 @@ impl<'a> Caller<'a> {
         if let Some(debugger) = self.stepping() {
             match &refusal {
                 Refusal::Call(text) => debugger.note_error(text.as_bytes()),
-                Refusal::Command(_, error) => debugger.note_error(error.0.trim_start_matches("ERR ").as_bytes()),
+                Refusal::Command(_, error) => debugger.note_error(error.reason()),
                 Refusal::StartOver => {}
             }
         }
@@ -260,7 +264,7 @@ impl<'a> Caller<'a> {
                 if let Some(entry) = entry {
                     self.worker.stats.commands[entry.id].rejected.add(1);
                 }
-                convert::push_error(stack, error.0.as_bytes());
+                convert::push_error(stack, error.bytes());
             }
         }
     }

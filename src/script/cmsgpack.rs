@@ -188,7 +188,7 @@ fn unpack_some(stack: &mut Stack, name: &str, limit: i64, offset: i64) -> Outcom
         return fault(stack, &text);
     }
     if offset as usize > data.len() {
-        return fault(stack, &format!("Start offset {offset} greater than input length {}.", data.len()));
+        return fault(stack, format!("Start offset {offset} greater than input length {}.", data.len()));
     }
     stack.truncate(0);
     if !takes_all {

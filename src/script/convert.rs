@@ -12,6 +12,7 @@
 
 use super::api;
 use crate::base::number::parse_i64;
+use crate::commands::error::{self, CommandError};
 use crate::engine::lua::{Kind, Stack};
 use crate::resp::Reply;
 
@@ -161,7 +162,8 @@ fn write(stack: &mut Stack, reply: &mut Reply, is_resp3: bool, depth: usize) {
 fn write_table(stack: &mut Stack, table: usize, reply: &mut Reply, is_resp3: bool, depth: usize) {
     stack.push_field(table, b"err");
     if stack.kind(table + 1) == Kind::String {
-        return reply.error_bytes(stack.string(table + 1).unwrap_or_default());
+        let text = stack.string(table + 1).unwrap_or_default();
+        return reply.error_bytes(CommandError::joined(&[text]).bytes());
     }
     stack.truncate(table);
     write_value_table(stack, table, reply, is_resp3, depth);
@@ -176,12 +178,7 @@ fn write_value_table(stack: &mut Stack, table: usize, reply: &mut Reply, is_resp
         stack.kind(value) == kind
     };
     if has(stack, b"ok", Kind::String) {
-        let text = stack.string(value).unwrap_or_default();
-        let is_line = !text.iter().any(|byte| matches!(byte, b'\r' | b'\n'));
-        match std::str::from_utf8(text) {
-            Ok(line) if is_line => reply.simple(line),
-            _ => reply.simple(&String::from_utf8_lossy(text).replace(['\r', '\n'], " ")),
-        }
+        reply.simple_bytes(error::shown(stack.string(value).unwrap_or_default(), usize::MAX));
     } else if has(stack, b"double", Kind::Number) {
         reply.double(stack.number(value).unwrap_or_default());
     } else if has(stack, b"big_number", Kind::String) {

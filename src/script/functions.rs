@@ -67,26 +67,25 @@ fn name_of(code: &[u8]) -> Result<String, CommandError> {
     let end = code.iter().position(|byte| *byte == b'\n').ok_or(CommandError::fixed("ERR Invalid library metadata"))?;
     let words = quoting::split_args(&code[..end]).filter(|words| !words.is_empty());
     let words = words.ok_or(CommandError::fixed("ERR Invalid library metadata"))?;
-    let mut words = words.iter().map(|word| String::from_utf8_lossy(word).into_owned());
-    let engine = words.next().unwrap_or_default().split_off(2);
+    let mut words = words.iter().map(Vec::as_slice);
+    let engine = words.next().and_then(|word| word.get(2..)).unwrap_or_default();
     let mut name = None;
     for word in words {
-        let prefix = word.get(..5).filter(|prefix| prefix.eq_ignore_ascii_case("name="));
-        let Some(value) = prefix.map(|_| &word[5..]) else {
-            return Err(CommandError::new(format!("ERR Invalid metadata value given: {word}")));
+        let Some((_, value)) = word.split_at_checked(5).filter(|(what, _)| what.eq_ignore_ascii_case(b"name=")) else {
+            return Err(CommandError::joined(&[b"ERR Invalid metadata value given: ", word]));
         };
-        if name.replace(value.to_owned()).is_some() {
+        if name.replace(value).is_some() {
             return Err(CommandError::fixed("ERR Invalid metadata value, name argument was given multiple times"));
         }
     }
     let name = name.ok_or(CommandError::fixed("ERR Library name was not given"))?;
-    if !is_name(&name) {
+    let Some(name) = std::str::from_utf8(name).ok().filter(|name| is_name(name)) else {
         return Err(CommandError::new(format!("ERR {BAD_NAME}")));
+    };
+    if !engine.eq_ignore_ascii_case(b"lua") {
+        return Err(CommandError::joined(&[b"ERR Engine '", engine, b"' not found"]));
     }
-    if !engine.eq_ignore_ascii_case("lua") {
-        return Err(CommandError::new(format!("ERR Engine '{engine}' not found")));
-    }
-    Ok(name)
+    Ok(name.to_owned())
 }
 
 const BAD_NAME: &str =
@@ -100,12 +99,12 @@ fn is_name(name: &str) -> bool {
 fn declare(interpreter: &Interpreter, code: &[u8], has_limit: bool) -> Result<Vec<Declared>, CommandError> {
     let end = code.iter().position(|byte| *byte == b'\n').unwrap_or(code.len());
     let chunk = interpreter
-        .load(&code[end..], "@user_function")
-        .map_err(|error| CommandError::new(format!("ERR Error compiling function: {error}")))?;
+        .load(&code[end..], c"@user_function")
+        .map_err(|error| CommandError::joined(&[b"ERR Error compiling function: ", &error]))?;
     let mut loader = Loader { declared: Vec::new(), started_ms: clock::unix_ms(), has_limit };
     interpreter
         .load_library(chunk, &mut loader)
-        .map_err(|error| CommandError::new(format!("ERR Error registering functions: {error}")))?;
+        .map_err(|error| CommandError::joined(&[b"ERR Error registering functions: ", &error]))?;
     Ok(loader.declared)
 }
 
@@ -160,7 +159,7 @@ fn plain_declaration(stack: &mut Stack) -> Result<Declared, &'static str> {
         return Err("second argument to redis.register_function must be a function");
     }
     let callback = stack.anchor(2);
-    let info = FunctionInfo { name, description: None, flags: Vec::new() };
+    let info = FunctionInfo { name: name_from(name), description: None, flags: Vec::new() };
     Ok(Declared { info, callback, flags: ScriptFlags::default() })
 }
 
@@ -177,30 +176,35 @@ fn named_declaration(stack: &mut Stack) -> Result<Declared, &'static str> {
     stack.push_nil();
     while stack.next(1) {
         let key = text_at(stack, 2).ok_or("named argument key given to redis.register_function is not a string")?;
-        match key.to_ascii_lowercase().as_str() {
-            "function_name" => {
+        match key.to_ascii_lowercase().as_slice() {
+            b"function_name" => {
                 let text = text_at(stack, 3);
                 name = Some(text.ok_or("function_name argument given to redis.register_function must be a string")?);
             }
-            "description" => {
+            b"description" => {
                 let text = text_at(stack, 3);
                 let text = text.ok_or("description argument given to redis.register_function must be a string")?;
                 description = Some(Bytes::from(text));
             }
-            "callback" => {
+            b"callback" => {
                 if stack.kind(3) != Kind::Function {
                     return Err("callback argument given to redis.register_function must be a function");
                 }
                 callback = Some(stack.anchor(3));
             }
-            "flags" => (flags, names) = read_flags(stack)?,
+            b"flags" => (flags, names) = read_flags(stack)?,
             _ => return Err("unknown argument given to redis.register_function"),
         }
         stack.truncate(2);
     }
     let name = name.ok_or("redis.register_function must get a function name argument")?;
     let callback = callback.ok_or("redis.register_function must get a callback argument")?;
-    Ok(Declared { info: FunctionInfo { name, description, flags: names }, callback, flags })
+    Ok(Declared { info: FunctionInfo { name: name_from(name), description, flags: names }, callback, flags })
+}
+
+/// What is no text is no name that anything may have.
+fn name_from(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_default()
 }
 
 /// The list of flags at place 3.
@@ -215,7 +219,7 @@ fn read_flags(stack: &mut Stack) -> Result<(ScriptFlags, Vec<&'static str>), &'s
             break;
         }
         let name = text_at(stack, 4).ok_or("unknown flag given")?;
-        if !flags.add(name.to_ascii_lowercase().as_bytes()) {
+        if !flags.add(&name.to_ascii_lowercase()) {
             return Err("unknown flag given");
         }
         stack.truncate(3);
@@ -225,9 +229,9 @@ fn read_flags(stack: &mut Stack) -> Result<(ScriptFlags, Vec<&'static str>), &'s
     Ok((flags, names))
 }
 
-fn text_at(stack: &Stack, index: usize) -> Option<String> {
+fn text_at(stack: &Stack, index: usize) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    super::api::append_argument(stack, index, &mut bytes).then(|| String::from_utf8_lossy(&bytes).into_owned())
+    super::api::append_argument(stack, index, &mut bytes).then_some(bytes)
 }
 
 /// Adds a library to those of the server. No function may be in two libraries.

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -198,8 +199,8 @@ impl Interpreter {
     pub fn compile(&self, sha: Sha, body: Bytes) -> Result<Rc<Script>, CommandError> {
         let (flags, text) = flags::of_script(&body)?;
         let chunk = self
-            .load(text, "@user_script")
-            .map_err(|error| CommandError::new(format!("ERR Error compiling script (new function): {error}")))?;
+            .load(text, c"@user_script")
+            .map_err(|error| CommandError::joined(&[b"ERR Error compiling script (new function): ", &error]))?;
         let stays = !flags.allow_cross_slot_keys || foresight::keeps_to_its_keys(&chunk.dump(true), self.server.table);
         let reach = Cell::new(if stays { Reach::Keys } else { Reach::Everything });
         let callable = lua::anchor(&self.lua, chunk).map_err(|error| CommandError::new(format!("ERR {error}")))?;
@@ -236,17 +237,28 @@ impl Interpreter {
         }
     }
 
-    pub fn load(&self, text: &[u8], name: &str) -> Result<Function, String> {
-        let chunk = self.lua.load(text).set_name(name).set_mode(mlua::chunk::ChunkMode::Text);
+    /// The error is the text of it.
+    pub fn load(&self, text: &[u8], name: &CStr) -> Result<Function, Vec<u8>> {
+        let chunk = self.lua.load(text).set_name(name.to_string_lossy()).set_mode(mlua::chunk::ChunkMode::Text);
         chunk.into_function().map_err(|error| match error {
-            mlua::Error::SyntaxError { message, .. } => message,
-            other => other.to_string(),
+            mlua::Error::SyntaxError { message, .. } => self.fault_of(text, name).unwrap_or(message.into_bytes()),
+            other => other.to_string().into_bytes(),
         })
     }
 
+    /// What is wrong with a text that does not compile, in Lua's own bytes: it may quote what is no UTF-8.
+    fn fault_of(&self, text: &[u8], name: &CStr) -> Option<Vec<u8>> {
+        let mut stack = self.stack.borrow_mut();
+        let base = stack.top();
+        let is_legal = stack.push_chunk(text, name);
+        let fault = stack.string(base + 1).map(<[u8]>::to_vec);
+        stack.truncate(base);
+        fault.filter(|_| !is_legal)
+    }
+
     /// Runs a library's code while `host` collects what it registers. The error is the text of what was raised.
-    pub fn load_library(&self, chunk: Function, host: &mut dyn Host) -> Result<(), String> {
-        let fail = |error: mlua::Error| error.to_string();
+    pub fn load_library(&self, chunk: Function, host: &mut dyn Host) -> Result<(), Vec<u8>> {
+        let fail = |error: mlua::Error| error.to_string().into_bytes();
         let chunk = lua::anchor(&self.lua, chunk).map_err(fail)?;
         self.switch.call::<()>(true).map_err(fail)?;
         let mut stack = self.stack.borrow_mut();
@@ -254,15 +266,15 @@ impl Interpreter {
         stack.tick_every(TICK_INSTRUCTIONS);
         stack.push_anchor(&chunk);
         let ok = lua::with_host(host, || stack.call_all(0));
-        let mut text = String::new();
+        let mut text = Vec::new();
         if !ok {
             if stack.kind(base + 1) == lua::Kind::Table {
                 stack.push_field(base + 1, b"err");
             } else {
-                text.push_str("ERR ");
+                text.extend(b"ERR ");
                 stack.push_text(base + 1);
             }
-            text.push_str(&String::from_utf8_lossy(stack.string(base + 2).unwrap_or(b"unknown error")));
+            text.extend(stack.string(base + 2).unwrap_or(b"unknown error"));
         }
         stack.truncate(base);
         stack.release(chunk);

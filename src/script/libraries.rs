@@ -19,7 +19,7 @@ pub fn install(lua: &Lua, real: &Table) -> Result<()> {
 fn in_a_run(stack: &mut Stack, question: Question) -> Outcome {
     let name = if question == Question::Random { "random" } else { "randomseed" };
     lua::ask_host(|host| host.ask(question, stack))
-        .unwrap_or_else(|| fault(stack, &format!("math.{name} can only be called inside a script invocation")))
+        .unwrap_or_else(|| fault(stack, format!("math.{name} can only be called inside a script invocation")))
 }
 
 /// The arguments of a function, by which its errors name them.

@@ -21,7 +21,6 @@ use crate::resp::{Args, Reply};
 use crate::server::monitor::Source;
 use crate::server::session::{Session, SessionContext, SessionFlow};
 use crate::server::{Server, Worker, dispatch, propagation};
-use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 
 /// What is run.
@@ -151,7 +150,7 @@ fn finish(ctx: &mut SessionContext<'_>, program: &Program<'_>, ending: Ending) -
         Ending::Failed(error) => return Err(error),
         Ending::FailedBefore(error) => {
             ctx.worker.stats.commands[ctx.entry.id].failed.add(1);
-            ctx.reply.error(&error.0);
+            ctx.reply.error_bytes(error.bytes());
         }
         Ending::Replied | Ending::StartOver => {}
     }
@@ -177,38 +176,38 @@ fn write_result(stack: &mut Stack, reply: &mut Reply, is_resp3: bool) -> Ending 
 fn plain_error(stack: &mut Stack, table: usize) -> Ending {
     stack.push_field(table, b"err");
     let text = match stack.kind(table + 1) {
-        Kind::String => String::from_utf8_lossy(stack.string(table + 1).unwrap_or_default()).into_owned(),
-        _ => "ERR unknown error".into(),
+        Kind::String => stack.string(table + 1).unwrap_or_default().to_vec(),
+        _ => b"ERR unknown error".to_vec(),
     };
     stack.push_field(table, b"ignore_error_stats_update");
     let is_counted = stack.kind(table + 2) == Kind::Boolean && stack.truth(table + 2);
     stack.truncate(table);
-    let error = CommandError::new(text);
+    let error = CommandError::joined(&[&text]);
     if is_counted { Ending::FailedBefore(error) } else { Ending::Failed(error) }
 }
 
 /// The error reply for what a script has raised: its text, and where that was.
 fn error_of(stack: &mut Stack, program: &Program<'_>) -> Ending {
     let index = stack.top();
-    let name = String::from_utf8_lossy(program.name);
     if stack.kind(index) != Kind::Table {
         // The error handler itself has failed.
-        let text = stack.string(index).map_or(Cow::Borrowed("execution failure"), String::from_utf8_lossy);
-        let text: String = text.chars().take(100).collect();
-        return Ending::Failed(CommandError::new(format!("ERR Error running script {name}, {text}")));
+        let text = error::shown(stack.string(index).unwrap_or(b"execution failure"), 100);
+        return Ending::Failed(CommandError::joined(&[b"ERR Error running script ", program.name, b", ", text]));
     }
     let mut part = |name: &[u8]| {
         stack.push_field(index, name);
         stack.push_text(index + 1);
         let known = matches!(stack.kind(index + 1), Kind::String | Kind::Number);
-        let text = String::from_utf8_lossy(stack.string(index + 2).unwrap_or_default()).into_owned();
+        let text = stack.string(index + 2).unwrap_or_default().to_vec();
         stack.truncate(index);
         known.then_some(text)
     };
     let place = part(b"source").zip(part(b"line"));
     let ending = plain_error(stack, index);
     let Some((source, line)) = place else { return ending };
-    let located = |error: CommandError| CommandError::new(format!("{} script: {name}, on {source}:{line}.", error.0));
+    let located = |error: CommandError| {
+        CommandError::joined(&[error.bytes(), b" script: ", program.name, b", on ", &source, b":", &line, b"."])
+    };
     match ending {
         Ending::Failed(error) => Ending::Failed(located(error)),
         Ending::FailedBefore(error) => Ending::FailedBefore(located(error)),
@@ -262,7 +261,8 @@ fn unsaved(why: &CommandError) -> CommandError {
              scripts are blocked. Use 'no-writes' flag for read only scripts.",
         );
     }
-    let reason = why.0.rsplit_once(": ").map_or("", |(_, reason)| reason);
+    let why = why.text();
+    let reason = why.rsplit_once(": ").map_or("", |(_, reason)| reason);
     CommandError::new(format!(
         "MISCONF Redis is configured to persist data to AOF, but it's currently unable to persist to disk. Writable scripts \
          are blocked. Use 'no-writes' flag for read only scripts. AOF error: {reason}"

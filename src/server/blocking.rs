@@ -414,7 +414,7 @@ pub fn release_if(
         {
             leave_queues(locked, &ticket, waiting);
             let mut reply = Reply::new(waiting.resp3);
-            reply.error(&error.0);
+            reply.error_bytes(error.bytes());
             end(server, waiting, &reply);
         }
     }

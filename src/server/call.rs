@@ -15,7 +15,7 @@ use super::propagation;
 use super::session::Session;
 use super::table::{Entry, Handler};
 use super::worker::Worker;
-use crate::commands::context::{KeyContext, KeyFlow, Keys};
+use crate::commands::context::{KeyContext, KeyFlow, Keys, Planned};
 use crate::commands::error::{self, CommandError};
 use crate::commands::flags::Flags;
 use crate::commands::spec::KeyHandler;
@@ -93,7 +93,11 @@ pub fn lock(
         }
         _ => plan::shards(entry, args, &mut worker.planned),
     };
-    Some((plan::lock(worker.server, shards, caller.db, entry, args)?, shards))
+    let locked = plan::lock(worker.server, shards, caller.db, entry, args)?;
+    if worker.planned.len() > 1 {
+        locked.look_ahead(caller.db, worker.planned.iter().map(|(_, hash)| *hash));
+    }
+    Some((locked, shards))
 }
 
 /// After a command that is a unit of its own.
@@ -122,7 +126,7 @@ fn judge_again(worker: &mut Worker, is_replay: bool, reply: &mut Reply) -> bool 
     }
     if worker.server.is_replica.load(Ordering::Acquire) && worker.config.replica_read_only {
         worker.stats.count_error(error::READ_ONLY_REPLICA.code());
-        reply.error(&error::READ_ONLY_REPLICA.0);
+        reply.error_bytes(error::READ_ONLY_REPLICA.bytes());
         return false;
     }
     true
@@ -214,7 +218,7 @@ fn run_handler(
             now_ms: worker.now_ms,
             observers,
             no_touch: caller.no_touch,
-            planned: &worker.planned,
+            planned: Planned::new(&worker.planned),
         },
         reply,
         random: &mut worker.random,
@@ -227,7 +231,7 @@ fn run_handler(
     let result = handler(&mut context, args);
     if let Err(error) = &result {
         reply.truncate(start);
-        reply.error(&error.0);
+        reply.error_bytes(error.bytes());
     }
     propagation::finish_command(worker, locked, caller, entry, args);
     if entry.writes && !caller.is_replay && worker.server.is_replica.load(Ordering::Relaxed) {
@@ -254,7 +258,7 @@ pub fn within_unit(worker: &mut Worker, locked: &mut Locked, db: usize, change: 
         now_ms: worker.now_ms,
         observers,
         no_touch: true,
-        planned: &[],
+        planned: Planned::new(&[]),
     });
     propagation::finish_outside_commands(worker, locked);
 }

@@ -67,7 +67,7 @@ impl Server {
 
     /// The memory limit of clients with the figures of this moment, also of those whose worker has not reported yet.
     pub fn recount_clients(&self, config: &Config) {
-        if config.maxmemory_clients.bytes(config.maxmemory) > 0 {
+        if config.maxmemory_clients_bytes() > 0 {
             self.clients.all().iter().for_each(|client| self.clients.count_memory(client));
             self.evict_clients(config);
         }
@@ -75,7 +75,7 @@ impl Server {
 
     /// Kills the biggest clients until all of them together keep to maxmemory-clients.
     pub fn evict_clients(&self, config: &Config) {
-        let limit = config.maxmemory_clients.bytes(config.maxmemory);
+        let limit = config.maxmemory_clients_bytes();
         if limit == 0 || self.clients.memory() <= limit {
             return;
         }

@@ -339,6 +339,13 @@ impl Client {
     }
 }
 
+/// Memory of a client that is worth a look whether he is still there.
+const MUCH: usize = 64 * 1024;
+/// What a client holds at most who holds nothing in particular.
+const IDLE_MOST: usize = 4096;
+/// Clients that are looked at at once.
+const LOOKS_MOST: usize = 100;
+
 /// Every connected client, by id.
 #[derive(Default)]
 pub struct Clients {
@@ -352,6 +359,8 @@ pub struct Clients {
     pub blocked: AtomicUsize,
     /// Ends the conversation on a descriptor; placed by `boot`.
     pub hang_up: OnceLock<fn(i32)>,
+    /// Whether the other end of a descriptor is gone; placed by `boot`.
+    pub has_hung_up: OnceLock<fn(i32) -> bool>,
 }
 
 impl Clients {
@@ -400,6 +409,23 @@ impl Clients {
     /// Memory that the killed have not let go of yet. Nobody else, keys least of all, is to be evicted in their place.
     pub fn leaving(&self) -> usize {
         self.leaving.load(Ordering::Relaxed)
+    }
+
+    /// Memory of clients that hold much and have hung up, which their workers have yet to notice. One that has sent something before
+    /// is still to be heard, and does not count.
+    pub fn hung_up(&self) -> usize {
+        let Some(has_hung_up) = self.has_hung_up.get() else { return 0 };
+        let by_id = self.by_id.read();
+        // With one thread they would be gone: it sees them leave before it runs what is sent afterwards.
+        if (self.memory() as usize) < MUCH.max(by_id.len() * IDLE_MOST) {
+            return 0;
+        }
+        let big = by_id.values().filter(|client| client.counted.load(Ordering::Relaxed) >= MUCH);
+        let memory = big.take(LOOKS_MOST).filter(|client| {
+            let has_socket = client.has_socket.lock();
+            *has_socket && has_hung_up(client.fd)
+        });
+        memory.map(|client| client.counted.load(Ordering::Relaxed)).sum()
     }
 
     /// Disconnects a client; it is gone for everybody at once, its task ends when it notices. A replica hears it at once, as from

@@ -15,7 +15,7 @@ use super::table::{Entry, Handler};
 use super::worker::Worker;
 use crate::base::hash;
 use crate::commands::context::KeyFlow;
-use crate::commands::error::{self, CommandError};
+use crate::commands::error::{self, CommandError, SHOWN_MAX};
 use crate::commands::flags::Flags;
 use crate::commands::spec::KeyHandler;
 use crate::engine::keyspace::Locked;
@@ -33,17 +33,27 @@ pub const BATCH_MAX: usize = 32;
 pub enum BatchEnd {
     /// Every request ran.
     Done,
+    /// None ran: the first is to wait for what other workers have got.
+    Unsettled,
     /// This many ran; the others wait until the session is no longer blocked (or never run, if it is closing).
     Stopped(usize),
 }
 
-/// Runs the requests of one read, in order.
+/// Whether a batch may be put off once, until other workers have got to what was sent before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaySettle {
+    Yes,
+    No,
+}
+
+/// Runs the requests of one read, in order; with `MaySettle::Yes` none of them if the first tells of all clients.
 pub fn run_batch(
     worker: &mut Worker,
     session: &mut Session,
     batch: &Batch,
     buffer: &[u8],
     reply: &mut Reply,
+    may_settle: MaySettle,
 ) -> BatchEnd {
     worker.refresh();
     worker.stats.running.begin(worker.now_ms);
@@ -54,6 +64,13 @@ pub fn run_batch(
         let known = resolve(worker, batch.args(index, buffer));
         names_members |= known.entry.is_some_and(|entry| entry.spec.member.is_some());
         resolved.push(known);
+    }
+    if let (MaySettle::Yes, Some(first)) = (may_settle, resolved.first())
+        && tells_of_all(worker, *first, batch.args(0, buffer))
+    {
+        worker.stats.running.end();
+        worker.resolved = resolved;
+        return BatchEnd::Unsettled;
     }
     if resolved.len() >= 3 {
         look_ahead(worker, session.db, &resolved);
@@ -99,6 +116,17 @@ pub(super) fn resolve(worker: &Worker, args: Args<'_>) -> Resolved {
     let entry = worker.server.table.find(&args[0]);
     let key = entry.and_then(|entry| entry.ahead_key).and_then(|at| args.get(at));
     Resolved { entry, hash: key.map(Locked::hash) }
+}
+
+/// Whether a request is one whose command says what other clients are doing.
+#[inline]
+fn tells_of_all(worker: &Worker, known: Resolved, args: Args<'_>) -> bool {
+    let Some(entry) = known.entry else { return false };
+    let entry = match args.get(1) {
+        Some(name) if !entry.subcommands.is_empty() => worker.server.table.find_sub(entry, name),
+        _ => Some(entry),
+    };
+    entry.is_some_and(|entry| entry.spec.flags.has(Flags::TELLS_OF_ALL))
 }
 
 /// Runs one request that comes from elsewhere than a batch (the append-only file, a primary).
@@ -251,9 +279,13 @@ pub fn resume(worker: &mut Worker, session: &mut Session, reply: &mut Reply) -> 
     true
 }
 
-/// Whether a command that a load refuses waits for its end: Redis does not look at its clients before two megabytes are loaded.
+/// Bytes of a load that Redis reads before it looks at its clients.
+const SHORT_LOAD: u64 = 2 << 20;
+
+/// Whether a command that a load refuses waits for its end, since that is near.
 fn outwaits_load(worker: &Worker, entry: &Entry) -> bool {
     worker.server.loading.load(Ordering::Relaxed)
+        && worker.server.save_status.loading.loaded_bytes.load(Ordering::Relaxed) < SHORT_LOAD
         && !entry.spec.flags.has(Flags::LOADING)
         && worker.server.pauses.is_for(Purpose::Load, worker.now_ms)
 }
@@ -452,7 +484,7 @@ pub fn run_session(context: &mut SessionContext<'_>, handler: SessionHandler, ar
     let result = handler(context, args);
     if let Err(error) = &result {
         context.reply.truncate(start);
-        context.reply.error(&error.0);
+        context.reply.error_bytes(error.bytes());
     }
     if !matches!(result, Ok(SessionFlow::Again)) {
         call::finish_statistics(context.worker, entry, args, context.session.client.id, result.as_ref().err());
@@ -506,16 +538,16 @@ fn is_browser(args: Args<'_>) -> bool {
 
 /// The error for a name that is no command, with the beginning of the arguments as Redis shows them.
 fn unknown_command(args: Args<'_>) -> CommandError {
-    let name: String = String::from_utf8_lossy(&args[0]).chars().take(128).collect();
-    let mut shown = String::new();
+    let name = error::shown(&args[0], SHOWN_MAX);
+    let mut beginning = Vec::new();
     for arg in args.from(1).iter() {
-        if shown.len() >= 128 {
+        if beginning.len() >= SHOWN_MAX {
             break;
         }
-        let arg: String = String::from_utf8_lossy(arg).chars().take(128 - shown.len()).collect();
-        shown.push_str(&format!("'{arg}' "));
+        let arg = error::shown(arg, SHOWN_MAX - beginning.len());
+        beginning.extend([b"'", arg, b"' "].concat());
     }
-    CommandError::new(format!("ERR unknown command '{name}', with args beginning with: {shown}"))
+    CommandError::joined(&[b"ERR unknown command '", name, b"', with args beginning with: ", &beginning])
 }
 
 /// Whether a command may run now, here, for this client.
@@ -695,7 +727,7 @@ pub fn check_saved(worker: &Worker, session: &Session) -> Result<(), CommandErro
 pub fn reject(worker: &Worker, entry: &Entry, error: &CommandError, reply: &mut Reply) {
     worker.stats.commands[entry.id].rejected.add(1);
     worker.stats.count_error(error.code());
-    reply.error(&error.0);
+    reply.error_bytes(error.bytes());
 }
 
 /// Refuses a request; inside MULTI this also spoils the transaction.
@@ -704,7 +736,7 @@ fn refuse(worker: &Worker, session: &mut Session, error: &CommandError, reply: &
         transaction.aborted = true;
     }
     worker.stats.count_error(error.code());
-    reply.error(&error.0);
+    reply.error_bytes(error.bytes());
 }
 
 /// The same for a command that exists; an EXEC that is refused ends its transaction, if there is one.
@@ -716,8 +748,7 @@ fn refuse_known(worker: &mut Worker, session: &mut Session, entry: &Entry, error
     if redirect::is_redirection(&error) {
         return refuse(worker, session, &error, reply);
     }
-    let reason = error.0.strip_prefix("ERR ").unwrap_or(&error.0);
-    let error = CommandError::new(format!("EXECABORT Transaction discarded because of: {reason}"));
+    let error = CommandError::joined(&[b"EXECABORT Transaction discarded because of: ", error.reason()]);
     refuse(worker, session, &error, reply);
 }
 

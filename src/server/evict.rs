@@ -12,7 +12,7 @@
 //! looks (redis.io, "Key eviction"). Every worker has a pool of its own; a candidate that is gone is passed over.
 
 use super::call;
-use super::clients;
+use super::clients::{self, Clients};
 use super::pause::PauseMode;
 use super::plan;
 use super::session::Session;
@@ -37,6 +37,8 @@ const POOL: usize = 16;
 const MEMBER_SAMPLES: usize = 5;
 /// Milliseconds that messages caused by eviction get to leave.
 const MESSAGES_MS: i64 = 500;
+/// How often it is looked for clients that have hung up.
+const LOOK_EVERY_MS: i64 = 2;
 /// Keys between two looks at the clock.
 const KEYS_PER_LOOK: u64 = 16;
 
@@ -49,6 +51,9 @@ pub struct Eviction {
     /// Memory of the messages that deletions have caused (invalidations, events), which is on its way out until then.
     messages: AtomicUsize,
     messages_until_ms: AtomicI64,
+    /// Memory of clients that were found to have hung up, and when.
+    hung_up: AtomicUsize,
+    looked_ms: AtomicI64,
 }
 
 impl Eviction {
@@ -64,6 +69,17 @@ impl Eviction {
             self.messages_until_ms.store(now_ms + MESSAGES_MS, Ordering::Relaxed);
         }
         self.messages.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Memory of clients that have hung up, as of some milliseconds ago at most.
+    fn hung_up(&self, clients: &Clients, now_ms: i64) -> usize {
+        let looked_ms = self.looked_ms.load(Ordering::Relaxed);
+        if now_ms - looked_ms >= LOOK_EVERY_MS
+            && self.looked_ms.compare_exchange(looked_ms, now_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            self.hung_up.store(clients.hung_up(), Ordering::Relaxed);
+        }
+        self.hung_up.load(Ordering::Relaxed)
     }
 
     fn messages_on_their_way(&self, now_ms: i64) -> usize {
@@ -229,7 +245,10 @@ fn excess(worker: &Worker) -> usize {
         return 0;
     }
     let on_their_way = worker.server.eviction.messages_on_their_way(worker.now_ms) + worker.server.clients.leaving();
-    used.saturating_sub(not_counted(worker.server)).saturating_sub(on_their_way).saturating_sub(limit)
+    match used.saturating_sub(not_counted(worker.server)).saturating_sub(on_their_way).saturating_sub(limit) {
+        0 => 0,
+        excess => excess.saturating_sub(worker.server.eviction.hung_up(&worker.server.clients, worker.now_ms)),
+    }
 }
 
 /// Memory that eviction must not count: what AOF, replicas and a running snapshot have yet to take. Counting it would make

@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(parse("FAILOVER TO h x").err(), Some(error::NOT_AN_INTEGER));
         assert_eq!(parse("FAILOVER FORCE FORCE").err(), Some(error::SYNTAX));
         assert_eq!(parse("FAILOVER TO h").err(), Some(error::SYNTAX));
-        assert!(parse("FAILOVER TIMEOUT 0").is_err_and(|error| error.0.contains("must be greater than 0")));
+        assert!(parse("FAILOVER TIMEOUT 0").is_err_and(|error| error.text().contains("must be greater than 0")));
         assert!(parse("FAILOVER").is_ok_and(|wish| wish.target.is_none()));
     }
 }

@@ -9,7 +9,8 @@
 //! no reader the journal is off, and asking costs one relaxed load.
 //!
 //! Messages (PUBLISH) and what keeps a link alive (PING) go to replicas only: they are bytes of the stream like all others,
-//! but their ranges are remembered, and `read_changes` leaves them out for the append-only file.
+//! but their ranges are remembered, and `read_changes` leaves them out for the append-only file. What goes to the file only
+//! (redis.set_repl of scripts) has no bytes of the stream; it is kept beside a range, in whose place the file gets other bytes.
 
 pub mod marks;
 
@@ -40,8 +41,29 @@ struct Stream {
     scratch: Vec<u8>,
     /// Where the replication backlog begins, if one is kept: nobody may continue from before.
     backlog_from: Option<u64>,
-    /// Ranges of offsets that are no changes of the data set, ascending; those before `base` are forgotten.
-    replica_only: VecDeque<Range<u64>>,
+    /// Ranges of offsets that the append-only file does not get as they are, ascending; those before `base` are forgotten.
+    special: VecDeque<Special>,
+}
+
+/// Bytes of the stream for which the append-only file gets others.
+struct Special {
+    range: Range<u64>,
+    /// Mostly nothing: no change of the data set, or one for replicas only.
+    in_file: Box<[u8]>,
+}
+
+impl Special {
+    fn replica_only(range: Range<u64>) -> Self {
+        Special { range, in_file: Box::default() }
+    }
+}
+
+/// Who gets a command, if not everybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// The append-only file.
+    File,
+    Replicas,
 }
 
 /// Somebody who follows the stream: where he is, and how he is woken.
@@ -124,8 +146,11 @@ impl Journal {
     /// Offset behind the last change of the data set: what follows it, if anything, is for replicas only.
     pub fn changes_end(&self) -> u64 {
         let stream = self.stream.lock();
-        let trailing = |end: u64, range: &Range<u64>| if range.end == end { Ok(range.start) } else { Err(end) };
-        match stream.replica_only.iter().rev().try_fold(stream.end, trailing) {
+        let trailing = |end: u64, special: &Special| match special.range.end == end && special.in_file.is_empty() {
+            true => Ok(special.range.start),
+            false => Err(end),
+        };
+        match stream.special.iter().rev().try_fold(stream.end, trailing) {
             Ok(end) | Err(end) => end,
         }
     }
@@ -142,7 +167,7 @@ impl Journal {
         stream.base = offset;
         stream.end = offset;
         stream.selected = None;
-        stream.replica_only.clear();
+        stream.special.clear();
         stream.backlog_from = stream.backlog_from.map(|_| offset);
         self.end.store(offset, Ordering::Release);
         self.generation.fetch_add(1, Ordering::AcqRel);
@@ -160,7 +185,17 @@ impl Journal {
 
     /// Appends one unit: a single command, or several wrapped in MULTI and EXEC. Returns the offset behind it.
     pub fn append(&self, unit: &[(usize, OwnedArgs)]) -> u64 {
+        self.append_to(unit, &[])
+    }
+
+    /// The same where some commands, by their places in the unit, are not for everybody.
+    pub fn append_to(&self, unit: &[(usize, OwnedArgs)], narrow: &[(usize, Audience)]) -> u64 {
         let Some((first_db, _)) = unit.first() else { return self.end() };
+        if narrow.iter().any(|(_, audience)| *audience == Audience::File) {
+            return self.append_beside(unit, narrow);
+        }
+        let is_for_replicas =
+            |place: usize, args: &OwnedArgs| is_message(args) || narrow.iter().any(|(narrowed, _)| *narrowed == place);
         let mut stream = self.stream.lock();
         let mut bytes = std::mem::take(&mut stream.scratch);
         bytes.clear();
@@ -173,25 +208,25 @@ impl Journal {
         if unit.len() > 1 {
             encode(&mut bytes, [b"MULTI".as_slice()]);
         }
-        for (db, args) in unit {
+        for (place, (db, args)) in unit.iter().enumerate() {
             if stream.selected != Some(*db) {
                 select(&mut bytes, *db);
                 stream.selected = Some(*db);
             }
             let from = start + bytes.len() as u64;
             encode(&mut bytes, args.as_args().iter());
-            if is_message(args) {
-                stream.replica_only.push_back(from..start + bytes.len() as u64);
+            if is_for_replicas(place, args) {
+                stream.special.push_back(Special::replica_only(from..start + bytes.len() as u64));
             }
         }
         if unit.len() > 1 {
             encode(&mut bytes, [b"EXEC".as_slice()]);
-            if unit.iter().all(|(_, args)| is_message(args)) {
+            if unit.iter().enumerate().all(|(place, (_, args))| is_for_replicas(place, args)) {
                 // Not even the frame is left.
-                while stream.replica_only.back().is_some_and(|range| range.start >= before) {
-                    stream.replica_only.pop_back();
+                while stream.special.back().is_some_and(|special| special.range.start >= before) {
+                    stream.special.pop_back();
                 }
-                stream.replica_only.push_back(before..start + bytes.len() as u64);
+                stream.special.push_back(Special::replica_only(before..start + bytes.len() as u64));
             }
         }
         let end = self.write(&mut stream, &bytes);
@@ -199,6 +234,42 @@ impl Journal {
             stream.scratch = bytes;
         }
         end
+    }
+
+    /// Appends a unit of which some commands are for the append-only file alone: one text goes into the stream and another one beside
+    /// it. If replicas get nothing of it they get a PING: the file is told of its bytes by a place in the stream.
+    #[cold]
+    fn append_beside(&self, unit: &[(usize, OwnedArgs)], narrow: &[(usize, Audience)]) -> u64 {
+        let audience =
+            |place: usize| narrow.iter().find(|(narrowed, _)| *narrowed == place).map(|(_, audience)| *audience);
+        let mut stream = self.stream.lock();
+        let text = |left_out: Audience| {
+            let is_told = |place: usize, args: &OwnedArgs| {
+                audience(place) != Some(left_out) && !(left_out == Audience::Replicas && is_message(args))
+            };
+            let told: Vec<_> = unit.iter().enumerate().filter(|(place, (_, args))| is_told(*place, args)).collect();
+            let mut bytes = Vec::new();
+            for (index, (_, (db, args))) in told.iter().enumerate() {
+                select(&mut bytes, *db);
+                if index == 0 && told.len() > 1 {
+                    encode(&mut bytes, [b"MULTI".as_slice()]);
+                }
+                encode(&mut bytes, args.as_args().iter());
+            }
+            if told.len() > 1 {
+                encode(&mut bytes, [b"EXEC".as_slice()]);
+            }
+            bytes
+        };
+        let (mut for_replicas, for_file) = (text(Audience::File), text(Audience::Replicas));
+        if for_replicas.is_empty() {
+            encode(&mut for_replicas, [b"PING".as_slice()]);
+        }
+        // The two may leave their readers in different databases.
+        stream.selected = None;
+        let range = stream.end..stream.end + for_replicas.len() as u64;
+        stream.special.push_back(Special { range, in_file: for_file.into() });
+        self.write(&mut stream, &for_replicas)
     }
 
     /// Appends bytes that are a stream already (a replica passes on its primary's).
@@ -210,7 +281,7 @@ impl Journal {
     pub fn append_for_replicas(&self, bytes: &[u8]) {
         let mut stream = self.stream.lock();
         let range = stream.end..stream.end + bytes.len() as u64;
-        stream.replica_only.push_back(range);
+        stream.special.push_back(Special::replica_only(range));
         self.write(&mut stream, bytes);
     }
 
@@ -274,16 +345,21 @@ impl Journal {
         self.stream.lock().read(offset, max, into)
     }
 
-    /// The same without what concerns replicas only; returns how far in the stream this goes, whatever was left out.
+    /// The same as the append-only file gets it, without what concerns replicas only; returns how far in the stream this goes,
+    /// whatever was left out.
     pub fn read_changes(&self, offset: u64, max: usize, into: &mut Vec<u8>) -> Result<usize, OutOfWindow> {
         let stream = self.stream.lock();
         let end = stream.end.min(offset.saturating_add(max as u64));
-        let (first, mut at) = (stream.replica_only.partition_point(|range| range.end <= offset), offset);
-        for range in stream.replica_only.range(first..) {
+        let (first, mut at) = (stream.special.partition_point(|special| special.range.end <= offset), offset);
+        for Special { range, in_file } in stream.special.range(first..) {
             if range.start >= end {
                 break;
             }
             stream.read(at, range.start.saturating_sub(at) as usize, into)?;
+            if range.start >= offset {
+                // Whole, by whoever reads the first byte of the range.
+                into.extend_from_slice(in_file);
+            }
             at = range.end.min(end);
         }
         stream.read(at, (end - at) as usize, into)?;
@@ -404,8 +480,7 @@ impl Journal {
     /// Bytes of memory, with the lists that lead to them.
     pub fn memory(&self) -> usize {
         let stream = self.stream.lock();
-        let lists =
-            size_of::<Vec<u8>>() * stream.chunks.capacity() + size_of::<Range<u64>>() * stream.replica_only.capacity();
+        let lists = size_of::<Vec<u8>>() * stream.chunks.capacity() + size_of::<Special>() * stream.special.capacity();
         stream.chunks.len() * CHUNK + lists
     }
 }
@@ -423,8 +498,8 @@ impl Stream {
             spare = self.chunks.pop_front();
             self.base += CHUNK as u64;
         }
-        while self.replica_only.front().is_some_and(|range| range.end <= self.base) {
-            self.replica_only.pop_front();
+        while self.special.front().is_some_and(|special| special.range.end <= self.base) {
+            self.special.pop_front();
         }
         if let Some(chunk) = &mut spare {
             chunk.clear();
@@ -512,6 +587,42 @@ mod tests {
             assert_eq!(parts, changes, "{piece}");
         }
         journal.trim(journal.end());
+    }
+
+    #[test]
+    fn the_file_and_replicas_get_what_is_theirs() {
+        let journal = Journal::default();
+        journal.append(&[(0, args("SET k v"))]);
+        let unit = [(0, args("SET a 1")), (3, args("SET c 3")), (0, args("SET r 2")), (0, args("PUBLISH c m"))];
+        journal.append_to(&unit, &[(1, Audience::File), (2, Audience::Replicas)]);
+        journal.append_to(&[(0, args("SET f 1"))], &[(0, Audience::File)]);
+        assert_eq!(journal.changes_end(), journal.end(), "the file has yet to get that");
+        journal.append_to(&[(0, args("SET x 1"))], &[(0, Audience::Replicas)]);
+        assert!(journal.changes_end() < journal.end());
+        journal.append_to(&[(0, args("SET x 1")), (0, args("SET y 1"))], &[(0, Audience::Replicas)]);
+        let words = |bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            text.split("\r\n").filter(|line| !line.starts_with(['*', '$'])).collect::<Vec<_>>().join(" ")
+        };
+        let (mut all, mut changes) = (Vec::new(), Vec::new());
+        journal.read(0, usize::MAX, &mut all).expect("retained");
+        assert_eq!(
+            words(&all),
+            "SELECT 0 SET k v SELECT 0 MULTI SET a 1 SELECT 0 SET r 2 SELECT 0 PUBLISH c m EXEC PING SELECT 0 SET x 1 \
+             MULTI SET x 1 SET y 1 EXEC "
+        );
+        assert_eq!(journal.read_changes(0, usize::MAX, &mut changes), Ok(all.len()));
+        assert_eq!(
+            words(&changes),
+            "SELECT 0 SET k v SELECT 0 MULTI SET a 1 SELECT 3 SET c 3 EXEC SELECT 0 SET f 1 SELECT 0 MULTI SET y 1 EXEC "
+        );
+        for piece in 1..all.len() {
+            let (mut at, mut parts) = (0, Vec::new());
+            while at < all.len() {
+                at += journal.read_changes(at as u64, piece, &mut parts).expect("retained");
+            }
+            assert_eq!(parts, changes, "{piece}");
+        }
     }
 
     #[test]

@@ -247,7 +247,7 @@ fn run_after_exec(ctx: &mut SessionContext<'_>) {
             Ok(()) => ctx.reply.ok(),
             Err(error) => {
                 ctx.worker.stats.count_error(error.code());
-                ctx.reply.error(&error.0);
+                ctx.reply.error_bytes(error.bytes());
             }
         }
         shift = ctx.reply.len() - place;

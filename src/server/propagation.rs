@@ -78,16 +78,20 @@ pub fn flush_unit(worker: &mut Worker) {
         worker.stream.shrink_to(STREAM_KEPT);
     }
     if !worker.unit.is_empty() {
-        worker.appended = worker.server.journal.append(&worker.unit);
+        worker.appended = worker.server.journal.append_to(&worker.unit, &worker.narrow);
         worker.unit.clear();
+        worker.narrow.clear();
     }
 }
 
 /// Appends the parts of the unit to the journal one by one.
 pub fn flush_separately(worker: &mut Worker) {
-    for part in worker.unit.drain(..) {
-        worker.appended = worker.server.journal.append(&[part]);
+    for (place, part) in worker.unit.drain(..).enumerate() {
+        let narrow = worker.narrow.iter().find(|(narrowed, _)| *narrowed == place);
+        let narrow = narrow.map(|(_, audience)| (0, *audience));
+        worker.appended = worker.server.journal.append_to(&[part], narrow.as_slice());
     }
+    worker.narrow.clear();
 }
 
 /// What goes to the stream for one command: deletions of expired keys, then the command as it came or as it was rewritten.

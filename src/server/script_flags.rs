@@ -62,19 +62,16 @@ pub fn of_script(body: &[u8]) -> Result<(ScriptFlags, &[u8]), CommandError> {
     let mut words = body[..end].split(|byte| matches!(byte, b' ' | b'\r')).filter(|word| !word.is_empty());
     let engine = words.next().unwrap_or_default();
     if engine != b"#!lua" {
-        let engine = String::from_utf8_lossy(engine).into_owned();
-        return Err(CommandError::new(format!("ERR Unexpected engine in script shebang: {engine}")));
+        return Err(CommandError::joined(&[b"ERR Unexpected engine in script shebang: ", engine]));
     }
     let mut flags = ScriptFlags::default();
     for word in words {
         let Some(list) = word.strip_prefix(b"flags=") else {
-            let word = String::from_utf8_lossy(word);
-            return Err(CommandError::new(format!("ERR Unknown lua shebang option: {word}")));
+            return Err(CommandError::joined(&[b"ERR Unknown lua shebang option: ", word]));
         };
         for name in list.split(|byte| *byte == b',').filter(|name| !name.is_empty()) {
             if !flags.add(name) {
-                let name = String::from_utf8_lossy(name);
-                return Err(CommandError::new(format!("ERR Unexpected flag in script shebang: {name}")));
+                return Err(CommandError::joined(&[b"ERR Unexpected flag in script shebang: ", name]));
             }
         }
     }
@@ -97,7 +94,7 @@ mod tests {
             ("#!lua name=x\n", "ERR Unknown lua shebang option: name=x"),
             ("#!lua flags=bad\n", "ERR Unexpected flag in script shebang: bad"),
         ] {
-            assert_eq!(of_script(body.as_bytes()).expect_err("illegal").0, error);
+            assert_eq!(of_script(body.as_bytes()).expect_err("illegal").text(), error);
         }
     }
 }

@@ -33,6 +33,8 @@ pub struct Entry {
     pub writes: bool,
     /// See `acl::categories`.
     pub categories: u32,
+    /// There, but told by no list: Sentinel mode lists what stock Sentinel does.
+    pub is_hidden: bool,
 }
 
 pub struct CommandTable {
@@ -75,6 +77,25 @@ impl CommandTable {
         table
     }
 
+    /// The table of Sentinel mode: the commands that are flagged so. `own` replaces those of the same name.
+    pub fn for_sentinel(sessions: &[&[SessionCommand]], own: &[SessionCommand]) -> Self {
+        let mut table = Self::new(&[], &[own]);
+        for command in sessions.iter().copied().flatten() {
+            let is_known = command.spec.flags.has(Flags::SENTINEL) && !table.declared.contains_key(command.spec.name);
+            // Redis answers it before it looks for a command.
+            let is_quit = command.spec.name == "quit";
+            if is_known || is_quit {
+                let id = table.add(command, None, Handler::Session);
+                table.entries[id].is_hidden = is_quit;
+            }
+        }
+        for entry in table.entries.iter_mut().filter(|entry| entry.parent.is_some()) {
+            entry.is_hidden = is_newer_than_sentinel(entry.spec.since);
+        }
+        table.index_short_names();
+        table
+    }
+
     fn add<H: Copy + 'static>(&mut self, command: &Command<H>, parent: Option<usize>, wrap: fn(H) -> Handler) -> usize {
         let id = self.entries.len();
         let mut spec = command.spec;
@@ -100,6 +121,7 @@ impl CommandTable {
             ahead_key: ahead_key(&spec),
             writes: spec.flags.has(Flags::WRITE),
             categories: categories::bits_of(&spec),
+            is_hidden: false,
             spec,
         });
         for subcommand in command.subcommands {
@@ -186,6 +208,11 @@ impl CommandTable {
         self.entries.iter().filter(|entry| entry.parent.is_none())
     }
 
+    /// What lists of commands tell, subcommands included.
+    pub fn listed(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| !entry.is_hidden)
+    }
+
     /// All entries, subcommands included.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter()
@@ -200,6 +227,12 @@ impl CommandTable {
         self.index_short_names();
         true
     }
+}
+
+/// Stock Sentinel is that of Redis 7.0: subcommands that came later work, but scripts count what it lists.
+fn is_newer_than_sentinel(since: &str) -> bool {
+    let mut numbers = since.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+    (numbers.next(), numbers.next()) > (Some(7), Some(0))
 }
 
 /// A name of up to 16 bytes as two integers, filled up with zeros.

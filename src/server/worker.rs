@@ -3,6 +3,7 @@
 use super::blocking::Release;
 use super::config::{Config, EncodingNames};
 use super::dispatch::Resolved;
+use super::journal::Audience;
 use super::pause::{Pause, PauseMode};
 use super::state::Server;
 use super::stats::WorkerStats;
@@ -53,6 +54,8 @@ pub struct Worker {
     pub effects: Effects,
     /// What the running command, transaction or script sends to the journal, in order: (database, arguments).
     pub unit: Vec<(usize, OwnedArgs)>,
+    /// Which of these are not for everybody, by their places.
+    pub narrow: Vec<(usize, Audience)>,
     /// Offset behind what the running command has written to the journal; 0 = nothing.
     pub appended: u64,
     /// Keys that blocked clients may now be served from, in order of their change.
@@ -101,6 +104,7 @@ impl Worker {
             stream: Vec::new(),
             effects: Effects::default(),
             unit: Vec::new(),
+            narrow: Vec::new(),
             appended: 0,
             ready: Vec::new(),
             overdue: Vec::new(),

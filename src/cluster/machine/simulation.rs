@@ -269,7 +269,7 @@ impl World {
 
     fn change(&mut self, index: usize, change: &Change) {
         let done = self.input(index, |machine| machine.change(change, &|_| 0));
-        done.expect("it lives").unwrap_or_else(|error| panic!("{change:?}: {}", error.0));
+        done.expect("it lives").unwrap_or_else(|error| panic!("{change:?}: {}", error.text()));
     }
 
     fn name(&self, index: usize) -> Name {

@@ -362,6 +362,14 @@ impl Locked {
         self.shard_mut(shard_of(hash)).part_mut(place::part_of(hash, db))
     }
 
+    /// Brings the buckets and then the records of several keys into the cache, so that their misses overlap instead of adding up
+    /// while others wait for the shards. The keys' shards are held.
+    pub fn look_ahead(&self, db: usize, hashes: impl Iterator<Item = u64> + Clone) {
+        let tables = || hashes.clone().filter_map(|hash| Some((self.db(hash, db)?.table(), hash)));
+        tables().for_each(|(table, hash)| table.prefetch_bucket(hash));
+        tables().for_each(|(table, hash)| table.prefetch_entry(hash));
+    }
+
     /// Hash of a key; here so that callers need not know which one shards use.
     pub fn hash(key: &[u8]) -> u64 {
         place::hash_of(key)

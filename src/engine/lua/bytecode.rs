@@ -14,8 +14,9 @@ pub struct Proto {
     pub code: Vec<Instruction>,
     pub constants: Vec<Constant>,
     pub inner: Vec<Proto>,
-    /// Values of outer functions that it uses.
+    /// Variables of outer functions that it uses.
     pub upvalues: usize,
+    pub parameters: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -116,7 +117,7 @@ impl Reader<'_> {
         }
         self.text()?;
         self.take(8)?;
-        let [upvalues, _parameters, _varargs, registers] = *self.take(4)? else { return None };
+        let [upvalues, parameters, _varargs, registers] = *self.take(4)? else { return None };
         let code = self.list(4, |reader| reader.int().map(|word| Some(Instruction(word))))?;
         let constants = self.list(1, |reader| {
             Some(Some(match reader.take(1)?[0] {
@@ -137,7 +138,8 @@ impl Reader<'_> {
             reader.take(8).map(|_| None::<()>)
         })?;
         self.list(8, |reader| reader.text().map(|_| None::<()>))?;
-        Some(Proto { registers: registers.into(), code, constants, inner, upvalues: upvalues.into() })
+        let [upvalues, parameters, registers] = [upvalues, parameters, registers].map(usize::from);
+        Some(Proto { registers, code, constants, inner, upvalues, parameters })
     }
 
     /// A count and so many items, of which each has so many bytes at least; what `read` makes nothing of is left out.

@@ -124,12 +124,12 @@ pub fn guarded(lua: &Lua, inner: Function) -> Result<Function> {
 }
 
 thread_local! {
-    static FAULT: Cell<Option<String>> = const { Cell::new(None) };
+    static FAULT: Cell<Option<Vec<u8>>> = const { Cell::new(None) };
 }
 
 /// Tells `guarded` what the error that is about to be returned says.
-pub fn note_fault(text: &str) {
-    FAULT.set(Some(text.to_owned()));
+pub fn note_fault(text: &[u8]) {
+    FAULT.set(Some(text.to_vec()));
 }
 
 /// Keeps a value in the registry until `Stack::release`.

@@ -387,7 +387,7 @@ impl Stack {
     }
 
     /// Pushes a text with the place of the calling function in front, to be raised.
-    pub fn push_fault(&mut self, text: &str) {
+    pub fn push_fault(&mut self, text: &[u8]) {
         self.make_room();
         self.make_room_for_a_while();
         note_fault(text);

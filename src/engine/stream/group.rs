@@ -3,8 +3,9 @@
 //! ```text
 //!   group     pending: id → owner, time and number of deliveries          what XACK, XCLAIM and XPENDING look up
 //!   consumer  pending: ids of the entries it owns, in order               what XREADGROUP with an id and XGROUP DELCONSUMER walk
+//!   group     by_time: (time of delivery, id), in order                   what XREADGROUP CLAIM walks; made when that is first asked for
 //! ```
-//! Both sides change together, here and nowhere else. An entry that was released (XNACK) is pending without an owner.
+//! All sides change together, here and nowhere else. An entry that was released (XNACK) is pending without an owner.
 
 use super::id::StreamId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,6 +72,9 @@ pub struct Group {
     pending: BTreeMap<StreamId, Pending>,
     /// Pending entries without an owner.
     unowned: usize,
+    /// Pending entries by the time of their last delivery, but for some that the stream has no more. Groups of which nobody claims
+    /// by time do without.
+    by_time: Option<BTreeSet<(i64, StreamId)>>,
     by_name: BTreeMap<Box<[u8]>, ConsumerId>,
     consumers: Vec<Option<Consumer>>,
 }
@@ -83,6 +87,7 @@ impl Group {
             entries_read,
             pending: BTreeMap::new(),
             unowned: 0,
+            by_time: None,
             by_name: BTreeMap::new(),
             consumers: Vec::new(),
         }
@@ -123,7 +128,9 @@ impl Group {
         let id = self.by_name.remove(name)?;
         let consumer = self.consumers[id.index()].take()?;
         for entry in &consumer.pending {
-            self.pending.remove(entry);
+            if let Some(pending) = self.pending.remove(entry) {
+                self.forget_time(*entry, pending.delivered_ms);
+            }
         }
         Some(consumer.pending.len())
     }
@@ -179,6 +186,12 @@ impl Group {
 
     fn put(&mut self, id: StreamId, pending: Pending) {
         let old = self.pending.insert(id, pending);
+        if let Some(old) = old {
+            self.forget_time(id, old.delivered_ms);
+        }
+        if let Some(by_time) = &mut self.by_time {
+            by_time.insert((pending.delivered_ms, id));
+        }
         self.unowned += usize::from(pending.owner.is_none());
         self.unowned -= usize::from(old.is_some_and(|old| old.owner.is_none()));
         let before = old.and_then(|old| old.owner);
@@ -195,20 +208,67 @@ impl Group {
 
     /// Delivered once more to the one who has it.
     pub fn redeliver(&mut self, id: StreamId, delivered_ms: i64) {
-        if let Some(pending) = self.pending.get_mut(&id) {
-            pending.delivered_ms = delivered_ms;
-            pending.deliveries = pending.deliveries.saturating_add(1);
+        let Some(pending) = self.pending.get_mut(&id) else { return };
+        let before = std::mem::replace(&mut pending.delivered_ms, delivered_ms);
+        pending.deliveries = pending.deliveries.saturating_add(1);
+        if let Some(by_time) = &mut self.by_time {
+            by_time.remove(&(before, id));
+            by_time.insert((delivered_ms, id));
         }
     }
 
     /// The entry is no longer pending; false if it was not.
     pub fn acknowledge(&mut self, id: StreamId) -> bool {
         let Some(pending) = self.pending.remove(&id) else { return false };
+        self.forget_time(id, pending.delivered_ms);
         match pending.owner {
             Some(owner) => drop(self.consumer_mut(owner).pending.remove(&id)),
             None => self.unowned -= 1,
         }
         true
+    }
+
+    fn forget_time(&mut self, id: StreamId, delivered_ms: i64) {
+        if let Some(by_time) = &mut self.by_time {
+            by_time.remove(&(delivered_ms, id));
+        }
+    }
+
+    /// Up to `count` pending entries that were delivered no later than `latest_ms`, those that have waited longest first. Those that
+    /// do not `exist` any more are left out, and from then on not looked at again.
+    pub fn longest_pending(&mut self, latest_ms: i64, count: usize, exist: impl Fn(StreamId) -> bool) -> Vec<StreamId> {
+        let (mut found, mut gone) = (Vec::new(), Vec::new());
+        let by_time = self.ordered_by_time();
+        for (at, id) in by_time.range(..=(latest_ms, StreamId::MAX)) {
+            if found.len() == count {
+                break;
+            }
+            if exist(*id) {
+                found.push(*id);
+            } else {
+                gone.push((*at, *id));
+            }
+        }
+        for place in gone {
+            by_time.remove(&place);
+        }
+        found
+    }
+
+    /// When the next of the entries was delivered that were delivered after `ms`.
+    pub fn next_delivery_after(&mut self, ms: i64) -> Option<i64> {
+        let start = (ms.checked_add(1)?, StreamId::MIN);
+        self.ordered_by_time().range(start..).next().map(|(at, _)| *at)
+    }
+
+    fn ordered_by_time(&mut self) -> &mut BTreeSet<(i64, StreamId)> {
+        let pending = &self.pending;
+        self.by_time.get_or_insert_with(|| pending.iter().map(|(id, pending)| (pending.delivered_ms, *id)).collect())
+    }
+
+    /// The order is made anew when it is next asked for: entries that were left out may exist again.
+    pub fn forget_times(&mut self) {
+        self.by_time = None;
     }
 
     /// Whether an entry was ever released since the start: files then need a version that can say so.
@@ -230,6 +290,7 @@ impl Group {
             + self.consumers.capacity() * size_of::<Option<Consumer>>()
             + self.by_name.len() * (size_of::<Box<[u8]>>() + size_of::<ConsumerId>() + TREE_SLACK)
             + self.pending.len() * pending
+            + self.by_time.as_ref().map_or(0, |by_time| by_time.len() * (size_of::<(i64, StreamId)>() + TREE_SLACK))
     }
 }
 

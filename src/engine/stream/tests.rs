@@ -188,6 +188,87 @@ fn both_sides_of_what_is_pending_agree() {
     assert_eq!((of(&group, b"carol"), of(&group, b"bob"), group.consumers_len()), (vec![], vec![2], 2));
 }
 
+/// Something that happens to a pending entry, at a time.
+#[derive(Clone, Copy, Debug)]
+enum Happening {
+    Assign(usize),
+    Release,
+    Redeliver,
+    Acknowledge,
+    RemoveConsumer(usize),
+    Ask,
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        8 => (0usize..3).prop_map(Happening::Assign),
+        2 => Just(Happening::Release),
+        4 => Just(Happening::Redeliver),
+        4 => Just(Happening::Acknowledge),
+        1 => (0usize..3).prop_map(Happening::RemoveConsumer),
+        4 => Just(Happening::Ask),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 200 }, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whenever it is asked for and whatever happens in between, the order by time is that of all pending entries.
+    #[test]
+    fn pending_entries_in_the_order_of_their_delivery(
+        steps in prop::collection::vec((happening(), 1u64..12, 0i64..20), 1..120),
+        deleted in 0u64..6,
+        count in 0usize..8,
+    ) {
+        let names = [b"a", b"b", b"c"];
+        let exists = |id: StreamId| id.ms > deleted;
+        let mut group = Group::new(StreamId::MIN, None);
+        for (what, id, time) in steps {
+            let id = StreamId::new(id, 0);
+            match what {
+                Happening::Assign(who) => {
+                    let owner = group.find_consumer(names[who]).or_else(|| group.create_consumer(names[who], 0));
+                    group.assign(id, owner.expect("there now"), time, 1);
+                }
+                Happening::Release => group.release(id, time, 1),
+                Happening::Redeliver => group.redeliver(id, time),
+                Happening::Acknowledge => drop(group.acknowledge(id)),
+                Happening::RemoveConsumer(who) => drop(group.remove_consumer(names[who])),
+                Happening::Ask => {
+                    let mut model: Vec<(i64, StreamId)> = group.pending(..).map(|(id, it)| (it.delivered_ms, id)).collect();
+                    model.sort_unstable();
+                    let expected: Vec<StreamId> =
+                        model.iter().filter(|(at, id)| *at <= time && exists(*id)).map(|(_, id)| *id).take(count).collect();
+                    prop_assert_eq!(group.longest_pending(time, count, exists), expected);
+                    let next = model.iter().filter(|(at, id)| *at > time && exists(*id)).map(|(at, _)| *at).next();
+                    let found = group.next_delivery_after(time);
+                    // Of entries that exist no more nobody knows before they are come upon.
+                    prop_assert!(found == next || found.is_some_and(|at| next.is_none_or(|next| at < next)));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_entry_that_comes_again_is_claimed_again() {
+    let mut stream = counted(3, &Limits::default());
+    let mut group = Group::new(StreamId::new(3, 0), None);
+    let owner = group.create_consumer(b"a", 0).expect("new");
+    group.assign(StreamId::new(3, 0), owner, 5, 1);
+    stream.create_group(b"g", group);
+    let idlest = |stream: &mut Stream| {
+        let (entries, group) = stream.split_mut(b"g").expect("there");
+        group.longest_pending(9, 9, |id| entries.contains(id)).len()
+    };
+    assert!(stream.remove(StreamId::new(3, 0)));
+    assert_eq!(idlest(&mut stream), 0);
+    let totals = stream.totals();
+    stream.set_totals(Totals { last_id: StreamId::new(2, 0), ..totals });
+    add(&mut stream, StreamId::new(3, 0), &pair("n", "3"), &Limits::default()).expect("above the last");
+    assert_eq!(idlest(&mut stream), 1);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Add { ms: u64, seq: u64, fields: Fields },

@@ -5,7 +5,7 @@
 //!                       │ yes
 //!                       ├ everysec, no: give way ─► all that were ready have run ─► write for all ──► replies go
 //!                       │                              └ during a sync: another thread does
-//!                       └ always: sleep until the writer's thread has synced ──────────────────────► replies go
+//!                       └ always: sleep until a sync, of this worker or of the writer's thread ────► replies go
 //! ```
 //! Giving way is what makes one write serve a whole turn of the event loop, as Redis writes once before it sleeps: the first that
 //! comes round again writes what all have left, and the others find it done. Replies to reads wait as well if somebody's write
@@ -97,7 +97,10 @@ impl Connection {
         if !marks.wait(mark, context.waker()) {
             return false;
         }
-        let Some(file) = file else { return true };
+        let Some(file) = file else {
+            self.shared.sync_turn.ask(mark);
+            return true;
+        };
         // Whoever had the file then may have left before he could see that somebody waits.
         let attempt = file.write_for_replies();
         if marks.is_kept(mark) {

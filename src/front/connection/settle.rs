@@ -1,4 +1,4 @@
-//! Who asks what all clients are doing (INFO, CLIENT LIST) is told of everything that was sent before he asked.
+//! Who asks what all clients are doing (INFO, CLIENT LIST: `Flags::TELLS_OF_ALL`) is told of everything that was sent before he asked.
 //!
 //! With one thread that goes without saying: requests run in the order in which they came. With several, another worker may not have
 //! got to what its own clients have sent, and a monitor would be told of a past that its user knows to be over (a client that has
@@ -12,7 +12,7 @@
 
 use super::Connection;
 use crate::base::clock;
-use crate::resp::Batch;
+use crate::server::dispatch::MaySettle;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -54,20 +54,16 @@ impl Connection {
         self.session.is_waiting() || self.settling.is_some()
     }
 
-    /// Whether a batch that begins at `start` of the buffer has to wait for other workers; then they have been asked, and it is parsed
-    /// again afterwards. An inline request cannot be, so it is told what is known.
+    /// Whether a batch that begins with `first` may have to wait for other workers: not twice, and it is parsed again afterwards, which
+    /// an inline request cannot be; that is told what is known.
     #[inline]
-    pub(super) fn must_settle(&mut self, batch: &Batch, buffer: &[u8], start: usize) -> bool {
-        if batch.is_empty() || buffer[start] != b'*' {
-            return false;
-        }
-        let args = batch.args(0, buffer);
-        let tells_of_all = args.is(0, "info") || (args.is(0, "client") && args.is(1, "list"));
-        tells_of_all && self.begin_to_settle()
+    pub(super) fn may_settle(&mut self, first: u8) -> MaySettle {
+        if std::mem::take(&mut self.is_settled) || first != b'*' { MaySettle::No } else { MaySettle::Yes }
     }
 
+    /// Asks the other workers; false if there is nobody to wait for, and the batch shall run.
     #[cold]
-    fn begin_to_settle(&mut self) -> bool {
+    pub(super) fn begin_to_settle(&mut self) -> bool {
         let others = self.shared.pool.workers() - 1;
         // Who may not ask is not to make others work. While a script is busy event loops stand still, and clients are told so at once.
         if others == 0 || !self.session.authenticated || self.server.scripts.running.is_busy() {

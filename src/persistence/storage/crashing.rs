@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   file      durable bytes | bytes written since the last sync        a crash keeps any part of the latter's beginning
+//!             written in place since the last sync                     a crash keeps any of the sectors
 //!   names     durable map   | changes since the last sync_dir          a crash keeps any number of the earliest of them
 //! ```
 //! That is what journaling file systems promise, and no more.
@@ -14,6 +15,9 @@ use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+/// What a disk writes whole or not at all.
+const SECTOR: usize = 64;
 
 #[derive(Default)]
 struct Content {
@@ -144,7 +148,12 @@ fn crash(directory: &Directory, random: &mut Random) -> &'static CrashingDisk {
         let content = file.lock();
         let mut bytes = content.durable.clone();
         match content.current.get(bytes.len()..) {
-            Some(unsynced) if content.current.starts_with(&content.durable) => {
+            Some(unsynced) => {
+                for (new, old) in content.current.chunks(SECTOR).zip(bytes.chunks_mut(SECTOR)) {
+                    if random.below(2) == 0 {
+                        old.copy_from_slice(&new[..old.len()]);
+                    }
+                }
                 let torn = random.below(unsynced.len() as u64 + 1) as usize;
                 bytes.extend_from_slice(&unsynced[..torn]);
             }
@@ -171,6 +180,14 @@ impl Storage for CrashingDisk {
             Ok(file) => Ok(self.file(file)),
             Err(_) => self.create(path),
         }
+    }
+
+    fn create_in_place(&self, path: &Path) -> io::Result<Arc<dyn Output>> {
+        self.create(path)
+    }
+
+    fn open_in_place(&self, path: &Path) -> io::Result<Arc<dyn Output>> {
+        Ok(self.file(self.find(path)?))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
@@ -232,6 +249,15 @@ struct CrashingFile {
 }
 
 impl Output for CrashingFile {
+    fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.faults.operation(&self.directory);
+        let (mut content, at) = (self.file.lock(), at as usize);
+        let len = content.current.len().max(at + bytes.len());
+        content.current.resize(len, 0);
+        content.current[at..at + bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    }
+
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
         self.faults.operation(&self.directory);
         let room = self.faults.room.load(Ordering::Relaxed);

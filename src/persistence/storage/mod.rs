@@ -21,6 +21,12 @@ pub trait Storage: Send + Sync {
     /// A file to be written on at its end; it is made if it is not there.
     fn append(&self, path: &Path) -> io::Result<Arc<dyn Output>>;
 
+    /// A new, empty file whose places are written in any order.
+    fn create_in_place(&self, path: &Path) -> io::Result<Arc<dyn Output>>;
+
+    /// A file that is there, the same way.
+    fn open_in_place(&self, path: &Path) -> io::Result<Arc<dyn Output>>;
+
     /// A file to be read from its beginning.
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>>;
 
@@ -50,6 +56,9 @@ pub trait Output: Send + Sync {
     /// Writes all of it at the end.
     fn write(&self, bytes: &[u8]) -> io::Result<()>;
 
+    /// Writes all of it at a place (a file that was opened for that).
+    fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()>;
+
     /// Makes the content durable.
     fn sync(&self) -> io::Result<()>;
 
@@ -72,6 +81,14 @@ impl Storage for Disk {
 
     fn append(&self, path: &Path) -> io::Result<Arc<dyn Output>> {
         Ok(Arc::new(OpenOptions::new().append(true).create(true).open(path)?))
+    }
+
+    fn create_in_place(&self, path: &Path) -> io::Result<Arc<dyn Output>> {
+        Ok(Arc::new(OpenOptions::new().write(true).create(true).truncate(true).open(path)?))
+    }
+
+    fn open_in_place(&self, path: &Path) -> io::Result<Arc<dyn Output>> {
+        Ok(Arc::new(OpenOptions::new().write(true).open(path)?))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
@@ -122,6 +139,10 @@ impl Storage for Disk {
 impl Output for File {
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
         (&*self).write_all(bytes)
+    }
+
+    fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.write_all_at(bytes, at)
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -13,6 +13,7 @@
 use crate::engine::hash::{Entry, Hash, Packed};
 use crate::engine::hash_expiry::MAX_EXPIRY;
 use crate::engine::limits::Limits;
+use crate::engine::listpack::Listpack;
 use crate::rdb::encode::{self, Options};
 use crate::rdb::fault::Fault;
 use crate::rdb::format::{VERSION_FIELD_EXPIRY, kind};
@@ -125,7 +126,7 @@ fn from_pairs(blob: &[u8], limits: &Limits) -> Result<Hash> {
     if is_empty_listpack(blob) {
         return Err(Fault::Empty);
     }
-    let hash = Hash::from_pairs_blob(blob, limits).ok_or(Fault::fixed("Hash listpack integrity check failed."))?;
+    let hash = Hash::from_pairs_blob(blob, limits).ok_or_else(|| fault_of_pairs(blob))?;
     let too_long = |len: usize| len > limits.hash_max_listpack_value;
     if !hash.iter().any(|entry| too_long(entry.field.len()) || too_long(entry.value.len())) {
         return Ok(hash);
@@ -137,6 +138,16 @@ fn from_pairs(blob: &[u8], limits: &Limits) -> Result<Hash> {
         entry.field.with_bytes(|field| entry.value.with_bytes(|value| table.set(field, value, limits)));
     }
     Ok(table)
+}
+
+/// Why a blob of pairs was refused. Redis tells twice the same field from other damage, in its log.
+fn fault_of_pairs(blob: &[u8]) -> Fault {
+    match Listpack::from_bytes(blob) {
+        Some(pairs) if pairs.len().is_multiple_of(2) => {
+            Fault::fixed("Hash listpack integrity check failed: listpack with dup elements.")
+        }
+        _ => Fault::fixed("Hash listpack integrity check failed."),
+    }
 }
 
 type Field<'a> = (Option<i64>, std::borrow::Cow<'a, [u8]>, std::borrow::Cow<'a, [u8]>);

@@ -183,15 +183,13 @@ fn announce(ctx: &mut SessionContext<'_>, args: Args<'_>, at: usize) -> Result<(
         let mut contents = Contents { data: false, functions: false };
         for word in value.split(|byte| *byte == b' ').filter(|word| !word.is_empty()) {
             if !word.eq_ignore_ascii_case(b"functions") {
-                let word = String::from_utf8_lossy(word);
-                return Err(CommandError::new(format!("ERR Unsupported rdb-filter-only option: {word}")));
+                return Err(CommandError::joined(&[b"ERR Unsupported rdb-filter-only option: ", word]));
             }
             contents.functions = true;
         }
         told.contents = contents;
     } else {
-        let option = String::from_utf8_lossy(&args[at]);
-        return Err(CommandError::new(format!("ERR Unrecognized REPLCONF option: {option}")));
+        return Err(CommandError::joined(&[b"ERR Unrecognized REPLCONF option: ", &args[at]]));
     }
     Ok(())
 }

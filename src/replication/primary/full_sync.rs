@@ -11,7 +11,7 @@
 use super::link::{EOF_MARK, Link, Payload, Stage};
 use super::pipe::Pipe;
 use super::primary;
-use crate::base::clock;
+use crate::base::{clock, processors};
 use crate::persistence::rdb_save::{self, Purpose};
 use crate::persistence::snapshot::{self, Serializer, Sink, Stopped};
 use crate::rdb::Writer;
@@ -136,6 +136,7 @@ const DELAY_DEFAULT_S: u32 = 5;
 
 /// The thread of one snapshot.
 fn run(server: &'static Server, target: Target, contents: Contents) {
+    let _member = processors::join(processors::Kind::Snapshot);
     let result = match target {
         Target::Sockets => to_sockets(server, contents),
         Target::Disk => to_disk(server, contents),

@@ -92,17 +92,28 @@ impl Replica {
         let summary = match place {
             Some(_) => self.load_while_receiving(wire, extent, plan).await?,
             None => {
-                let file = receive_file(server, wire, extent).await?;
+                let file = match receive_file(server, wire, extent).await {
+                    Ok(file) => file,
+                    Err(Loss::Link) => return Err(Failed),
+                    Err(Loss::Disk) => return Err(self.fail_by_ourselves()),
+                };
                 plan.bytes = file.metadata().map_or(0, |metadata| metadata.len());
                 let summary = self.load_file(wire, file, plan).await;
                 remove_if_unwanted(server);
-                summary?
+                summary.map_err(|Failed| self.fail_by_ourselves())?
             }
         };
+        self.own_failures = 0;
         self.put_in_place(summary, place.unwrap_or(Place::Instead), replid, offset);
         tracing::info!("MASTER <-> REPLICA sync: Finished with success");
         restart_aof(server);
         Ok(())
+    }
+
+    /// The snapshot would have come whole: the next one will fail, too, unless something changes here.
+    fn fail_by_ourselves(&mut self) -> Failed {
+        self.own_failures = self.own_failures.saturating_add(1);
+        Failed
     }
 
     /// Feeds the loader with what comes.
@@ -118,7 +129,7 @@ impl Replica {
         // Runs on while others of the branches below have something to do: each newline would otherwise begin the wait anew.
         let mut silence = std::pin::pin!(tokio::time::sleep(patience(server)));
         let mut piece = end.take(wire);
-        let mut failed = false;
+        let (mut failed, mut is_cut_off) = (false, false);
         loop {
             if end.is_reached && piece.is_none() || failed {
                 // The loader sees the end.
@@ -139,7 +150,8 @@ impl Replica {
                             tracing::warn!("Replication stream EOF marker is broken");
                             Err(Failed)
                         }
-                        Ok(Err(Failed)) | Err(_) => Err(Failed),
+                        Ok(Err(Failed)) | Err(_) if is_cut_off => Err(Failed),
+                        Ok(Err(Failed)) | Err(_) => Err(self.fail_by_ourselves()),
                     };
                 }
                 permit = permit => match (permit, piece.take()) {
@@ -155,12 +167,12 @@ impl Replica {
                     Ok(_) => piece = end.take(wire),
                     Err(error) => {
                         cut_off(&error);
-                        failed = true;
+                        (failed, is_cut_off) = (true, true);
                     }
                 },
                 () = &mut silence, if piece.is_none() && !end.is_reached && !failed => {
                     timed_out();
-                    failed = true;
+                    (failed, is_cut_off) = (true, true);
                 }
                 _ = tick.tick() => {
                     // A link that is gone shows when it is read.
@@ -341,14 +353,27 @@ impl Drop for Receiving {
     }
 }
 
+/// Why no file was received.
+enum Loss {
+    Link,
+    Disk,
+}
+
+impl From<Failed> for Loss {
+    /// Everything else that fails is the link.
+    fn from(_: Failed) -> Self {
+        Loss::Link
+    }
+}
+
 /// Receives the snapshot into the RDB file; returns it open for reading.
-async fn receive_file(server: &'static Server, wire: &mut Wire, extent: Extent) -> Result<File, Failed> {
+async fn receive_file(server: &'static Server, wire: &mut Wire, extent: Extent) -> Result<File, Loss> {
     use std::io::Write;
     let name = format!("temp-{}.{}.rdb", crate::base::clock::unix_ms() / 1000, std::process::id());
     let path = std::env::current_dir().unwrap_or_default().join(name);
     let fail = |what: &str, error: &io::Error| {
         tracing::warn!("{what} MASTER <-> REPLICA synchronization: {}", plain(error));
-        Failed
+        Loss::Disk
     };
     let mut file = File::create(&path).map_err(|error| fail("Opening the temp file needed for", &error))?;
     let mut receiving = Receiving { path, kept: false };
@@ -432,8 +457,8 @@ fn start_loader(
     Ok(receiver)
 }
 
-/// Clients wait so long for the end of a load before they are refused.
-const SHORT_LOAD_MS: i64 = 100;
+/// Clients wait so long at most for the end of a short load before they are refused.
+const SHORT_LOAD_MS: i64 = 1000;
 
 /// The loader's thread.
 fn load(server: &'static Server, mut source: Box<dyn Read + Send>, plan: &Plan, mark: Option<&[u8]>) -> Outcome {

@@ -6,6 +6,8 @@
 //!   REPLICAOF ─► dial ─► handshake ─┬─ +CONTINUE ────────────────────────────────────────────────► stream ──┤
 //!                                   ├─ +FULLRESYNC ─► receive (file, or straight) ─► load ─► put in place ──┘
 //!                                   └─ not now: after a second
+//!
+//!   a snapshot that we cannot keep or load (a full disk): after one second, two, four, … sixteen, since each costs the primary a snapshot
 //! ```
 //! One thread owns the link and applies the stream with a worker of its own. It follows whomever `server::role` names; when
 //! the role changes, whatever it was doing is dropped.
@@ -33,6 +35,8 @@ use wire::Wire;
 
 /// Pause before the next try after a refusal.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How often that is doubled, while one snapshot after the other fails for a reason of our own.
+const DOUBLED_MAX: u32 = 4;
 
 /// Starts the thread that owns the link. To be called once, when the data set of the disk has been loaded.
 pub fn start(server: &'static Server) -> std::io::Result<()> {
@@ -47,9 +51,10 @@ pub fn start(server: &'static Server) -> std::io::Result<()> {
 }
 
 async fn run(server: &'static Server) {
-    let mut replica = Replica { server, worker: Worker::new(server), epoch: 0 };
+    let mut replica = Replica { server, worker: Worker::new(server), epoch: 0, own_failures: 0 };
     loop {
         replica.epoch = server.role.epoch();
+        replica.own_failures = 0;
         replica.worker.follows = None;
         replica.worker.stream.clear();
         replica.worker.renew_settings();
@@ -77,6 +82,8 @@ struct Replica {
     worker: Worker,
     /// The role on whose behalf it works.
     epoch: u64,
+    /// Snapshots in a row that came whole, or would have, and were of no use to us.
+    own_failures: u32,
 }
 
 /// How one connection ended.
@@ -103,15 +110,22 @@ fn let_others_look(server: &Server, wire: &Wire, client: Option<Arc<Client>>) {
     }));
 }
 
+/// Pause after so many snapshots in a row that failed for a reason of our own.
+fn pause_after(own_failures: u32) -> Duration {
+    PAUSE * (1 << own_failures.saturating_sub(1).min(DOUBLED_MAX))
+}
+
 impl Replica {
     /// Follows a primary through any number of connections; ends with the role.
     async fn follow(&mut self, primary: &PrimaryAddress) {
         while self.server.role.epoch() == self.epoch {
             tracing::info!("Connecting to MASTER {}:{}", primary.host, primary.port);
+            let own_failures = self.own_failures;
             let after = self.connect(primary).await.unwrap_or(After::Pause);
             self.note(LinkState::Connect);
             if after == After::Pause {
-                tokio::time::sleep(PAUSE).await;
+                let is_ours = self.own_failures > own_failures;
+                tokio::time::sleep(if is_ours { pause_after(self.own_failures) } else { PAUSE }).await;
             }
         }
     }
@@ -213,5 +227,16 @@ impl Replica {
         }
         server.role.read_offset.store(server.journal.end(), Ordering::Relaxed);
         self.note(LinkState::Connected);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_with_failures_of_our_own_up_to_a_limit() {
+        let seconds: Vec<u64> = (1..=7).map(|failures| pause_after(failures).as_secs()).collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 16, 16]);
     }
 }

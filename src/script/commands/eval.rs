@@ -110,7 +110,7 @@ fn run_text(ctx: &mut SessionContext<'_>, args: Args<'_>, read_only: bool) -> Fl
     debugger::say_goodbye(ctx.session.script_debug.take().map_or_else(Vec::new, |debug| debug.log));
     if let Err(error) = result {
         ctx.worker.stats.count_error(error.code());
-        ctx.reply.error(&error.0);
+        ctx.reply.error_bytes(error.bytes());
     }
     Ok(SessionFlow::Close)
 }
@@ -132,9 +132,10 @@ fn run_cached(ctx: &mut SessionContext<'_>, args: Args<'_>, read_only: bool) -> 
     if ctx.session.script_debug.is_some() {
         return Err(CommandError::fixed("ERR Please use EVAL instead of EVALSHA for debugging"));
     }
-    let (keys, rest) = split_keys(args)?;
     let unknown = CommandError::fixed("NOSCRIPT No matching script. Please use EVAL.");
+    // What is no SHA1 is refused before the keys are counted, one that nobody knows after that.
     let sha = sha_named(&args[1]).ok_or_else(|| unknown.clone())?;
+    let (keys, rest) = split_keys(args)?;
     let server = ctx.worker.server;
     let interpreter = interpreter::for_eval(server)?;
     let evicted = server.scripts.evicted.load(Ordering::Relaxed);

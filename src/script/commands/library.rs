@@ -2,7 +2,7 @@
 
 use super::{Flow, help, kill, sync_or_async};
 use crate::base::glob;
-use crate::commands::error::{CommandError, CommandResult};
+use crate::commands::error::{self, CommandError, CommandResult};
 use crate::commands::flags::Flags;
 use crate::commands::spec::Group;
 use crate::rdb::dump::{self, Verify};
@@ -84,8 +84,7 @@ fn function_load(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
     let mut replace = false;
     for index in 2..code_at {
         if !args.is(index, "REPLACE") {
-            let option = String::from_utf8_lossy(&args[index]).into_owned();
-            return Err(CommandError::new(format!("ERR Unknown option given: {option}")));
+            return Err(CommandError::joined(&[b"ERR Unknown option given: ", &args[index]]));
         }
         replace = true;
     }
@@ -189,8 +188,8 @@ fn function_list(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Flow {
             index += 1;
             pattern = Some(args.get(index).ok_or(CommandError::fixed("ERR library name argument was not given"))?);
         } else {
-            let option = String::from_utf8_lossy(&args[index]).into_owned();
-            return Err(CommandError::new(format!("ERR Unknown argument {option}")));
+            let option = error::shown(&args[index], usize::MAX);
+            return Err(CommandError::new([b"ERR Unknown argument ", option].concat()));
         }
         index += 1;
     }

@@ -9,11 +9,14 @@
 //!   redis.call('zadd', key, ARGV[1], 'x')     a call: where ZADD has its key stands such a one ─► seen
 //!   redis.call('get', key .. ':old')          stands something else ─► every shard
 //!   local t = {redis}                         what calls, or all the keys, gets out of sight ─► every shard
+//!   local function f(k) … end f(KEYS[1])      a function of its own, called with keys only: so its `k` is one (`facts.rs`)
 //! ```
 //! Every path through every function is walked with what is known of each register (`walk.rs`) until nothing new is learned. The
 //! answer "seen" is a proof: what could bypass it (environments, code made at run time, `redis.call` in a table) makes the answer no.
 //! And should the proof be wrong, `Caller::reach` still refuses to touch what is not locked.
 
+mod facts;
+mod value;
 mod walk;
 
 use crate::commands::flags::Flags;
@@ -152,6 +155,118 @@ mod tests {
         ] {
             assert!(is_seen(script), "{script}");
         }
+    }
+
+    #[test]
+    fn functions_of_the_script_are_followed() {
+        for script in [
+            "local function get(key) return redis.call('GET', key) end return get(KEYS[1])",
+            "local function get(key) return redis.call('GET', key) end return {get(KEYS[1]), get(KEYS[2])}",
+            "local key = KEYS[1] local function get() return redis.call('GET', key) end return get()",
+            "local call = redis.call local function get(key) return call('GET', key) end return get(KEYS[1])",
+            "local r = redis local function get(key) return r.call('GET', key) end return get(KEYS[1])",
+            "local function all(keys) for i = 1, #keys do redis.call('DEL', keys[i]) end end all(KEYS)",
+            "local function all(keys) return redis.call('MGET', unpack(keys)) end return all(KEYS)",
+            "local function two(a, b) return redis.call('RENAME', a, b) end return two(unpack(KEYS))",
+            "local function inner(key) redis.call('INCR', key) end local function outer(key) inner(key) end outer(KEYS[1])",
+            "local function f(key, n) if n > 0 then redis.call('INCR', key) return f(key, n - 1) end end f(KEYS[1], 3)",
+            "local f f = function(key) redis.call('INCR', key) end f(KEYS[1])",
+            "local g local function f(key) return g(key) end g = function(key) return redis.call('GET', key) end return f(KEYS[1])",
+            "local function f(key, ...) return redis.call('SADD', key, ...) end return f(KEYS[1], ARGV[1], 'x')",
+            "local function f(key, value) return redis.call('SET', key, value) end f(KEYS[1], 1) f(KEYS[2], 'x') f(KEYS[3])",
+            "local function f() local key = KEYS[1] return function() return redis.call('GET', key) end end return f()()",
+            "local function unused(key) return redis.call('GET', 'x') end return redis.call('GET', KEYS[1])",
+            "local key = KEYS[1] for i = 1, 2 do local f = function() return redis.call('GET', key) end f() end",
+            "local n = 0 local function count() n = n + 1 end count() redis.call('SET', KEYS[1], n)",
+            "local function name(x) return x .. ':' end return redis.call('SET', KEYS[1], name(ARGV[1]))",
+        ] {
+            assert!(is_seen(script), "{script}");
+        }
+        for script in [
+            "local function get(key) return redis.call('GET', key) end return get('x')",
+            "local function get(key) return redis.call('GET', key) end get(KEYS[1]) return get(ARGV[1])",
+            "local function get(key) return redis.call('GET', key) end get(KEYS[1]) return get(KEYS[1] .. ':x')",
+            "local function get(key) return redis.call('GET', key) end get(KEYS[1]) return pcall(get, 'x')",
+            "local function get(key) return redis.call('GET', key) end get(KEYS[1]) local t = {get} return t[1]('x')",
+            "local function get(key) return redis.call('GET', key) end local g = ARGV[1] and get or print return g('x')",
+            "local function get(key) return redis.call('GET', key) end local g = ARGV[1] and get or type get(KEYS[1]) return g('x')",
+            "local function get(key) return redis.call('GET', key) end local function id(f) return f end return id(get)('x')",
+            "local function get(key) return redis.call('GET', key) end local function run(f, x) return f(x) end return run(get, 'x')",
+            "local function get(key) return redis.call('GET', key) end local t = {} t.g = get get(KEYS[1]) return t.g('x')",
+            "local function get(key) return redis.call('GET', key) end for v in get, 'x' do return v end",
+            "local function get(key) return redis.call('GET', key) end return coroutine.wrap(get)('x')",
+            "local function f(key) key = key .. 'x' return redis.call('GET', key) end return f(KEYS[1])",
+            "local key = KEYS[1] local function get() return redis.call('GET', key) end key = 'x' return get()",
+            "local key = KEYS[1] local function set() key = 'x' end local function get() return redis.call('GET', key) end set() return get()",
+            "local key local function get() return redis.call('GET', key) end for i = 1, 2 do key = KEYS[i] get() key = i end",
+            "local key = KEYS[1] if ARGV[1] then local f = function() key = 'x' end f() end return redis.call('GET', key)",
+            "local function f(k) local function g() k = 'x' end g() return redis.call('GET', k) end return f(KEYS[1])",
+            "local function f(a, b) if a then return f(b, a) end return redis.call('GET', b) end return f(KEYS[1], 'x')",
+            "local function f(...) local key = ... return redis.call('GET', key) end return f(KEYS[1])",
+            "local function f(...) return redis.call(...) end return f('GET', 'x')",
+            "local function f(c, key) return c('GET', key) end return f(redis.call, 'x')",
+            "local function f(keys) keys[1] = 'x' end f(KEYS) return redis.call('GET', KEYS[1])",
+            "local function f(keys) return keys end f(KEYS)[1] = 'x' return redis.call('GET', KEYS[1])",
+            "local call = redis.call local function f() call = print end f() return call('GET', 'x')",
+            "local function f(key) return redis.call('GET', key) end local s = getmetatable('') s.__index = f return ('').x",
+            "local function f(a, b) b[1] = 'x' end getmetatable('').__concat = f local y = '' .. KEYS return redis.call('GET', KEYS[1])",
+            "local function f(a, b) b[1] = 'x' end getmetatable('').__index = f local y = ('')[KEYS] return redis.call('GET', KEYS[1])",
+            "local function it(s, c) c[1] = 'x' end for x in it, nil, KEYS do end return redis.call('GET', KEYS[1])",
+        ] {
+            assert!(!is_seen(script), "{script}");
+        }
+    }
+
+    /// As they are found in libraries: a rate limiter, a lock that is prolonged, a queue with a helper, a counter with a limit.
+    #[test]
+    fn scripts_of_the_world() {
+        for script in [
+            "local rcall = redis.call
+             local function refill(key, capacity, rate, now)
+                 local bucket = rcall('HMGET', key, 'tokens', 'at')
+                 local tokens = tonumber(bucket[1]) or capacity
+                 local at = tonumber(bucket[2]) or now
+                 return math.min(capacity, tokens + math.max(0, now - at) * rate)
+             end
+             local function save(key, tokens, now, ttl)
+                 rcall('HSET', key, 'tokens', tokens, 'at', now)
+                 rcall('PEXPIRE', key, ttl)
+             end
+             local now = tonumber(ARGV[3])
+             local tokens = refill(KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), now)
+             local allowed = tokens >= 1
+             if allowed then tokens = tokens - 1 end
+             save(KEYS[1], tokens, now, ARGV[4])
+             return {allowed and 1 or 0, tostring(tokens)}",
+            "local function owns(key) return redis.call('get', key) == ARGV[1] end
+             for _, key in ipairs(KEYS) do if not owns(key) then return 0 end end
+             for i = 1, #KEYS do redis.call('pexpire', KEYS[i], ARGV[2]) end
+             return #KEYS",
+            "local function batches(n, size)
+                 local i = 0
+                 return function() i = i + size if i - size < n then return i - size + 1, math.min(i, n) end end
+             end
+             for from, to in batches(#ARGV, 5000) do redis.call('RPUSH', KEYS[1], unpack(ARGV, from, to)) end
+             redis.call('ZADD', KEYS[2], ARGV[1], cjson.encode({n = #ARGV}))
+             return redis.call('LLEN', KEYS[1])",
+            "local source, target, limit = KEYS[1], KEYS[2], tonumber(ARGV[1])
+             local function move()
+                 local jobs = redis.call('ZRANGEBYSCORE', source, '-inf', ARGV[2], 'LIMIT', 0, limit)
+                 if #jobs > 0 then
+                     redis.call('ZREM', source, unpack(jobs))
+                     redis.call('LPUSH', target, unpack(jobs))
+                 end
+                 return jobs
+             end
+             return move()",
+        ] {
+            assert!(is_seen(script), "{script}");
+        }
+        // A queue whose keys are put together from a prefix.
+        let script = "local rcall = redis.call
+             local function add(prefix, id, data) rcall('HSET', prefix .. id, 'data', data) rcall('LPUSH', KEYS[1], id) end
+             add(ARGV[1], ARGV[2], ARGV[3])";
+        assert!(!is_seen(script), "{script}");
     }
 
     #[test]

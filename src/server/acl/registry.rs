@@ -5,6 +5,7 @@ use super::rules::{Rules, is_user_name, join_selectors, shown};
 use super::selector::allows_channel;
 use super::user::User;
 use super::{DEFAULT, Users, allow_all, describe, set_password};
+use crate::commands::error::{CommandError, CommandResult};
 use crate::server::clients::Client;
 use crate::server::config::Declared;
 use crate::server::pubsub::Kind;
@@ -35,14 +36,14 @@ impl Server {
         self.renew_settings();
     }
 
-    /// ACL SETUSER: all words or none. The error is the text behind `ERR `.
-    pub fn set_user<W: AsRef<[u8]>>(&self, name: &[u8], words: &[W], caller: u64) -> Result<ClosesCaller, String> {
+    /// ACL SETUSER: all words or none.
+    pub fn set_user<W: AsRef<[u8]>>(&self, name: &[u8], words: &[W], caller: u64) -> CommandResult<ClosesCaller> {
         if !is_user_name(name) {
-            return Err("Usernames can't contain spaces or null characters".into());
+            return Err(CommandError::fixed("ERR Usernames can't contain spaces or null characters"));
         }
         let words = join_selectors(words).map_err(|index| {
-            let word = words.get(index).map(|word| shown(word.as_ref())).unwrap_or_default();
-            format!("Unmatched parenthesis in acl selector starting at '{word}'.")
+            let word = words.get(index).map_or(b"".as_slice(), |word| word.as_ref());
+            CommandError::joined(&[b"ERR Unmatched parenthesis in acl selector starting at '", word, b"'."])
         })?;
         let _one_at_a_time = self.acl.changing.lock();
         let mut users = Users::clone(&self.acl.users());
@@ -50,9 +51,10 @@ impl Server {
         let mut user = old.as_deref().cloned().unwrap_or_else(|| self.new_user(name));
         let rules = self.acl_rules();
         for word in &words {
-            rules
-                .apply(&mut user, word)
-                .map_err(|error| format!("Error in ACL SETUSER modifier '{}': {}", shown(word), error.text()))?;
+            rules.apply(&mut user, word).map_err(|error| {
+                let reason = error.text().as_bytes();
+                CommandError::joined(&[b"ERR Error in ACL SETUSER modifier '", word, b"': ", reason])
+            })?;
         }
         let user = user.settle(self.table);
         let losers = old.filter(|old| loses_channels(old, &user)).map(|_| user.clone());

@@ -3,12 +3,12 @@
 use super::acl_show;
 use super::help::help_of;
 use crate::commands::args;
-use crate::commands::error::CommandError;
+use crate::commands::error::{self, CommandError};
+use crate::commands::flags::Flags;
 use crate::commands::spec::Group;
 use crate::resp::Args;
 use crate::server::acl::DEFAULT;
 use crate::server::acl::registry::ClosesCaller;
-use crate::server::acl::rules::shown;
 use crate::server::acl::selector::Denied;
 use crate::server::dispatch;
 use crate::server::session::{SessionCommand, SessionContext, SessionFlow, SessionHandler};
@@ -63,6 +63,7 @@ pub const COMMANDS: &[SessionCommand] = &[SessionCommand::container(
 )
 .group(Group::Server)
 .since("6.0.0")
+.flag(Flags::SENTINEL)
 .summary("Commands on users and what they may do.")
 .complexity("Depends on subcommand.")];
 
@@ -92,11 +93,7 @@ fn finish(ctx: &mut SessionContext<'_>, ClosesCaller(closes): ClosesCaller) -> O
 
 fn setuser(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Outcome {
     let words: Vec<&[u8]> = args.from(3).iter().collect();
-    let closes = ctx
-        .worker
-        .server
-        .set_user(&args[2], &words, ctx.session.client.id)
-        .map_err(|reason| CommandError::new(format!("ERR {reason}")))?;
+    let closes = ctx.worker.server.set_user(&args[2], &words, ctx.session.client.id)?;
     ctx.reply.ok();
     finish(ctx, closes)
 }
@@ -112,7 +109,8 @@ fn deluser(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Outcome {
 
 fn dryrun(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Outcome {
     let server = ctx.worker.server;
-    let not_found = |what: &str, name: &[u8]| CommandError::new(format!("ERR {what} '{}' not found", shown(name)));
+    let not_found =
+        |what: &str, name: &[u8]| CommandError::joined(&[b"ERR ", what.as_bytes(), b" '", name, b"' not found"]);
     let user = server.acl.find(&args[2]).ok_or_else(|| not_found("User", &args[2]))?;
     let request = args.from(3);
     let entry = dispatch::find_name(ctx.worker, request).ok_or_else(|| not_found("Command", &request[0]))?;
@@ -120,17 +118,20 @@ fn dryrun(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Outcome {
         return Err(CommandError::wrong_arity(&entry.full_name));
     }
     let about = |index: usize, what: &str| {
-        format!("This user has no permissions to access the '{}' {what}", shown(&request[index]))
+        let text = b"This user has no permissions to access the '";
+        [text, error::shown(&request[index], usize::MAX), b"' ", what.as_bytes()].concat()
     };
     match user.check(entry, request) {
         Ok(()) => ctx.reply.ok(),
         Err(denied) => {
             let text = match denied {
-                Denied::Command => format!("This user has no permissions to run the '{}' command", entry.full_name),
+                Denied::Command => {
+                    format!("This user has no permissions to run the '{}' command", entry.full_name).into_bytes()
+                }
                 Denied::Key(index) => about(index, "key"),
                 Denied::Channel(index) => about(index, "channel"),
             };
-            ctx.reply.bulk(text.as_bytes());
+            ctx.reply.bulk(&text);
         }
     }
     Ok(SessionFlow::Done)

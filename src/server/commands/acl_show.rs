@@ -1,10 +1,9 @@
 //! ACL LIST, USERS, GETUSER, WHOAMI, CAT and LOG: looking at users, categories and refusals.
 
 use crate::commands::args;
-use crate::commands::error::CommandError;
+use crate::commands::error::{self, CommandError};
 use crate::resp::{Args, Reply};
 use crate::server::acl::log::LogEntry;
-use crate::server::acl::rules::shown;
 use crate::server::acl::selector::Selector;
 use crate::server::acl::{categories, describe};
 use crate::server::session::{SessionContext, SessionFlow};
@@ -83,8 +82,7 @@ pub fn cat(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Outcome {
         return Err(CommandError::unknown_subcommand_arity(&args[0], &args[1]));
     }
     let category = categories::find(name).ok_or_else(|| {
-        let name: String = shown(name).chars().take(128).collect();
-        CommandError::new(format!("ERR Unknown category '{name}'"))
+        CommandError::joined(&[b"ERR Unknown category '", error::shown(name, error::SHOWN_MAX), b"'"])
     })?;
     let entries: Vec<_> =
         ctx.worker.server.table.iter().filter(|entry| categories::contains(category, entry)).collect();

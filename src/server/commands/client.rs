@@ -60,6 +60,7 @@ const SUBCOMMANDS: &[SessionCommand] = &[
         .summary("Closes the connections that match every filter.")
         .complexity("O(N) where N is the number of client connections"),
     sub("list", -2, list)
+        .flag(Flags::TELLS_OF_ALL)
         .since("2.4.0")
         .admin()
         .noscript()
@@ -154,8 +155,7 @@ fn setname(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, 
 fn setinfo(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, CommandError> {
     let is_name = args.is(2, "LIB-NAME");
     if !is_name && !args.is(2, "LIB-VER") {
-        let option = String::from_utf8_lossy(&args[2]);
-        return Err(CommandError::new(format!("ERR Unrecognized option '{option}'")));
+        return Err(CommandError::joined(&[b"ERR Unrecognized option '", &args[2], b"'"]));
     }
     let word = client_word(&args[3], if is_name { "lib-name" } else { "lib-ver" })?;
     let mut texts = ctx.session.client.texts.lock();
@@ -200,7 +200,7 @@ fn switch(ctx: &mut SessionContext<'_>, args: Args<'_>, flag: u32) -> Result<Ses
 
 fn unblock(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, CommandError> {
     if args.len() > 4 {
-        return Err(CommandError::wrong_arity("client|unblock"));
+        return Err(CommandError::unknown_subcommand_arity(&args[0], &args[1]));
     }
     let how = if args.len() == 3 || args.is(3, "TIMEOUT") {
         Release::Timeout

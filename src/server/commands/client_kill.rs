@@ -35,11 +35,10 @@ impl Filter {
             } else if args.is(at, "LADDR") {
                 filter.laddr = Some(value.to_vec());
             } else if args.is(at, "USER") {
-                let user = String::from_utf8_lossy(value).into_owned();
                 if !server.has_user(value) {
-                    return Err(CommandError::new(format!("ERR No such user '{user}'")));
+                    return Err(CommandError::joined(&[b"ERR No such user '", value, b"'"]));
                 }
-                filter.user = Some(user);
+                filter.user = Some(String::from_utf8_lossy(value).into_owned());
             } else if args.is(at, "MAXAGE") {
                 let age = parse_i64(value).filter(|age| *age > 0);
                 filter.min_age_s =

@@ -46,7 +46,7 @@ pub fn kind_named(name: &[u8]) -> Result<Kind, CommandError> {
         b"slave" | b"replica" => Ok(Kind::Replica),
         b"pubsub" => Ok(Kind::PubSub),
         b"master" => Ok(Kind::Primary),
-        _ => Err(CommandError::new(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(name)))),
+        _ => Err(CommandError::joined(&[b"ERR Unknown client type '", name, b"'"])),
     }
 }
 
@@ -59,8 +59,8 @@ fn answer(ctx: &mut SessionContext<'_>, clients: &[Arc<Client>]) {
     ctx.reply.verbatim("txt", text.as_bytes());
 }
 
-/// The fields in the order of Redis 7.4, which tools parse by name, and at the end `io-thread` of Redis 8: the worker that serves
-/// the client.
+/// Tools take the fields by name, or by the place that they had in Redis 7.0: so those of 7.0 come first and in its order, then
+/// what came later: `lib-name` and `lib-ver` (7.2), `watch` (7.4), and `io-thread` (8), the worker that serves the client.
 pub fn describe(client: &Client, table: &CommandTable, now_ms: i64, text: &mut String) {
     let load = |figure: &std::sync::atomic::AtomicUsize| figure.load(Ordering::Relaxed);
     let texts = client.texts.lock().clone();
@@ -74,9 +74,9 @@ pub fn describe(client: &Client, table: &CommandTable, now_ms: i64, text: &mut S
     // A String takes whatever is written.
     let _ = write!(
         text,
-        "id={} addr={} laddr={} fd={} name={} age={} idle={idle} flags={} db={} sub={} psub={} ssub={} multi={} watch={} \
+        "id={} addr={} laddr={} fd={} name={} age={} idle={idle} flags={} db={} sub={} psub={} ssub={} multi={} \
          qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} oll={} omem={} tot-mem={} events={} \
-         cmd={command} user={} redir={} resp={} lib-name={} lib-ver={} io-thread={}",
+         cmd={command} user={} redir={} resp={} lib-name={} lib-ver={} watch={} io-thread={}",
         client.id,
         client.addr,
         client.laddr,
@@ -89,7 +89,6 @@ pub fn describe(client: &Client, table: &CommandTable, now_ms: i64, text: &mut S
         load(&client.patterns),
         load(&client.shard_channels),
         client.multi.load(Ordering::Relaxed),
-        load(&client.watched),
         load(&client.query_bytes),
         load(&client.query_free),
         load(&client.argument_bytes),
@@ -106,6 +105,7 @@ pub fn describe(client: &Client, table: &CommandTable, now_ms: i64, text: &mut S
         client.resp.load(Ordering::Relaxed),
         texts.lib_name,
         texts.lib_ver,
+        load(&client.watched),
         load(&client.worker),
     );
 }

@@ -85,20 +85,17 @@ fn check(ctx: &SessionContext<'_>, options: &TrackingOptions, prefixes: &[&[u8]]
 }
 
 fn check_overlaps(existing: &[Box<[u8]>], prefixes: &[&[u8]]) -> Result<(), CommandError> {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let overlap = |a: &[u8], b: &[u8]| a.starts_with(b) || b.starts_with(a);
     for (index, prefix) in prefixes.iter().enumerate() {
-        let (what, other) = if let Some(other) = existing.iter().find(|other| overlap(other, prefix)) {
-            ("an existing prefix", text(other))
+        let (what, other): (&[u8], &[u8]) = if let Some(other) = existing.iter().find(|other| overlap(other, prefix)) {
+            (b"an existing prefix", other)
         } else if let Some(other) = prefixes[index + 1..].iter().find(|other| overlap(other, prefix)) {
-            ("another provided prefix", text(other))
+            (b"another provided prefix", other)
         } else {
             continue;
         };
-        return Err(CommandError::new(format!(
-            "ERR Prefix '{}' overlaps with {what} '{other}'. Prefixes for a single client must not overlap.",
-            text(prefix)
-        )));
+        let end = b"'. Prefixes for a single client must not overlap.";
+        return Err(CommandError::joined(&[b"ERR Prefix '", prefix, b"' overlaps with ", what, b" '", other, end]));
     }
     Ok(())
 }

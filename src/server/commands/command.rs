@@ -57,13 +57,14 @@ const fn about(name: &'static str, arity: i32, handler: SessionHandler) -> Sessi
 
 fn command(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, CommandError> {
     let table = ctx.worker.server.table;
-    ctx.reply.array(table.top_level().count());
-    table.top_level().for_each(|entry| write_info(table, entry, ctx.reply));
+    let listed = || table.top_level().filter(|entry| !entry.is_hidden);
+    ctx.reply.array(listed().count());
+    listed().for_each(|entry| write_info(table, entry, ctx.reply));
     Ok(SessionFlow::Done)
 }
 
 fn count(ctx: &mut SessionContext<'_>, _: Args<'_>) -> Result<SessionFlow, CommandError> {
-    ctx.reply.count(ctx.worker.server.table.top_level().count());
+    ctx.reply.count(ctx.worker.server.table.listed().filter(|entry| entry.parent.is_none()).count());
     Ok(SessionFlow::Done)
 }
 
@@ -98,8 +99,14 @@ fn list(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, Com
         }
         _ => return Err(error::SYNTAX),
     };
-    let names: Vec<&str> =
-        ctx.worker.server.table.iter().filter(|entry| is_listed(entry)).map(|entry| entry.full_name.as_str()).collect();
+    let names: Vec<&str> = ctx
+        .worker
+        .server
+        .table
+        .listed()
+        .filter(|entry| is_listed(entry))
+        .map(|entry| entry.full_name.as_str())
+        .collect();
     ctx.reply.set(names.len());
     names.iter().for_each(|name| ctx.reply.bulk(name.as_bytes()));
     Ok(SessionFlow::Done)

@@ -62,7 +62,7 @@ fn set(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, Comm
     let server = ctx.worker.server;
     let loading = server.loading.load(Ordering::Relaxed) || server.async_loading.load(Ordering::Relaxed);
     let caller = Caller { is_local: ctx.session.client.is_local(), loading };
-    server.config.set(&pairs, caller).map_err(|error| CommandError::new(error.to_string()))?;
+    server.config.set(&pairs, caller).map_err(|error| error.reply())?;
     // The next command of this very batch must see the change.
     ctx.worker.renew_settings();
     ctx.reply.ok();

@@ -130,8 +130,7 @@ fn hello(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, Co
             name = Some(client_word(&args[at + 1], "Client names")?);
             at += 2;
         } else {
-            let option = String::from_utf8_lossy(&args[at]);
-            return Err(CommandError::new(format!("ERR Syntax error in HELLO option '{option}'")));
+            return Err(CommandError::joined(&[b"ERR Syntax error in HELLO option '", &args[at], b"'"]));
         }
     }
     if !ctx.session.authenticated {
@@ -153,10 +152,10 @@ fn hello(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, Co
 
 fn greet(ctx: &mut SessionContext<'_>) {
     let config = &ctx.worker.config;
-    let mode = if config.cluster_enabled { "cluster" } else { "standalone" };
+    let (mode, has_role) = (config.mode(), !config.is_sentinel);
     let role = if ctx.worker.server.is_replica.load(Ordering::Relaxed) { "replica" } else { "master" };
     let reply = &mut ctx.reply;
-    reply.map(7);
+    reply.map(6 + usize::from(has_role));
     for (name, text) in [("server", "redis"), ("version", REDIS_VERSION)] {
         reply.bulk(name.as_bytes());
         reply.bulk(text.as_bytes());
@@ -165,7 +164,7 @@ fn greet(ctx: &mut SessionContext<'_>) {
     reply.integer(if ctx.session.resp3 { 3 } else { 2 });
     reply.bulk(b"id");
     reply.integer(ctx.session.client.id as i64);
-    for (name, text) in [("mode", mode), ("role", role)] {
+    for (name, text) in [("mode", mode), ("role", role)].into_iter().take(1 + usize::from(has_role)) {
         reply.bulk(name.as_bytes());
         reply.bulk(text.as_bytes());
     }

@@ -14,6 +14,7 @@ pub const COMMANDS: &[SessionCommand] = &[SessionCommand::new("info", -1, answer
     .loading_stale()
     .flag(Flags::SENTINEL)
     .flag(Flags::ALL_SHARDS)
+    .flag(Flags::TELLS_OF_ALL)
     .categories(&["dangerous"])
     .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"])
     .syntax("[section [section ...]]")

@@ -88,8 +88,7 @@ fn reset(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, Co
 
 fn graph(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, CommandError> {
     let Some(event) = ctx.worker.server.latency.event(&args[2]) else {
-        let name = String::from_utf8_lossy(&args[2]);
-        return Err(CommandError::new(format!("ERR No samples available for event '{name}'")));
+        return Err(CommandError::joined(&[b"ERR No samples available for event '", &args[2], b"'"]));
     };
     let text = draw(&String::from_utf8_lossy(&args[2]), &event, clock::unix_ms() / 1000);
     ctx.reply.verbatim("txt", text.as_bytes());

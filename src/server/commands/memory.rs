@@ -58,11 +58,14 @@ const fn sub(name: &'static str, arity: i32, handler: SessionHandler) -> Session
 const DEFAULT_SAMPLES: usize = 5;
 
 fn usage(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, CommandError> {
-    let samples = match args.len() {
-        3 => DEFAULT_SAMPLES,
-        5 if args.is(3, "SAMPLES") => usize::try_from(args::integer(&args[4])?).map_err(|_| error::SYNTAX)?,
-        _ => return Err(error::SYNTAX),
-    };
+    let mut samples = DEFAULT_SAMPLES;
+    let mut index = 3;
+    while index < args.len() {
+        // The last one counts.
+        let count = args.get(index + 1).filter(|_| args.is(index, "SAMPLES")).ok_or(error::SYNTAX)?;
+        samples = usize::try_from(args::integer(count)?).map_err(|_| error::SYNTAX)?;
+        index += 2;
+    }
     let (key, db, now_ms) = (&args[2], ctx.session.db, ctx.worker.now_ms);
     let hash = Locked::hash(key);
     let measure = |locked: &Locked| {

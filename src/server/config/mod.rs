@@ -33,7 +33,7 @@ pub use check::expand_proc_title;
 pub use choice::*;
 pub use load::{Checks, Declared, Includes, Loaded, Loader, Place, Problem, UserFault};
 pub use param::{Flags, Param};
-pub use rewrite::{Extra, rewrite};
+pub use rewrite::{Extra, SentinelLine, rewrite};
 pub use special::{
     BindAddresses, MemoryLimit, OomScoreAdjValues, OutputBufferLimit, OutputBufferLimits, Percentiles, PrimaryAddress,
     SavePoint, ShutdownFlags,
@@ -51,20 +51,33 @@ pub const REDIS_VERSION: &str = "7.4.2";
 const INT_MAX: i64 = i32::MAX as i64;
 const UINT_MAX: i64 = u32::MAX as i64;
 const LONG_MAX: u64 = i64::MAX as u64;
+const REPL_BACKLOG_MIN: u64 = 16 * 1024;
+const MAXMEMORY_CLIENTS_MIN: u64 = 128 * 1024;
 
 network_params! {
     [general_params memory_params data_params persistence_params replication_params cluster_params tls_params define_config]
 }
 
 impl Config {
-    /// The defaults of a Sentinel, which listens elsewhere and is reached by others from the start.
+    /// The defaults of a Sentinel, which listens elsewhere and is reached by others from the start. It has no data to share out
+    /// among workers.
     pub fn for_sentinel() -> Config {
-        Config { port: 26379, protected_mode: false, ..Config::default() }
+        Config { port: 26379, protected_mode: false, io_threads: 1, is_sentinel: true, ..Config::default() }
+    }
+
+    /// How HELLO, INFO and the log call what this process is.
+    pub fn mode(&self) -> &'static str {
+        match () {
+            () if self.cluster_enabled => "cluster",
+            () if self.is_sentinel => "sentinel",
+            () => "standalone",
+        }
     }
 
     /// Brings what depends on several settings, or is cut to a range, into its final form. Called after every change.
     pub(crate) fn settle(&mut self) {
         self.hz = self.hz.clamp(1, 500);
+        self.repl_backlog_size = self.repl_backlog_size.max(REPL_BACKLOG_MIN);
         let limits = Limits {
             list_max_listpack_size: self.list_max_listpack_size,
             list_compress_depth: self.list_compress_depth,
@@ -84,9 +97,13 @@ impl Config {
         self.limits = Arc::new(limits);
     }
 
-    /// The limit of clients' memory in bytes; 0 for none.
+    /// The limit of clients' memory in bytes; 0 for none. So low that nobody could take it back it cannot be.
     pub fn maxmemory_clients_bytes(&self) -> u64 {
-        self.maxmemory_clients.bytes(self.maxmemory)
+        match self.maxmemory_clients {
+            MemoryLimit::Bytes(0) => 0,
+            MemoryLimit::Percent(_) if self.maxmemory == 0 => 0,
+            limit => limit.bytes(self.maxmemory).max(MAXMEMORY_CLIENTS_MIN),
+        }
     }
 }
 

@@ -102,11 +102,13 @@ macro_rules! define_config {
             $(#[doc = $doc] pub $field: $type,)*
             /// The encoding thresholds in the engine's own form, derived from the directives above.
             pub limits: std::sync::Arc<crate::engine::limits::Limits>,
+            /// Not a directive: the command line says so.
+            pub is_sentinel: bool,
         }
 
         impl Default for Config {
             fn default() -> Self {
-                let mut config = Config { $($field: $default,)* limits: Default::default() };
+                let mut config = Config { $($field: $default,)* limits: Default::default(), is_sentinel: false };
                 config.settle();
                 config
             }

@@ -13,8 +13,18 @@ use crate::base::quoting::split_args;
 pub struct Extra {
     /// The users, each as the text after `user`; none of them if there is an ACL file. `None` leaves such lines alone.
     pub users: Option<Vec<Vec<u8>>>,
-    /// In Sentinel mode all its lines: the option (`sentinel monitor`) and the whole line.
-    pub sentinel: Option<Vec<(String, Vec<u8>)>>,
+    /// In Sentinel mode all its lines.
+    pub sentinel: Option<Vec<SentinelLine>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentinelLine {
+    /// `sentinel monitor`
+    pub option: String,
+    /// The whole line.
+    pub text: Vec<u8>,
+    /// It says nothing but the default: only in place of a line that says so already.
+    pub is_default: bool,
 }
 
 /// The new text. With `force_all` every directive is written, whether or not it has its default value.
@@ -25,7 +35,7 @@ pub fn rewrite(old: &[u8], config: &Config, extra: &Extra, force_all: bool) -> V
         // `dir` is written whenever it is known: relative names depend on it, and so may a restart from elsewhere.
         // Save points are several lines of one value: where there is one of them, all must be there.
         let is_begun = param.name == "save" && draft.free.contains_key(param.name);
-        let force = force_all || param.name == "dir" || is_begun || !param.same_in(config, defaults());
+        let force = force_all || param.name == "dir" || is_begun || !is_default(param, config);
         for line in lines {
             draft.put(param.name, [param.name.as_bytes(), b" ", &line].concat(), force);
         }
@@ -38,14 +48,20 @@ pub fn rewrite(old: &[u8], config: &Config, extra: &Extra, force_all: bool) -> V
         draft.understood.insert("user".into());
     }
     if let Some(lines) = &extra.sentinel {
-        for (option, line) in lines {
-            draft.put(option, line.clone(), true);
+        for line in lines {
+            draft.put(&line.option, line.text.clone(), !line.is_default);
         }
         let options: Vec<String> =
             draft.free.keys().filter(|option| option.starts_with("sentinel ")).cloned().collect();
         draft.understood.extend(options);
     }
     draft.finish()
+}
+
+/// Stock Sentinel reads this file, too: what differs from its defaults must be there. The number of workers is ours.
+fn is_default(param: &Param, config: &Config) -> bool {
+    let is_our_own = config.is_sentinel && param.name == "io-threads" && config.io_threads == 1;
+    is_our_own || param.same_in(config, defaults())
 }
 
 /// A cluster keeps its primary in the cluster's own file; Sentinel has no snapshots.
@@ -200,17 +216,22 @@ mod tests {
 
     #[test]
     fn sentinel_lines_are_replaced_by_their_option() {
-        let old = "sentinel monitor m h 1 2\nsentinel known-replica m h 2\nport 26379\n";
-        let extra = Extra {
-            users: None,
-            sentinel: Some(vec![
-                ("sentinel monitor".into(), b"sentinel monitor m h2 1 2".to_vec()),
-                ("sentinel current-epoch".into(), b"sentinel current-epoch 3".to_vec()),
-            ]),
+        let old = "sentinel monitor m h 1 2\nsentinel known-replica m h 2\nSENTINEL parallel-syncs m 1\nport 26379\n";
+        let line = |option: &str, rest: &str, is_default: bool| SentinelLine {
+            option: option.into(),
+            text: format!("{option} {rest}").into_bytes(),
+            is_default,
         };
+        let lines = vec![
+            line("sentinel monitor", "m h2 1 2", false),
+            line("sentinel current-epoch", "3", false),
+            line("sentinel parallel-syncs", "m 1", true),
+            line("sentinel failover-timeout", "m 180000", true),
+        ];
+        let extra = Extra { users: None, sentinel: Some(lines) };
         let config = Config { dir: "/s".into(), ..Config::for_sentinel() };
         let new = text(old, &config, &extra);
-        assert!(new.starts_with("sentinel monitor m h2 1 2\n\nport 26379\n"), "{new}");
+        assert!(new.starts_with("sentinel monitor m h2 1 2\n\nsentinel parallel-syncs m 1\nport 26379\n"), "{new}");
         assert!(new.ends_with("sentinel current-epoch 3\n"), "{new}");
     }
 

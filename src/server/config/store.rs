@@ -2,7 +2,6 @@
 //!
 //! Workers keep an `Arc<Config>` and compare `generation` once per batch: one relaxed load where nothing changed.
 
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -11,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::{Config, Flags, PARAMS, Param, find_param};
 use crate::base::glob;
+use crate::commands::error::{self, CommandError};
 
 /// Makes a change real (binds a port, changes the directory) or refuses it with a reason. It sees the settings before and after; it
 /// may put a value into its final form. On an error of a later hook it is called again with both the other way round.
@@ -49,23 +49,23 @@ pub struct Caller {
 pub enum SetError {
     /// Some directives wait until the dataset is loaded.
     Loading,
-    Unknown(String),
+    Unknown(Vec<u8>),
     Failed {
         name: String,
         reason: String,
     },
 }
 
-impl fmt::Display for SetError {
-    /// The error as it goes to the client, with its code.
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+impl SetError {
+    /// As it goes to the client.
+    pub fn reply(&self) -> CommandError {
         match self {
-            SetError::Loading => f.write_str("LOADING Redis is loading the dataset in memory"),
+            SetError::Loading => error::LOADING,
             SetError::Unknown(name) => {
-                write!(f, "ERR Unknown option or number of arguments for CONFIG SET - '{name}'")
+                CommandError::joined(&[b"ERR Unknown option or number of arguments for CONFIG SET - '", name, b"'"])
             }
             SetError::Failed { name, reason } => {
-                write!(f, "ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}")
+                CommandError::new(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}"))
             }
         }
     }
@@ -126,9 +126,11 @@ impl ConfigStore {
         let params = find_all(pairs, &old, caller)?;
 
         let mut new = Config::clone(&old);
-        for (param, (_, value)) in params.iter().zip(pairs) {
+        for (param, (name, value)) in params.iter().zip(pairs) {
             let words = words_of(param, value.as_ref());
-            param.assign(&mut new, &words).map_err(|reason| failed(param.name, reason))?;
+            // An alias goes by its own name.
+            let name = param.names().find(|known| known.as_bytes().eq_ignore_ascii_case(name.as_ref()));
+            param.assign(&mut new, &words).map_err(|reason| failed(name.unwrap_or(param.name), reason))?;
         }
         refuse_unsupported(&old, &new).map_err(|(name, reason)| failed(name, reason))?;
         new.settle();
@@ -195,8 +197,9 @@ fn find_all<N: AsRef<[u8]>, V>(
 ) -> Result<Vec<&'static Param>, SetError> {
     let mut params: Vec<&'static Param> = Vec::with_capacity(pairs.len());
     for (name, _) in pairs {
-        let name = String::from_utf8_lossy(name.as_ref()).into_owned();
-        let Some(param) = find_param(name.as_bytes()) else { return Err(SetError::Unknown(name)) };
+        let name = name.as_ref();
+        let Some(param) = find_param(name) else { return Err(SetError::Unknown(name.to_vec())) };
+        let name = String::from_utf8_lossy(name);
         if param.is(Flags::IMMUTABLE) {
             return Err(failed(&name, "can't set immutable config".into()));
         }
@@ -274,7 +277,7 @@ mod tests {
     const LOCAL: Caller = Caller { is_local: true, loading: false };
 
     fn set(store: &ConfigStore, pairs: &[(&str, &str)]) -> Result<Vec<&'static str>, String> {
-        store.set(pairs, LOCAL).map_err(|error| error.to_string())
+        store.set(pairs, LOCAL).map_err(|error| error.reply().text().into_owned())
     }
 
     fn get(store: &ConfigStore, name: &str) -> String {
@@ -311,7 +314,7 @@ mod tests {
             (&[("dir", "/")], failed("dir", "can't set protected config")),
             (&[("hz", "5"), ("HZ", "6")], failed("HZ", "duplicate parameter")),
             (&[("slave-priority", "1"), ("replica-priority", "2")], failed("replica-priority", "duplicate parameter")),
-            (&[("slave-read-only", "x")], failed("replica-read-only", "argument must be 'yes' or 'no'")),
+            (&[("SLAVE-read-only", "x")], failed("slave-read-only", "argument must be 'yes' or 'no'")),
             (&[("x", "y")], Err("ERR Unknown option or number of arguments for CONFIG SET - 'x'".into())),
             (&[("save", "900")], failed("save", "Invalid save parameters")),
             (

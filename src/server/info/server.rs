@@ -11,7 +11,7 @@ pub const FIELDS: &[Field] = &[
     Field::new("redis_git_sha1", |_| "00000000".into()),
     Field::new("redis_git_dirty", |_| 0u64.into()),
     Field::new("redis_build_id", |_| BUILD_ID.into()),
-    Field::new("redis_mode", |view| if view.config.cluster_enabled { "cluster" } else { "standalone" }.into()),
+    Field::new("redis_mode", |view| view.config.mode().into()),
     Field::new("os", |view| view.machine().os.clone().into()),
     Field::new("arch_bits", |_| u64::from(usize::BITS).into()),
     Field::new("monotonic_clock", |_| "cycle counter".into()),

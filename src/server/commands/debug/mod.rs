@@ -72,12 +72,7 @@ fn debug(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, Co
     let found = server.debug_commands().find(is_it);
     match found {
         Some(command) => (command.handler)(ctx, args),
-        None => {
-            let name = String::from_utf8_lossy(&args[1]).chars().take(128).collect::<String>();
-            Err(CommandError::new(format!(
-                "ERR unknown subcommand or wrong number of arguments for '{name}'. Try DEBUG HELP."
-            )))
-        }
+        None => Err(CommandError::unknown_subcommand_arity(b"debug", &args[1])),
     }
 }
 

@@ -86,9 +86,7 @@ fn write(kind: &str, reply: &mut Reply) -> bool {
 }
 
 fn answer_error(_: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, CommandError> {
-    let text: String =
-        String::from_utf8_lossy(&args[2]).chars().map(|c| if matches!(c, '\r' | '\n') { ' ' } else { c }).collect();
-    Err(CommandError::new(text))
+    Err(CommandError::new(&args[2]))
 }
 
 fn log(ctx: &mut SessionContext<'_>, args: Args<'_>) -> Result<SessionFlow, CommandError> {

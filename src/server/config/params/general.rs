@@ -61,14 +61,14 @@ group! { $ general_params {
     oom_score_adj_values: OomScoreAdjValues = OomScoreAdjValues([0, 200, 800]), "oom-score-adj-values",
         Kind::Special("primary replica child"), [MULTI_ARG],
         "Scores of a primary, of a replica, and of child processes (which do not exist here).";
-    server_cpulist: Option<String> = None, "server-cpulist" | "server_cpulist", Kind::Text, [IMMUTABLE],
+    server_cpulist: Option<String> = None, "server-cpulist" | "server_cpulist", Kind::Text, [],
         "Processors for the workers, as 0-7:2 or 1,3.";
-    bio_cpulist: Option<String> = None, "bio-cpulist" | "bio_cpulist", Kind::Text, [IMMUTABLE NO_EFFECT],
-        "Processors for background threads.";
-    aof_rewrite_cpulist: Option<String> = None, "aof-rewrite-cpulist" | "aof_rewrite_cpulist", Kind::Text, [IMMUTABLE NO_EFFECT],
-        "Processors for the child that rewrites the AOF; there is no child here.";
-    bgsave_cpulist: Option<String> = None, "bgsave-cpulist" | "bgsave_cpulist", Kind::Text, [IMMUTABLE NO_EFFECT],
-        "Processors for the child that saves the RDB; there is no child here.";
+    bio_cpulist: Option<String> = None, "bio-cpulist" | "bio_cpulist", Kind::Text, [],
+        "Processors for background threads: the append-only file's, and the one that frees memory.";
+    aof_rewrite_cpulist: Option<String> = None, "aof-rewrite-cpulist" | "aof_rewrite_cpulist", Kind::Text, [],
+        "Processors for the thread that rewrites the append-only file.";
+    bgsave_cpulist: Option<String> = None, "bgsave-cpulist" | "bgsave_cpulist", Kind::Text, [],
+        "Processors for the thread that saves the RDB, to disk or to replicas.";
     ignore_warnings: String = String::new(), "ignore-warnings", Kind::Text, [NO_EFFECT],
         "Warnings about the system that may be ignored; none of them stops this server.";
     enable_protected_configs: ProtectedAction = ProtectedAction::No, "enable-protected-configs", ProtectedAction::KIND, [IMMUTABLE],

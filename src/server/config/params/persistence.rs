@@ -47,6 +47,8 @@ group! { $ persistence_params {
         "Write timestamps into the append-only file.";
     aof_rewrite_incremental_fsync: bool = true, "aof-rewrite-incremental-fsync", Kind::Bool, [],
         "Sync a rewritten append-only file every few megabytes.";
+    aof_redo_log: bool = true, "aof-redo-log", Kind::Bool, [],
+        "rsredis only. Under appendfsync always: sync a redo log beside the append-only file, which takes half the time, and the file in the background.";
     aof_disable_auto_gc: bool = false, "aof-disable-auto-gc", Kind::Bool, [],
         "For tests: keep append-only files that are no longer needed.";
 } }

@@ -4,6 +4,7 @@ use super::machine::node::{Id, Node, flag};
 use super::machine::{Health, Machine};
 use super::message::KIND_NAMES;
 use crate::base::crc16::SLOTS;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// Lines for all nodes that have none of the flags of `without`. `plain_ports` shows those who do not speak TLS their port.
@@ -41,7 +42,8 @@ pub fn node_line(machine: &Machine, id: Id, node: &Node, plain_ports: bool) -> S
         let _ = if first == last { write!(text, " {first}") } else { write!(text, " {first}-{last}") };
     }
     if id == machine.myself {
-        for slot in 0..SLOTS {
+        let open: BTreeSet<u16> = machine.migrating.keys().chain(machine.importing.keys()).copied().collect();
+        for slot in open {
             if let Some(to) = machine.migrating.get(&slot) {
                 let _ = write!(text, " [{slot}->-{}]", machine.node(*to).name);
             } else if let Some(from) = machine.importing.get(&slot) {

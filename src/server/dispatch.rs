@@ -7,7 +7,7 @@ use super::clients::flag;
 use super::evict;
 use super::monitor::Source;
 use super::multi;
-use super::pause::PauseMode;
+use super::pause::{PauseMode, Purpose};
 use super::propagation;
 use super::session::{Asking, ReplyMode, Session, SessionContext, SessionFlow, SessionHandler};
 use super::slots::redirect;
@@ -268,8 +268,8 @@ pub fn resume(worker: &mut Worker, session: &mut Session, reply: &mut Reply) -> 
     worker.refresh();
     let Some(args) = session.postponed.take() else { return false };
     let known = resolve(worker, args.as_args());
-    let still =
-        find(worker, args.as_args(), known).is_ok_and(|entry| is_paused(worker, session, entry, args.as_args()));
+    let still = find(worker, args.as_args(), known)
+        .is_ok_and(|entry| is_paused(worker, session, entry, args.as_args()) || outwaits_load(worker, entry));
     if still {
         session.postponed = Some(args);
         return false;
@@ -277,6 +277,17 @@ pub fn resume(worker: &mut Worker, session: &mut Session, reply: &mut Reply) -> 
     end_postponement(worker, session);
     run(worker, session, args.as_args(), known, reply);
     true
+}
+
+/// Bytes of a load that Redis reads before it looks at its clients.
+const SHORT_LOAD: u64 = 2 << 20;
+
+/// Whether a command that a load refuses waits for its end, since that is near.
+fn outwaits_load(worker: &Worker, entry: &Entry) -> bool {
+    worker.server.loading.load(Ordering::Relaxed)
+        && worker.server.save_status.loading.loaded_bytes.load(Ordering::Relaxed) < SHORT_LOAD
+        && !entry.spec.flags.has(Flags::LOADING)
+        && worker.server.pauses.is_for(Purpose::Load, worker.now_ms)
 }
 
 /// Whether CLIENT PAUSE or the like holds a command back.
@@ -370,6 +381,10 @@ fn try_run(worker: &mut Worker, session: &mut Session, args: Args<'_>, known: Re
     if let Err(error) =
         admit(worker, session, entry, args, known.hash).and_then(|()| evict::admit(worker, session, entry))
     {
+        if error == error::LOADING && outwaits_load(worker, entry) {
+            postpone(worker, session, args);
+            return Ran::Done;
+        }
         worker.stats.commands[entry.id].rejected.add(1);
         refuse_known(worker, session, entry, error, reply);
         return Ran::Done;

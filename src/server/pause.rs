@@ -15,6 +15,8 @@ pub enum Purpose {
     Command,
     Shutdown,
     Failover,
+    /// A replica has begun to load its primary's data. What the load refuses waits a moment: most loads are short.
+    Load,
 }
 
 /// Which commands wait.
@@ -34,17 +36,19 @@ pub struct Pause {
     pub until_ms: i64,
 }
 
+const PURPOSES: usize = 4;
+
 #[derive(Default)]
 pub struct Pauses {
     /// By `Purpose as usize`.
-    by_purpose: Mutex<[Pause; 3]>,
+    by_purpose: Mutex<[Pause; PURPOSES]>,
     waiting: Mutex<Vec<Arc<Client>>>,
 }
 
 impl Pauses {
     /// What is in effect at a time.
     pub fn at(&self, now_ms: i64) -> Pause {
-        strictest(&self.by_purpose.lock(), now_ms)
+        strictest(&*self.by_purpose.lock(), now_ms)
     }
 
     /// Whether clients are paused for a purpose.
@@ -63,7 +67,7 @@ impl Pauses {
     }
 }
 
-fn strictest(pauses: &[Pause; 3], now_ms: i64) -> Pause {
+fn strictest(pauses: &[Pause], now_ms: i64) -> Pause {
     let current = pauses.iter().filter(|pause| pause.mode != PauseMode::None && pause.until_ms > now_ms);
     current.copied().max_by_key(|pause| (pause.mode, pause.until_ms)).unwrap_or_default()
 }

@@ -219,6 +219,8 @@ impl Bus {
 
     /// Something happens to the machine; what follows from it is done.
     pub fn input<T>(&self, input: impl FnOnce(&mut Machine) -> T) -> T {
+        // Waits out a DEBUG SLEEP, as everything else does.
+        drop(self.server.standstill.lock());
         let (result, actions) = {
             let mut machine = self.machine.lock();
             machine.begin(surroundings(self.server));

@@ -80,7 +80,14 @@ impl SlotSet {
 
     /// Ascending.
     pub fn iter(&self) -> impl Iterator<Item = u16> {
-        (0..SLOTS).filter(|slot| self.contains(*slot))
+        self.0.iter().zip(0u16..).filter(|(word, _)| **word != 0).flat_map(|(word, index)| {
+            let mut rest = *word;
+            std::iter::from_fn(move || {
+                let bit = (rest != 0).then(|| rest.trailing_zeros() as u16)?;
+                rest &= rest - 1;
+                Some(index * 64 + bit)
+            })
+        })
     }
 
     /// Those that another set has not.

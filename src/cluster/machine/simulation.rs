@@ -374,7 +374,7 @@ fn storm(seed: u64) {
 
 #[test]
 fn whatever_happens_all_agree_in_the_end() {
-    for seed in 0..12 {
+    for seed in 0..3 {
         storm(seed);
     }
 }

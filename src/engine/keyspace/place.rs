@@ -38,10 +38,16 @@ pub fn is_by_slot() -> bool {
 #[inline]
 pub fn hash_of(key: &[u8]) -> u64 {
     let hash = hash::bytes(key);
-    if is_by_slot() { with_slot(hash, key_slot(key)) } else { hash }
+    if is_by_slot() { with_slot_of(hash, key) } else { hash }
 }
 
+/// Kept out of the way of those who have no slots.
 #[inline(never)]
+fn with_slot_of(hash: u64, key: &[u8]) -> u64 {
+    with_slot(hash, key_slot(key))
+}
+
+#[inline]
 fn with_slot(hash: u64, slot: u16) -> u64 {
     let (shard, part) = (u64::from(slot) % SHARDS as u64, u64::from(slot) / SHARDS as u64);
     let kept = hash & !(0xff << PART_BIT | 0x3f << SHARD_BIT);

@@ -17,6 +17,7 @@ use crate::persistence::rdb_load::{self, Libraries, Rules, Summary};
 use crate::persistence::storage::DISK;
 use crate::persistence::{aof, startup};
 use crate::server::config::ReplDisklessLoad;
+use crate::server::pause::{PauseMode, Purpose};
 use crate::server::save_status::Activity;
 use crate::server::{Server, blocking, propagation, role_change};
 use std::collections::BTreeMap;
@@ -230,6 +231,7 @@ impl Replica {
         blocking::databases_changed(&mut self.worker, &locked, 0..server.keyspace.databases());
         propagation::finish_unit(&mut self.worker, &mut locked);
         drop(locked);
+        server.unpause_clients(Purpose::Load);
         if let Place::Beside { .. } = place {
             tracing::info!("MASTER <-> REPLICA sync: Discarding old DB in background");
             old.into_iter().for_each(|table| server.lazyfree.drop_table(table));
@@ -455,6 +457,9 @@ fn start_loader(
     Ok(receiver)
 }
 
+/// Clients wait so long at most for the end of a short load before they are refused.
+const SHORT_LOAD_MS: i64 = 1000;
+
 /// The loader's thread.
 fn load(server: &'static Server, mut source: Box<dyn Read + Send>, plan: &Plan, mark: Option<&[u8]>) -> Outcome {
     {
@@ -467,6 +472,9 @@ fn load(server: &'static Server, mut source: Box<dyn Read + Send>, plan: &Plan, 
         if let Place::Beside { serve_old: true } = plan.place {
             server.async_loading.store(true, Ordering::Release);
             server.loading.store(false, Ordering::Release);
+        } else {
+            let now_ms = crate::base::clock::unix_ms();
+            server.pause_clients(Purpose::Load, PauseMode::Writes, now_ms + SHORT_LOAD_MS, now_ms);
         }
     }
     stop_writers(server, plan);
@@ -492,6 +500,7 @@ fn load(server: &'static Server, mut source: Box<dyn Read + Send>, plan: &Plan, 
         drop(tables);
         server.loading.store(false, Ordering::Release);
         server.async_loading.store(false, Ordering::Release);
+        server.unpause_clients(Purpose::Load);
         if let Place::Beside { .. } = plan.place {
             tracing::info!("MASTER <-> REPLICA sync: Discarding temporary DB in background");
         }

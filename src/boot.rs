@@ -271,7 +271,8 @@ fn exit(config: &Config) -> ! {
     }
     process::notify_supervisor(config, "STOPPING=1");
     process::remove_pidfile(config);
-    tracing::warn!("Redis is now ready to exit, bye bye...");
+    let name = if config.is_sentinel { "Sentinel" } else { "Redis" };
+    tracing::warn!("{name} is now ready to exit, bye bye...");
     std::process::exit(0)
 }
 

@@ -27,6 +27,16 @@ impl World {
         }
     }
 
+    /// The disk of a sentinel has kept nothing but its id and what it was told at first.
+    pub fn forget(&mut self, node: usize) {
+        let is_first = |line: &Vec<u8>| {
+            ["myid", "monitor", "down-after", "failover-timeout"]
+                .iter()
+                .any(|name| line.starts_with(format!("sentinel {name}").as_bytes()))
+        };
+        self.watcher(node).file.retain(is_first);
+    }
+
     /// A sentinel crashes in the middle of what it does next.
     pub fn crash_soon(&mut self, node: usize) {
         let after = self.dice.below(6) as usize;

@@ -182,6 +182,20 @@ fn a_dead_primary_is_replaced_within_seconds() {
     check_morning(&world).expect("the old primary follows the new one");
 }
 
+/// The checks see what they are there for: a sentinel that comes back without what it has promised.
+#[test]
+#[should_panic(expected = "went back")]
+fn a_disk_that_forgets_is_noticed() {
+    let mut world = World::new(3, 3, 3);
+    world.run_for(ACQUAINTANCE_MS);
+    world.crash(0);
+    world.run_for(DOWN_AFTER_MS + 8000);
+    world.crash(4);
+    world.forget(4);
+    world.boot(4);
+    world.run_for(1000);
+}
+
 /// A minority that is cut off with the primary cannot fail over, however long it lasts; the majority can.
 #[test]
 fn a_minority_promotes_nobody() {

@@ -26,9 +26,9 @@ const PERIOD: Duration = Duration::from_millis(100);
 const BUSY: f64 = 0.75;
 /// After gathering, workers would be awake for no more than this share.
 const SPARE: f64 = 0.6;
-/// The same where workers sync: each sync that another one makes as well is lost.
+/// Where replies wait for syncs, one worker does until it hardly ever has to: so often in a row, and then for so long the others help.
 const BUSY_SHARING: f64 = 0.95;
-const SPARE_SHARING: f64 = 0.85;
+const HELP_SHARING: u32 = 100;
 /// Periods in a row in which fewer workers would have done.
 const PATIENCE: u32 = 5;
 /// Wake-ups a second that are worth saving, and reads for each at which there is not much left to save.
@@ -51,7 +51,7 @@ struct Period {
     wakeups_per_second: f64,
     reads_per_wakeup: f64,
     longest_awake_ns: u64,
-    /// Replies wait for syncs that one worker alone needs fewer of (`persistence::aof_durable`). Waiting for these is no work.
+    /// Replies wait for syncs, of which one worker alone needs fewer (`persistence::aof_durable`). Waiting for them is no work.
     shares_syncs: bool,
 }
 
@@ -102,13 +102,15 @@ impl Policy {
             self.hold -= 1;
             self.spare = 0;
             self.active = self.workers;
-        } else if period.busiest > if period.shares_syncs { BUSY_SHARING } else { BUSY } {
+        } else if period.shares_syncs {
+            self.share_syncs(period);
+        } else if period.busiest > BUSY {
             self.spare = 0;
             self.active = (self.active * 2).min(self.workers);
         } else if self.active > 1
-            && period.awake <= if period.shares_syncs { SPARE_SHARING } else { SPARE } * self.fewer() as f64
+            && period.awake <= SPARE * self.fewer() as f64
             && period.wakeups_per_second >= WAKEUPS_MIN
-            && (period.reads_per_wakeup < READS_PER_WAKEUP_MAX || period.shares_syncs)
+            && period.reads_per_wakeup < READS_PER_WAKEUP_MAX
         {
             self.spare += 1;
             if self.spare >= PATIENCE {
@@ -119,6 +121,14 @@ impl Policy {
             self.spare = 0;
         }
         self.active
+    }
+
+    fn share_syncs(&mut self, period: &Period) {
+        self.spare = if self.active == 1 && period.busiest > BUSY_SHARING { self.spare + 1 } else { 0 };
+        self.active = 1;
+        if self.spare >= PATIENCE {
+            (self.spare, self.hold, self.active) = (0, HELP_SHARING, self.workers);
+        }
     }
 
     /// Something took long. During a hold that is no news, only a reason to begin it anew.
@@ -195,11 +205,14 @@ mod tests {
 
     #[test]
     fn who_shares_syncs_is_gathered_while_one_worker_can_do_the_work() {
-        let sharing = Period { awake: 0.8, busiest: 0.45, reads_per_wakeup: 20.0, shares_syncs: true, ..LIGHT };
+        let sharing = Period { awake: 1.4, busiest: 0.98, reads_per_wakeup: 20.0, shares_syncs: true, ..LIGHT };
         let mut policy = Policy::new(2);
-        assert_eq!(after(&mut policy, sharing, PATIENCE), 1);
+        assert_eq!(after(&mut policy, sharing, 1), 1);
         assert_eq!(after(&mut policy, Period { awake: 0.9, busiest: 0.9, ..sharing }, 100), 1);
-        assert_eq!(after(&mut policy, Period { awake: 0.98, busiest: 0.98, ..sharing }, 1), 2);
+        let busy = Period { awake: 0.98, busiest: 0.98, ..sharing };
+        assert_eq!(after(&mut policy, busy, PATIENCE - 1), 1, "once is not often");
+        assert_eq!(after(&mut policy, busy, 1 + HELP_SHARING), 2);
+        assert_eq!(after(&mut policy, sharing, 1), 1, "another attempt");
     }
 
     #[test]

@@ -120,6 +120,7 @@ impl Scripts {
     pub fn flush(&self) {
         *self.cache.lock() = Cache::default();
         self.flushes.fetch_add(1, Ordering::Release);
+        self.eval_bytes.forget();
     }
 
     #[inline]
@@ -197,6 +198,11 @@ impl InterpreterBytes {
         each.retain(|other| other.strong_count() > 0);
         each.push(Arc::downgrade(&bytes));
         bytes
+    }
+
+    /// The interpreters are given up: each worker makes a new one at its next script, and tells of that then.
+    fn forget(&self) {
+        self.each.lock().iter().filter_map(Weak::upgrade).for_each(|bytes| bytes.store(0, Ordering::Relaxed));
     }
 
     pub fn sum(&self) -> u64 {
@@ -379,5 +385,17 @@ mod tests {
         assert!(reader.is_killed() && !writer.is_killed());
         running.end(writer);
         assert!(running.is_busy());
+    }
+
+    #[test]
+    fn interpreters_that_a_flush_gives_up_do_not_count() {
+        let scripts = Scripts::default();
+        let (old, _other) = (scripts.eval_bytes.add_interpreter(), scripts.eval_bytes.add_interpreter());
+        old.store(300_000, Ordering::Relaxed);
+        assert_eq!(scripts.eval_bytes.largest(), 300_000);
+        scripts.flush();
+        let new = scripts.eval_bytes.add_interpreter();
+        new.store(40_000, Ordering::Relaxed);
+        assert_eq!((scripts.eval_bytes.largest(), scripts.eval_bytes.sum()), (40_000, 40_000));
     }
 }

@@ -241,11 +241,13 @@ impl Aof {
         if pen.is_unsound {
             self.sync_or_repair(&mut pen)?;
         } else {
+            // Until it has gone well: whoever syncs the file meanwhile must not count on what this one may have lost.
+            pen.is_unsound = true;
             drop(pen);
             let result = file.sync();
             pen = self.pen.lock();
+            pen.is_unsound &= result.is_err();
             if result.is_err() {
-                pen.is_unsound = true;
                 self.sync_failed.store(true, Ordering::Relaxed);
                 return result;
             }

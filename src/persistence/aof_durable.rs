@@ -43,7 +43,7 @@ impl Aof {
             return Ok(piece);
         }
         let timer = Timer::start();
-        if let Err(error) = self.make_durable(pen, wholly || is_behind) {
+        if let Err(error) = self.make_durable(pen, &piece, wholly || is_behind) {
             self.sync_failed.store(true, Ordering::Relaxed);
             pen.take_back(&piece);
             pen.unsynced = true;
@@ -62,8 +62,8 @@ impl Aof {
     }
 
     /// The redo log will do, unless the file is to be synced itself.
-    fn make_durable(&self, pen: &mut Pen, wholly: bool) -> io::Result<()> {
-        let logged = if wholly { Ok(Logged::No) } else { pen.log() };
+    fn make_durable(&self, pen: &mut Pen, piece: &Piece, wholly: bool) -> io::Result<()> {
+        let logged = if wholly { Ok(Logged::No) } else { pen.log(piece) };
         match logged {
             Ok(Logged::Yes) => {}
             Ok(Logged::YesAndTurned) => {

@@ -84,10 +84,15 @@ impl Pen {
         self.file.clone()
     }
 
-    /// Makes what was written last durable by means of the redo log, if there is one.
-    pub fn log(&mut self) -> io::Result<Logged> {
-        let begin = self.len - self.buffer.len() as u64;
-        self.redo.as_mut().map_or(Ok(Logged::No), |redo| redo.append(self.seq, begin, &self.buffer))
+    /// Makes the piece that was written last durable by means of the redo log, if there is one.
+    pub fn log(&mut self, piece: &Piece) -> io::Result<Logged> {
+        match &mut self.redo {
+            // Of a long piece the buffer is gone.
+            Some(redo) if self.buffer.len() as u64 == piece.written => {
+                redo.append(self.seq, self.len - piece.written, &self.buffer)
+            }
+            _ => Ok(Logged::No),
+        }
     }
 
     /// Whether that will most likely do.

@@ -70,10 +70,13 @@ impl<'a> Writer<'a> {
         aof.is_asked.store(false, Ordering::SeqCst);
         if always {
             aof.look_after_redo()?;
-        } else if aof.pen.lock().redo.is_some() {
-            aof.retire_redo()?;
         }
         let mut pen = aof.pen.lock();
+        if !always && pen.redo.is_some() {
+            drop(pen);
+            aof.retire_redo()?;
+            pen = aof.pen.lock();
+        }
         let piece;
         if always {
             let result = aof.write_durably(&mut pen);

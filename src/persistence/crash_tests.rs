@@ -256,6 +256,32 @@ fn a_sync_that_failed_is_not_believed_when_the_next_one_succeeds() {
     assert!(life.server.save_status.aof.rewrite_scheduled.load(Ordering::Relaxed));
 }
 
+/// Pieces that are too long for the redo log, or for their buffer to be kept, are on disk when they are acknowledged, too.
+#[test]
+#[cfg_attr(miri, ignore = "takes too long")]
+fn long_pieces_survive_a_power_cut() {
+    for len in [100, 300, 1000, 200_000, 600_000, 1_500_000, 5_000_000] {
+        let disk = CrashingDisk::leak();
+        let mut life = Life::start(disk, Appendfsync::Always, true);
+        life.write();
+        life.writer.step().expect("room");
+        life.write();
+        life.writer.step().expect("room");
+        life.call(&["RPUSH", "long", &"x".repeat(len)]);
+        let end = life.server.journal.end();
+        while life.server.journal.marks.durable() < end {
+            life.writer.step().expect("room");
+        }
+        disk.faults().until_crash.store(0, Ordering::Relaxed);
+        life.write();
+        life.writer.step().expect("the disk goes on in vain");
+        let again = Life::start(disk.survivor().expect("the power has failed"), Appendfsync::Always, true);
+        let locked = again.server.keyspace.lock_all();
+        let hash = Locked::hash(b"long");
+        assert!(locked.db(hash, 0).and_then(|db| db.find(hash, b"long")).is_some(), "{len} bytes are lost");
+    }
+}
+
 /// A rewrite on a disk that runs full at any of its steps: the files that are listed afterwards hold everything, also when the next
 /// file begins.
 #[test]

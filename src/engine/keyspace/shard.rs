@@ -4,6 +4,7 @@ use super::db::Db;
 use super::place;
 use super::waiters::Waiters;
 use super::watch::Watches;
+use std::ops::Range;
 
 #[derive(Default)]
 pub struct Shard {
@@ -43,16 +44,22 @@ impl Shard {
 
     /// Every table of a database: one, or in cluster mode those of all slots.
     pub fn parts(&self, db: usize) -> impl Iterator<Item = &Db> + Clone {
-        let range = if place::is_by_slot() { 0..if db == 0 { self.dbs.len() } else { 0 } } else { db..db + 1 };
-        let end = range.end.min(self.dbs.len());
-        self.dbs[range.start.min(end)..end].iter()
+        self.dbs[self.places(db)].iter()
     }
 
     /// The same, to change them.
     pub fn parts_mut(&mut self, db: usize) -> impl Iterator<Item = &mut Db> {
-        let range = if place::is_by_slot() { 0..if db == 0 { self.dbs.len() } else { 0 } } else { db..db + 1 };
-        let end = range.end.min(self.dbs.len());
-        self.dbs[range.start.min(end)..end].iter_mut()
+        let places = self.places(db);
+        self.dbs[places].iter_mut()
+    }
+
+    fn places(&self, db: usize) -> Range<usize> {
+        let len = self.dbs.len();
+        match place::is_by_slot() {
+            true if db == 0 => 0..len,
+            true => 0..0,
+            false => db.min(len)..(db + 1).min(len),
+        }
     }
 
     #[cold]

@@ -10,7 +10,7 @@ group! { $ cluster_params {
     cluster_port: u16 = 0, "cluster-port", Kind::integer(0, 65535), [IMMUTABLE],
         "Port of the cluster bus; 0 for port + 10000.";
     cluster_ping_interval: u32 = 1000, "cluster-ping-interval", Kind::integer(1, INT_MAX), [HIDDEN],
-        "For tests: milliseconds between pings of the bus.";
+        "For tests: milliseconds between pings of the bus. No effect here.";
     cluster_replica_validity_factor: u32 = 10, "cluster-replica-validity-factor" | "cluster-slave-validity-factor",
         Kind::integer(0, INT_MAX), [],
         "How stale a replica may be and still be promoted, in node timeouts; 0 for any.";
@@ -39,7 +39,7 @@ group! { $ cluster_params {
     cluster_announce_hostname: Option<String> = None, "cluster-announce-hostname", Kind::Text, [],
         "Host name that the node tells others.", check check::announced_hostname;
     cluster_announce_human_nodename: Option<String> = None, "cluster-announce-human-nodename", Kind::Text, [],
-        "Name of the node in logs.", check check::announced_nodename;
+        "Name of the node in logs. No effect here.", check check::announced_nodename;
     cluster_preferred_endpoint_type: ClusterPreferredEndpointType = ClusterPreferredEndpointType::Ip,
         "cluster-preferred-endpoint-type", ClusterPreferredEndpointType::KIND, [],
         "What redirections name: ip, hostname, unknown-endpoint.";
